@@ -1,0 +1,3 @@
+//! Record Linux kernel events into a trace.
+
+pub mod source;

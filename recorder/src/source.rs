@@ -1,0 +1,35 @@
+//! The seam between the kernel and everything after it: live rings or recorded frames give raw records, in ring order
+//! per probe and CPU.
+
+use anyhow::Result;
+use schemas::wire::Counters;
+
+/// Number of an attached probe in this recording: row of table `probes`, column `probe` of the event tables.
+pub type ProbeId = u16;
+
+/// Gives raw records (`RecordHeader` and columns, see `schemas::wire`) and counters.
+pub trait EventSource {
+    /// Visit the records that are there now, in ring order (= time order) per probe and CPU; the bytes live only for
+    /// the call. Returns the boot time (ns) before which no record of any probe is still to come.
+    fn drain(&mut self, visit: &mut dyn FnMut(ProbeId, u16, &[u8])) -> Result<u64>;
+
+    /// What each probe has counted on each CPU since it was attached.
+    fn counters(&mut self) -> Result<Vec<ProbeCounters>>;
+
+    /// True once nothing will come any more (recorded frames at their end; never for live rings).
+    fn finished(&self) -> bool;
+}
+
+/// Counters of one probe.
+#[derive(Clone, Debug, Default)]
+pub struct ProbeCounters {
+    /// Which probe.
+    pub probe: ProbeId,
+    /// Index = CPU.
+    pub per_cpu: Vec<Counters>,
+    /// Times the kernel skipped the program because one was running already, since the attachment; `None`: this
+    /// kernel does not say.
+    pub recursion_misses: Option<u64>,
+    /// Times the kernel could not run a kprobe or kretprobe; `None` if it does not say, 0 for other kinds.
+    pub kprobe_misses: Option<u64>,
+}

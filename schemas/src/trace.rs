@@ -1,0 +1,319 @@
+//! A trace on disk: its directory, `trace.json`, and the tables that every trace has beside its events.
+//!
+//! ```text
+//! run.trace/
+//!   trace.json                      Meta, replaced atomically
+//!   EVENT/000000.parquet ...        segments: sorted by ts, not overlapping, complete as soon as they are visible
+//!   losses/ counts/ clock/ probes/ stacks/ symbols/ cgroups/     side tables, segments likewise
+//! ```
+//! A segment is written as `.NAME.tmp`, fsynced, renamed, and the directory fsynced: whatever has a `.parquet`
+//! name is whole. Names are numbers of six digits or more, rising with time.
+
+use arrow_schema::{DataType, Field, Schema};
+use serde::{Deserialize, Serialize};
+
+use crate::column::{Layout, field, text_dictionary, timestamp};
+
+/// Version of the format; readers refuse a larger one.
+pub const FORMAT_VERSION: u32 = 1;
+/// Name of the file that makes a directory a trace.
+pub const META_FILE: &str = "trace.json";
+/// Ending of a segment that can be read.
+pub const SEGMENT_SUFFIX: &str = ".parquet";
+
+/// How a recording ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Being written, or the recorder died: up to a second may be missing at the end.
+    Open,
+    /// Ended well.
+    Closed,
+    /// The recorder died; `recorder compact` has tidied it up since.
+    Recovered,
+}
+
+/// `trace.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meta {
+    /// [`FORMAT_VERSION`] of the writer.
+    pub format_version: u32,
+    /// Version of the recorder.
+    pub recorder_version: String,
+    /// How it ended.
+    pub state: State,
+    /// Name of the machine.
+    pub host: String,
+    /// `uname -r`.
+    pub kernel_release: String,
+    /// `uname -m`.
+    pub machine: String,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    /// Number of possible CPUs.
+    pub cpus: u32,
+    /// UTC nanoseconds = CLOCK_BOOTTIME nanoseconds + this, for every `ts` of the trace.
+    pub utc_minus_boottime_ns: i64,
+    /// UTC nanoseconds of the start of the recording: every probe was attached.
+    pub start_ns: i64,
+    /// UTC nanoseconds of the end, if it ended well.
+    pub end_ns: Option<i64>,
+    /// The recorder's command line.
+    pub command_line: Vec<String>,
+    /// Exit code of the command that was run, if there was one.
+    pub command_exit_code: Option<i32>,
+    /// Process id of the recorder.
+    pub recorder_pid: u32,
+    /// What was recorded: the event tables of this trace.
+    pub events: Vec<Layout>,
+}
+
+/// A side table: name, what it is, and its schema.
+pub struct SideTable {
+    /// Name of the table and its directory.
+    pub name: &'static str,
+    /// One sentence.
+    pub summary: &'static str,
+    /// Its columns.
+    pub schema: fn() -> Schema,
+}
+
+/// The tables that every trace has beside its events.
+pub const SIDE_TABLES: &[SideTable] = &[
+    SideTable {
+        name: "counts",
+        summary: "per second, probe and cpu with any activity: fired = filtered + recorded + lost, seen = recorded + lost",
+        schema: counts,
+    },
+    SideTable {
+        name: "losses",
+        summary: "per second, probe, cpu and reason: what is missing or incomplete in the event tables",
+        schema: losses,
+    },
+    SideTable { name: "clock", summary: "offset of UTC to the boot clock over time", schema: clock },
+    SideTable { name: "probes", summary: "every probe tried: attached or why not", schema: probes },
+    SideTable { name: "stacks", summary: "each distinct stack once", schema: stacks },
+    SideTable {
+        name: "symbols",
+        summary: "name of each code address in stacks and sym columns",
+        schema: symbols,
+    },
+    SideTable { name: "cgroups", summary: "path and container of each cgroup id seen", schema: cgroups },
+];
+
+/// A reason of table `losses` ([`losses`] column `reason`).
+pub struct LossReason {
+    /// As in the table.
+    pub name: &'static str,
+    /// True if the event itself is missing; false if the event is there and a value is incomplete.
+    pub loses_event: bool,
+    /// What happened.
+    pub meaning: &'static str,
+    /// What to do about it.
+    pub remedy: &'static str,
+}
+
+/// Every reason there is.
+pub const LOSS_REASONS: &[LossReason] = &[
+    LossReason {
+        name: "ring_full",
+        loses_event: true,
+        meaning: "the ring buffer had no room: the recorder was slower than the kernel",
+        remedy: "raise --buffer-size, narrow the filter, or record fewer columns",
+    },
+    LossReason {
+        name: "no_entry",
+        loses_event: true,
+        meaning: "a function returned whose entry was not seen: it was already running at the start, or the entry store was full",
+        remedy: "none needed at the start of a recording; else record fewer concurrent calls",
+    },
+    LossReason {
+        name: "each_cut",
+        loses_event: true,
+        meaning: "one call handled more items than a probe may loop over",
+        remedy: "none; the count says how many items are missing",
+    },
+    LossReason {
+        name: "recursion",
+        loses_event: true,
+        meaning: "the kernel skipped the probe because a probe was already running on that cpu (cpu is NULL; count is NULL where the kernel cannot tell)",
+        remedy: "prefer a tracepoint (tp:) over kprobes",
+    },
+    LossReason {
+        name: "kprobe_missed",
+        loses_event: true,
+        meaning: "the kernel could not run the kprobe or kretprobe (cpu is NULL)",
+        remedy: "prefer fexit or a tracepoint",
+    },
+    LossReason {
+        name: "disk",
+        loses_event: true,
+        meaning: "rows could not be written",
+        remedy: "free space, or use --max-size",
+    },
+    LossReason {
+        name: "fetch_fault",
+        loses_event: false,
+        meaning: "a value could not be read; it is NULL and its bit in column faults is set",
+        remedy: "none; user memory may not be resident",
+    },
+    LossReason {
+        name: "string_cut",
+        loses_event: false,
+        meaning: "a string was longer than its column; its bit in column cuts is set",
+        remedy: "give the column a longer type, such as string[255]",
+    },
+    LossReason {
+        name: "stack_fault",
+        loses_event: false,
+        meaning: "a stack could not be taken; the stack id is NULL",
+        remedy: "none",
+    },
+    LossReason {
+        name: "late",
+        loses_event: false,
+        meaning: "a row arrived after later rows had been written; it is kept in a segment of its own at its time, flagged here",
+        remedy: "raise --segment-age",
+    },
+];
+
+fn ns(name: &str, doc: &str) -> Field {
+    field(name, timestamp(), false, Some("ns"), doc)
+}
+
+fn text(name: &str, doc: &str) -> Field {
+    field(name, text_dictionary(), false, None, doc)
+}
+
+fn number(name: &str, doc: &str) -> Field {
+    field(name, DataType::Int64, false, None, doc)
+}
+
+fn probe_columns() -> [Field; 4] {
+    [
+        ns("ts", "end of the interval; it began at the row before, about a second earlier"),
+        text("event", "event table"),
+        field("probe", DataType::UInt16, false, None, "row of table probes"),
+        field(
+            "cpu",
+            DataType::UInt16,
+            true,
+            None,
+            "processor; NULL where the kernel counts for all together",
+        ),
+    ]
+}
+
+fn counts() -> Schema {
+    let own = [
+        number("fired", "times the probe ran"),
+        number("filtered", "times the filter said no"),
+        number("seen", "fired - filtered = recorded + lost"),
+        number("recorded", "rows in the event table"),
+        number("lost", "events that passed the filter and are missing; table losses has the reasons"),
+    ];
+    Schema::new(probe_columns().into_iter().chain(own).collect::<Vec<_>>())
+}
+
+fn losses() -> Schema {
+    let own = [
+        text("reason", "why; docs/losses.md explains each"),
+        field(
+            "count",
+            DataType::Int64,
+            true,
+            None,
+            "how many in this interval; NULL: this kernel cannot tell",
+        ),
+    ];
+    Schema::new(probe_columns().into_iter().chain(own).collect::<Vec<_>>())
+}
+
+fn clock() -> Schema {
+    Schema::new(vec![
+        ns("ts", "when it was read, on the trace's own time scale"),
+        field("boottime_ns", DataType::Int64, false, Some("ns"), "CLOCK_BOOTTIME"),
+        field(
+            "utc_minus_boottime_ns",
+            DataType::Int64,
+            false,
+            Some("ns"),
+            "CLOCK_REALTIME - CLOCK_BOOTTIME at that time; trace.json has the one used for ts",
+        ),
+    ])
+}
+
+fn probes() -> Schema {
+    Schema::new(vec![
+        field("probe", DataType::UInt16, true, None, "number used in the event tables; NULL if not attached"),
+        text("event", "event table"),
+        text("source", "name of the source in the event's definition"),
+        text(
+            "kind",
+            "mechanism: tp_btf, raw_tp, fentry, fexit, kprobe, kretprobe, tracepoint, uprobe, uretprobe, snapshot",
+        ),
+        field("target", DataType::Utf8, false, None, "function or tracepoint"),
+        field("attached", DataType::Boolean, false, None, "is this the one that was used"),
+        field(
+            "reason",
+            DataType::Utf8,
+            true,
+            None,
+            "why it was not attached, or what is to be known about it",
+        ),
+        field("attached_ts", timestamp(), true, Some("ns"), "when it was attached"),
+        field(
+            "detached_ts",
+            timestamp(),
+            true,
+            Some("ns"),
+            "when it was detached; NULL while recording or after a crash",
+        ),
+        field("program", DataType::Utf8, true, None, "filter and columns, as the recorder understood them"),
+    ])
+}
+
+fn stacks() -> Schema {
+    let frame = Field::new("item", DataType::UInt64, false);
+    Schema::new(vec![
+        field("stack_id", DataType::Int64, false, None, "hash of the frames"),
+        text("space", "kernel or user"),
+        field("pid", DataType::UInt32, true, None, "process of a user stack"),
+        field("frames", DataType::List(frame.into()), false, None, "return addresses, innermost first"),
+    ])
+}
+
+fn symbols() -> Schema {
+    Schema::new(vec![
+        field("addr", DataType::UInt64, false, None, "code address, as in stacks.frames and sym columns"),
+        text("name", "function, or the address in hexadecimal if unknown"),
+        field("offset_bytes", DataType::Int64, false, Some("bytes"), "addr minus start of the function"),
+        field(
+            "module",
+            text_dictionary(),
+            true,
+            None,
+            "kernel module or mapped file; NULL for the kernel itself",
+        ),
+    ])
+}
+
+fn cgroups() -> Schema {
+    Schema::new(vec![
+        field(
+            "cgroup_id",
+            DataType::UInt64,
+            false,
+            None,
+            "as in event tables: inode of the cgroup directory",
+        ),
+        field("path", DataType::Utf8, false, None, "path below the cgroup2 mount"),
+        field(
+            "container_id",
+            text_dictionary(),
+            true,
+            None,
+            "container id found in the path (docker, containerd, crio, podman)",
+        ),
+    ])
+}

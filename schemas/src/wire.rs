@@ -1,0 +1,347 @@
+//! What the kernel side and the user side both know, byte for byte: the fetch plan, the record header, the counters.
+//!
+//! A **plan** is one event source compiled to slots. The recorder writes it into the frozen `.rodata` of a generic
+//! eBPF program, so the verifier sees constants and prunes what the plan does not use. A **record** is what the
+//! program puts into the ring: a [`RecordHeader`], then the columns at the offsets that the plan names.
+
+/// Most slots a plan can have.
+pub const MAX_SLOTS: usize = 40;
+/// Most temporaries a plan can have; temporaries are 64-bit values that slots save and later slots use.
+pub const MAX_TEMPS: usize = 16;
+/// Most pointer loads in one slot; longer paths go on from a temporary.
+pub const MAX_DEREFS: usize = 4;
+/// Most comparisons in all predicates of a plan.
+pub const MAX_TERMS: usize = 16;
+/// Most conjunctions in all predicates of a plan.
+pub const MAX_CLAUSES: usize = 16;
+/// Most bytes of a record, header included.
+pub const MAX_RECORD: usize = 2048;
+/// Most bytes of columns that an entry probe can keep for its return probe.
+pub const MAX_STASH: usize = 400;
+/// Most characters of a recorded string.
+pub const MAX_STRING: usize = 510;
+/// Most frames of a recorded stack.
+pub const MAX_FRAMES: usize = 64;
+/// Most array items that one call of an `each` source can turn into records.
+pub const MAX_EACH: usize = 512;
+
+/// "No temporary", "no bit": the value of an unused `u8` index.
+pub const NONE: u8 = 0xff;
+/// "Not stored in the record": the value of an unused `dst`.
+pub const NO_DST: u16 = 0xffff;
+
+/// Where a slot's value comes from ([`Slot::src`]).
+pub mod src {
+    /// An unused slot; the first one ends the plan.
+    pub const END: u8 = 0;
+    /// Argument `index` of the probed function, raw tracepoint, or syscall (user's view).
+    pub const ARG: u8 = 1;
+    /// The return value.
+    pub const RET: u8 = 2;
+    /// The address of the context itself (fields of classic tracepoints are read from it).
+    pub const CTX: u8 = 3;
+    /// `struct task_struct *` of the current task.
+    pub const TASK: u8 = 4;
+    /// Temporary `index`.
+    pub const TEMP: u8 = 5;
+    /// The constant `imm`.
+    pub const CONST: u8 = 6;
+    /// `bpf_get_current_pid_tgid()`: tgid in the high half.
+    pub const PID_TGID: u8 = 7;
+    /// `bpf_get_current_cgroup_id()`.
+    pub const CGROUP_ID: u8 = 8;
+    /// `bpf_get_current_uid_gid()`: gid in the high half.
+    pub const UID_GID: u8 = 9;
+    /// The current array item of an `each` source.
+    pub const ITEM: u8 = 10;
+}
+
+/// What a slot does with the address or value it has computed ([`Slot::op`]).
+pub mod op {
+    /// The value itself, no read.
+    pub const VALUE: u8 = 0;
+    /// Read an integer of `size` (1, 2, 4, 8) bytes.
+    pub const LOAD: u8 = 1;
+    /// Copy `size` bytes into the record.
+    pub const MEM: u8 = 2;
+    /// Copy a NUL-terminated string of at most `size` bytes, NUL included, into the record.
+    pub const STR: u8 = 3;
+    /// The name of the current task, 16 bytes.
+    pub const COMM: u8 = 4;
+    /// The kernel stack: an i64 (bytes or -errno), then up to `size` bytes of addresses.
+    pub const KSTACK: u8 = 5;
+    /// The user stack, same shape.
+    pub const USTACK: u8 = 6;
+    /// 1 if any clause of `clause_from..clause_to` holds, else 0.
+    pub const PRED: u8 = 7;
+}
+
+/// Bits of [`Slot::flags`].
+pub mod flag {
+    /// The final read is of user memory (pointer loads before it are of kernel memory).
+    pub const USER: u8 = 1;
+    /// Sign-extend the value from `bits`.
+    pub const SIGNED: u8 = 2;
+    /// Swap the bytes of the value (`size` says how many).
+    pub const SWAP: u8 = 4;
+    /// When the guard is false, leave the column as it is instead of marking it NULL.
+    pub const SOFT: u8 = 8;
+    /// Every pointer load of this slot follows a typed kernel pointer, so a program whose arguments are typed by BTF
+    /// may load directly.
+    pub const TYPED: u8 = 16;
+}
+
+/// One step of a plan.
+///
+/// value = source (+ temporary `add`); then `derefs` times value = *(u64 *)(value + off[i]), NULL or a fault ends
+/// the slot; then `op` on value + off[derefs]; an integer result goes through `rshift`, `bits`, sign or swap,
+/// `lshift`, into temporary `save` and, `width` bytes of it, to record offset `dst`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Added before each load, and before `op` at the last.
+    pub off: [i32; MAX_DEREFS + 1],
+    /// Bytes that `op` reads.
+    pub size: u16,
+    /// Offset in the record (header included) where the result goes, or [`NO_DST`].
+    pub dst: u16,
+    /// The value of [`src::CONST`].
+    pub imm: u64,
+    /// See [`src`].
+    pub src: u8,
+    /// Argument or temporary number.
+    pub index: u8,
+    /// See [`op`].
+    pub op: u8,
+    /// Pointer loads, at most [`MAX_DEREFS`].
+    pub derefs: u8,
+    /// See [`flag`].
+    pub flags: u8,
+    /// Temporary that must be non-zero and not NULL for this slot to run, or [`NONE`].
+    pub guard: u8,
+    /// Temporary added to the source value, or [`NONE`].
+    pub add: u8,
+    /// Temporary that keeps the result, or [`NONE`].
+    pub save: u8,
+    /// Bit of this column in the header's bitmaps, or [`NONE`].
+    pub bit: u8,
+    /// Bytes of an integer result stored at `dst`.
+    pub width: u8,
+    /// Shift right before masking.
+    pub rshift: u8,
+    /// Bits kept, 0 for all.
+    pub bits: u8,
+    /// Shift left at the end.
+    pub lshift: u8,
+    /// First clause of [`op::PRED`].
+    pub clause_from: u8,
+    /// One past the last clause of [`op::PRED`].
+    pub clause_to: u8,
+    /// Zero.
+    pub pad: u8,
+}
+
+/// Comparisons of [`Term::op`]. A term whose value is NULL is false.
+pub mod cmp {
+    /// Equal.
+    pub const EQ: u8 = 0;
+    /// Not equal.
+    pub const NE: u8 = 1;
+    /// Unsigned less.
+    pub const LT: u8 = 2;
+    /// Unsigned less or equal.
+    pub const LE: u8 = 3;
+    /// Unsigned greater.
+    pub const GT: u8 = 4;
+    /// Unsigned greater or equal.
+    pub const GE: u8 = 5;
+    /// Signed less.
+    pub const SLT: u8 = 6;
+    /// Signed less or equal.
+    pub const SLE: u8 = 7;
+    /// Signed greater.
+    pub const SGT: u8 = 8;
+    /// Signed greater or equal.
+    pub const SGE: u8 = 9;
+    /// left & right is not zero.
+    pub const ANY: u8 = 10;
+    /// left & right is zero.
+    pub const NONE_OF: u8 = 11;
+}
+
+/// One comparison of a temporary with a constant or another temporary, after `& mask`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// Right side, if `right` is [`NONE`].
+    pub imm: u64,
+    /// Applied to the left side first; `u64::MAX` for none.
+    pub mask: u64,
+    /// Temporary on the left side.
+    pub left: u8,
+    /// Temporary on the right side, or [`NONE`].
+    pub right: u8,
+    /// See [`cmp`].
+    pub op: u8,
+    /// Zero.
+    pub pad: [u8; 5],
+}
+
+/// A source compiled for the kernel. Slots `0..n_pre` run before the filter and store nothing in the record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The steps.
+    pub slots: [Slot; MAX_SLOTS],
+    /// The comparisons.
+    pub terms: [Term; MAX_TERMS],
+    /// Each clause is a bitmap of terms that must all hold; a predicate holds if any of its clauses does.
+    pub clauses: [u32; MAX_CLAUSES],
+    /// Bytes of a record, header included, a multiple of 8.
+    pub record_size: u32,
+    /// Bytes after the header that the entry probe filled (kept in the stash by thread), 0 for none.
+    pub stash_size: u16,
+    /// Slots that run before the filter.
+    pub n_pre: u8,
+    /// First clause of the filter.
+    pub where_from: u8,
+    /// One past the last clause of the filter; equal to `where_from` when there is no filter.
+    pub where_to: u8,
+    /// 1 if only processes of the pid set pass.
+    pub filter_pids: u8,
+    /// Temporaries that hold process ids to look up in the pid set, or [`NONE`]; both `NONE` means the current one.
+    pub subjects: [u8; 2],
+    /// Temporaries that replace pid (tgid) and tid in the header, or [`NONE`].
+    pub pid: u8,
+    /// See `pid`.
+    pub tid: u8,
+    /// 1 if arguments (and `stash_size` bytes) come from the stash that the entry probe filled.
+    pub use_stash: u8,
+    /// 1 if the only argument is a `struct pt_regs *` with the syscall's arguments in it.
+    pub syscall_regs: u8,
+    /// Temporary with the number of items of an `each` source, or [`NONE`].
+    pub each_count: u8,
+    /// Temporary with the address of the first item; items are pointers.
+    pub each_base: u8,
+    /// Number of arguments of the probed function (an fexit program finds the return value behind them).
+    pub n_args: u8,
+    /// Zero.
+    pub pad: u8,
+    /// Process whose events are never recorded: the recorder itself. 0 for none.
+    pub exclude_pid: u32,
+}
+
+/// The head of every record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "std",
+    derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)
+)]
+pub struct RecordHeader {
+    /// CLOCK_BOOTTIME, nanoseconds.
+    pub ts_ns: u64,
+    /// tgid in the high half, thread id in the low half.
+    pub pid_tgid: u64,
+    /// Number of this event among those of its probe and CPU that passed the filter, modulo 2^32; a gap is a loss.
+    pub seq: u32,
+    /// Columns that are NULL.
+    pub nulls: u32,
+    /// Columns that are NULL because reading them faulted.
+    pub faults: u32,
+    /// String columns that were cut.
+    pub cuts: u32,
+}
+
+/// Why the kernel side did not record an event ([`Counters::lost`]).
+pub mod lost {
+    /// The ring was full.
+    pub const RING_FULL: usize = 0;
+    /// A return probe found nothing kept by its entry probe (attached in mid-call, or the stash was full).
+    pub const NO_ENTRY: usize = 1;
+    /// An `each` call had more than [`super::MAX_EACH`] items; the rest are counted here.
+    pub const EACH_CUT: usize = 2;
+    /// How many reasons there are.
+    pub const COUNT: usize = 3;
+}
+
+/// What one probe counted on one CPU since it was attached.
+/// fired = filtered + recorded + the sum of lost. (An `each` call fires once per item.)
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "std",
+    derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)
+)]
+pub struct Counters {
+    /// The probe ran.
+    pub fired: u64,
+    /// The filter said no.
+    pub filtered: u64,
+    /// A record was put into the ring.
+    pub recorded: u64,
+    /// Events that passed the filter and were not recorded, by reason.
+    pub lost: [u64; lost::COUNT],
+    /// Column values that faulted (the event was recorded).
+    pub faults: u64,
+    /// Strings that were cut (the event was recorded).
+    pub cuts: u64,
+    /// Stacks that could not be taken (the event was recorded).
+    pub stack_faults: u64,
+    /// Entries that did not fit into the stash; their return becomes a `NO_ENTRY`.
+    pub stash_full: u64,
+}
+
+impl Slot {
+    /// A slot that does nothing.
+    pub const END: Self = Self {
+        off: [0; MAX_DEREFS + 1],
+        size: 0,
+        dst: NO_DST,
+        imm: 0,
+        src: src::END,
+        index: 0,
+        op: op::VALUE,
+        derefs: 0,
+        flags: 0,
+        guard: NONE,
+        add: NONE,
+        save: NONE,
+        bit: NONE,
+        width: 0,
+        rshift: 0,
+        bits: 0,
+        lshift: 0,
+        clause_from: 0,
+        clause_to: 0,
+        pad: 0,
+    };
+}
+
+impl Plan {
+    /// A plan that records bare headers.
+    pub const EMPTY: Self = Self {
+        slots: [Slot::END; MAX_SLOTS],
+        terms: [Term { imm: 0, mask: u64::MAX, left: 0, right: NONE, op: cmp::EQ, pad: [0; 5] }; MAX_TERMS],
+        clauses: [0; MAX_CLAUSES],
+        record_size: size_of::<RecordHeader>() as u32,
+        stash_size: 0,
+        n_pre: 0,
+        where_from: 0,
+        where_to: 0,
+        filter_pids: 0,
+        subjects: [NONE; 2],
+        pid: NONE,
+        tid: NONE,
+        use_stash: 0,
+        syscall_regs: 0,
+        each_count: NONE,
+        each_base: NONE,
+        n_args: 0,
+        pad: 0,
+        exclude_pid: 0,
+    };
+}
+
+const _: () = assert!(size_of::<Slot>() == 48 && size_of::<Term>() == 24 && size_of::<RecordHeader>() == 32);
+const _: () = assert!(size_of::<Plan>() == MAX_SLOTS * 48 + MAX_TERMS * 24 + MAX_CLAUSES * 4 + 24);
