@@ -1,3 +1,10 @@
 //! Record Linux kernel events into a trace.
 
 pub mod source;
+
+pub mod cli;
+pub mod command;
+pub mod doctor;
+pub mod list;
+pub mod record;
+pub mod snapshot;
