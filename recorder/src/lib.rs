@@ -6,5 +6,7 @@ pub mod cli;
 pub mod command;
 pub mod doctor;
 pub mod list;
+pub mod print;
 pub mod record;
+pub mod select;
 pub mod snapshot;
