@@ -1,5 +1,6 @@
 //! Record Linux kernel events into a trace.
 
+pub mod kernel;
 pub mod source;
 
 pub mod cli;
