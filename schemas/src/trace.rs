@@ -9,6 +9,8 @@
 //! A segment is written as `.NAME.tmp`, fsynced, renamed, and the directory fsynced: whatever has a `.parquet`
 //! name is whole. Names are numbers of six digits or more, rising with time.
 
+use std::collections::HashMap;
+
 use arrow_schema::{DataType, Field, Schema};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +22,12 @@ pub const FORMAT_VERSION: u32 = 1;
 pub const META_FILE: &str = "trace.json";
 /// Ending of a segment that can be read.
 pub const SEGMENT_SUFFIX: &str = ".parquet";
+
+/// Key in a segment's Parquet metadata: its table as JSON (`doc`, and `columns` with `name`, `type`, `unit`, `doc`),
+/// for readers that do not decode the Arrow schema.
+pub const TABLE_KEY: &str = "ktape.table";
+/// Key in a segment's Parquet metadata, value `true`: its rows came late and lie between those of other segments.
+pub const LATE_KEY: &str = "ktape.late";
 
 /// How a recording ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,6 +184,45 @@ pub const LOSS_REASONS: &[LossReason] = &[
         remedy: "raise --segment-age",
     },
 ];
+
+/// The value of [`TABLE_KEY`] for a table with that schema.
+pub fn table_json(schema: &Schema) -> String {
+    let text = |metadata: &HashMap<String, String>, key: &str| metadata.get(key).cloned();
+    let columns: Vec<serde_json::Value> = schema
+        .fields()
+        .iter()
+        .map(|field| {
+            let ty = text(field.metadata(), "ktape_type").unwrap_or_else(|| field.data_type().to_string());
+            serde_json::json!({
+                "name": field.name(),
+                "type": ty,
+                "unit": text(field.metadata(), "unit"),
+                "doc": text(field.metadata(), "doc"),
+            })
+        })
+        .collect();
+    serde_json::json!({ "doc": text(schema.metadata(), "doc"), "columns": columns }).to_string()
+}
+
+/// The text of docs/losses.md.
+pub fn losses_markdown() -> String {
+    let mut text = String::from(LOSSES_INTRODUCTION);
+    text.push_str("\n| reason | severity | meaning | remedy |\n|---|---|---|---|\n");
+    for LossReason { name, loses_event, meaning, remedy } in LOSS_REASONS {
+        let severity = if *loses_event { "event missing" } else { "event there, incomplete" };
+        text.push_str(&format!("| `{name}` | {severity} | {meaning} | {remedy} |\n"));
+    }
+    text
+}
+
+const LOSSES_INTRODUCTION: &str = "\
+<!-- Made from LOSS_REASONS in schemas/src/trace.rs: do not edit. -->
+# Losses
+
+What the kernel saw and the trace does not have, or has incompletely. Counters are kept where it happens, per probe
+and CPU, and read each second: table `counts` has `seen = recorded + lost` for every second, table `losses` says why.
+A reason that a kernel cannot report has one row with `count` NULL at the end: unknown, not zero.
+";
 
 fn ns(name: &str, doc: &str) -> Field {
     field(name, timestamp(), false, Some("ns"), doc)
