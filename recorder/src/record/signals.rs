@@ -46,9 +46,4 @@ impl Signals {
         let signal = Signal::try_from(i32::try_from(info.ssi_signo).ok()?).ok()?;
         Some(Arrived { signal, from_terminal: info.ssi_code == SI_KERNEL })
     }
-
-    /// How many came so far.
-    pub fn count(&self) -> u32 {
-        self.count
-    }
 }
