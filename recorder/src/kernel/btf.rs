@@ -138,7 +138,9 @@ impl Btf {
         while at + 12 <= types_at.end {
             types.push(at as u32);
             let info = read_u32(&data, at + 4);
-            let Some(extra) = extra_bytes(info) else { bail!("type {} has an unknown kind", types.len() - 1) };
+            let Some(extra) = extra_bytes(info) else {
+                bail!("type {} has an unknown kind", types.len() - 1)
+            };
             at += 12 + extra;
         }
         ensure!(at == types_at.end, "its last type is cut");
@@ -161,12 +163,16 @@ impl Btf {
         if id == 0 {
             return None;
         }
-        Some((at + 12, [read_u32(&self.data, at), read_u32(&self.data, at + 4), read_u32(&self.data, at + 8)]))
+        Some((
+            at + 12,
+            [read_u32(&self.data, at), read_u32(&self.data, at + 4), read_u32(&self.data, at + 8)],
+        ))
     }
 
     /// The kind of a type.
     pub fn kind(&self, id: TypeId) -> Kind {
-        self.head(id).map_or(Kind::Void, |(_, [_, info, _])| KINDS[((info >> 24) & 31) as usize % KINDS.len()])
+        self.head(id)
+            .map_or(Kind::Void, |(_, [_, info, _])| KINDS[((info >> 24) & 31) as usize % KINDS.len()])
     }
 
     fn string(&self, offset: u32) -> &str {
@@ -209,7 +215,9 @@ impl Btf {
     /// The type, then what each typedef, qualifier and tag in turn refers to.
     pub fn chain(&self, id: TypeId) -> impl Iterator<Item = TypeId> + '_ {
         std::iter::successors(Some(id), |id| match self.kind(*id) {
-            Kind::Typedef | Kind::Volatile | Kind::Const | Kind::Restrict | Kind::TypeTag => Some(self.target(*id)),
+            Kind::Typedef | Kind::Volatile | Kind::Const | Kind::Restrict | Kind::TypeTag => {
+                Some(self.target(*id))
+            }
             _ => None,
         })
         .take(MAX_CHAIN)
@@ -236,7 +244,9 @@ impl Btf {
                 let encoding = read_u32(&self.data, at) >> 24;
                 Some(Int { size: size as u8, signed: encoding & 1 != 0, boolean: encoding & 4 != 0 })
             }
-            Kind::Enum | Kind::Enum64 => Some(Int { size: size as u8, signed: info >> 31 != 0, boolean: false }),
+            Kind::Enum | Kind::Enum64 => {
+                Some(Int { size: size as u8, signed: info >> 31 != 0, boolean: false })
+            }
             _ => None,
         }
     }

@@ -167,7 +167,8 @@ mod tests {
     #[test]
     fn an_address_belongs_to_the_symbol_before_it() {
         let symbols = KernelSymbols::parse(TEXT);
-        let text = |address| symbols.lookup(address).map(|s| format!("{}+{} {:?}", s.name, s.offset, s.module));
+        let text =
+            |address| symbols.lookup(address).map(|s| format!("{}+{} {:?}", s.name, s.offset, s.module));
         assert_eq!(text(0xffff_ffff_8100_0004).as_deref(), Some("_stext+4 None"));
         assert_eq!(text(0xffff_ffff_8100_0ff8).as_deref(), Some("_stext+4088 None"), "padding is no symbol");
         assert_eq!(text(0xffff_ffff_c000_0010).as_deref(), Some("g+16 Some(\"mod\")"));

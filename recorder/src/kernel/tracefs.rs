@@ -52,11 +52,19 @@ impl Tracefs {
             return Ok(Self { root: PathBuf::from(place) });
         }
         let place = PLACES[0];
-        nix::mount::mount(Some("tracefs"), place, Some("tracefs"), nix::mount::MsFlags::empty(), None::<&str>)
-            .map_err(|errno| {
-                let remedy = "run as root, or have root run: mount -t tracefs tracefs";
-                anyhow!("tracefs is not readable at {place} and cannot be mounted there ({errno}): {remedy} {place}")
-            })?;
+        nix::mount::mount(
+            Some("tracefs"),
+            place,
+            Some("tracefs"),
+            nix::mount::MsFlags::empty(),
+            None::<&str>,
+        )
+        .map_err(|errno| {
+            let remedy = "run as root, or have root run: mount -t tracefs tracefs";
+            anyhow!(
+                "tracefs is not readable at {place} and cannot be mounted there ({errno}): {remedy} {place}"
+            )
+        })?;
         Ok(Self { root: PathBuf::from(place) })
     }
 
@@ -141,7 +149,15 @@ fn parse_field(line: &str) -> Option<TraceField> {
     let array = brackets
         .filter(|_| location.is_none())
         .map(|inside| inside.trim().parse().unwrap_or_else(|_| size / item_size(ty)));
-    Some(TraceField { name: name.to_owned(), ty: ty.trim().to_owned(), offset, size, signed, array, location })
+    Some(TraceField {
+        name: name.to_owned(),
+        ty: ty.trim().to_owned(),
+        offset,
+        size,
+        signed,
+        array,
+        location,
+    })
 }
 
 #[cfg(test)]
