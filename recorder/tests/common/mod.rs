@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::*;
-use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
+use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use recorder::pipeline::{Options, ProbeRow};
 use schemas::column::{Column, Layout};
@@ -98,7 +98,10 @@ pub fn times(batch: &RecordBatch) -> Vec<i64> {
 }
 
 pub fn assert_sorted(batch: &RecordBatch) {
-    assert!(times(batch).is_sorted(), "rows are not in time order");
+    let times = times(batch);
+    if let Some(row) = times.windows(2).position(|pair| pair[0] > pair[1]) {
+        panic!("row {row} of {} is at {}, the next one at {}", times.len(), times[row], times[row + 1]);
+    }
 }
 
 /// Each file is sorted, and the next one begins after it ends.
