@@ -8,6 +8,7 @@
 //! and `doctor` tell what there is and what works here.
 
 pub mod kernel;
+pub mod resolve;
 pub mod source;
 
 pub mod pipeline;

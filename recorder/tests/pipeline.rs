@@ -168,6 +168,7 @@ fn counts_add_up_to_the_rows_and_every_loss_has_its_row() {
     let last =
         ProbeCounters { probe: 0, per_cpu: vec![counters], kprobe_misses: Some(4), recursion_misses: None };
     let summary = writer.close(End { counters: vec![last], command_exit_code: Some(3) }).unwrap();
+    assert_eq!(summary.not_compacted, None);
     let totals = &summary.events["tick"];
     assert_eq!((totals.seen, totals.recorded, totals.lost), (10_002, 5002, 5000));
     assert_eq!(totals.unknown, ["recursion"]);

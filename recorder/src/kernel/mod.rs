@@ -38,6 +38,12 @@ impl Kernel {
         Self::new(btf, facts, false)
     }
 
+    /// The running kernel with other facts, for tests of what this machine lacks.
+    #[cfg(test)]
+    pub(crate) fn with_facts(btf: Btf, facts: Facts) -> Self {
+        Self::new(btf, facts, true)
+    }
+
     fn new(btf: Btf, facts: Facts, running: bool) -> Self {
         Self { btf, facts, running, functions: OnceCell::new(), tracefs: OnceCell::new() }
     }

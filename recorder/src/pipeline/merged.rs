@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{TimestampNanosecondType, UInt16Type, UInt64Type};
-use arrow_schema::SchemaRef;
+use arrow_schema::{Schema, SchemaRef};
 use arrow_select::interleave::interleave_record_batch;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{
@@ -31,6 +31,7 @@ use super::segment::{ROW_GROUP_ROWS, plain_io, writer_properties};
 const SPLICE_ROWS: usize = 64 * 1024;
 const BATCH_ROWS: usize = 8192;
 const ZSTD_LEVEL: i32 = 1;
+const OWN_KEYS: &str = "ktape.";
 
 /// A segment to be merged.
 pub struct Input {
@@ -101,7 +102,11 @@ pub struct Merged {
 impl Merged {
     /// Begin a file in `dir` for the table of which `example` is a segment.
     pub fn create(dir: &Path, name: &str, example: &Input, owner: Owner) -> Result<Self> {
-        let schema = example.metadata.schema().clone();
+        // What the file's own keys have put into the metadata is written again by `writer_properties`.
+        let mut metadata = example.metadata.schema().metadata().clone();
+        metadata.retain(|key, _| !key.starts_with(OWN_KEYS));
+        let fields = example.metadata.schema().fields().clone();
+        let schema: SchemaRef = Schema::new_with_metadata(fields, metadata).into();
         let properties = writer_properties(&schema, ZSTD_LEVEL, false)?;
         let temp = TempFile::create(dir, name, owner)?;
         let options = ArrowWriterOptions::new().with_properties(properties);
@@ -116,7 +121,7 @@ impl Merged {
     pub fn append(&mut self, unit: &[Input]) -> Result<()> {
         for input in unit {
             ensure!(
-                input.metadata.schema() == &self.schema,
+                input.metadata.schema().fields() == self.schema.fields(),
                 "'{}' has other columns than the segments before it",
                 input.path.display()
             );

@@ -12,6 +12,8 @@ pub mod replay;
 mod text;
 
 mod merge;
+#[cfg(test)]
+mod merge_tests;
 mod staging;
 
 mod stacks;
@@ -34,6 +36,7 @@ pub mod compact;
 mod merged;
 
 pub use counts::{Totals, loses_event};
+pub use files::Owner;
 pub use probes::ProbeRow;
 pub use record_builder::RecordBuilder;
 pub use replay::{FrameFile, Tee};

@@ -63,8 +63,10 @@ pub fn writer_properties(schema: &Schema, zstd_level: i32, is_late: bool) -> Res
             // Sorted: page statistics let a reader find a second without reading the rest.
             properties = properties.set_column_statistics_enabled(path(), EnabledStatistics::Page);
         }
-        if matches!(field.data_type(), DataType::Boolean) {
-            // A bit each already.
+        let is_bit = matches!(field.data_type(), DataType::Boolean);
+        let is_mostly_zero = matches!(field.name().as_str(), "faults" | "cuts");
+        if is_bit || is_mostly_zero {
+            // A bit each already; zeros that zstd makes nothing of, at a fifth of the time a dictionary takes.
             properties = properties.set_column_dictionary_enabled(path(), false);
         }
     }

@@ -77,6 +77,11 @@ impl Lane {
             append_run(&mut self.buffer, tail);
             start = end;
         }
+        // What is left may end with an older run than the one last fed.
+        if let Some(at) = self.buffer.bytes.len().checked_sub(record_size) {
+            let record = &self.buffer.bytes[at..];
+            self.last = (ts_ns(record), seq(record));
+        }
         (!taken.bytes.is_empty()).then_some(taken)
     }
 }
