@@ -126,6 +126,8 @@ pub struct TraceWriter {
     next_counts_ns: u64,
     next_clock_ns: u64,
     watermark_ns: u64,
+    /// The last watermark that is a time (the end of recorded frames is not).
+    replay_now_ns: u64,
     is_live: bool,
     compact_at_close: bool,
     /// Keeps other recorders away; given up with the process.
@@ -213,6 +215,7 @@ impl TraceWriter {
             next_counts_ns: 0,
             next_clock_ns: 0,
             watermark_ns: 0,
+            replay_now_ns: 0,
             is_live,
             compact_at_close,
             _lock: lock,
@@ -295,6 +298,9 @@ impl TraceWriter {
         counters: &mut dyn FnMut() -> Result<Vec<ProbeCounters>>,
     ) -> Result<()> {
         self.watermark_ns = self.watermark_ns.max(watermark_ns);
+        if watermark_ns != u64::MAX {
+            self.replay_now_ns = self.replay_now_ns.max(watermark_ns);
+        }
         let watermark_ns = self.watermark_ns;
         if let Some(failure) = self.failure() {
             return Err(anyhow!(
@@ -315,11 +321,11 @@ impl TraceWriter {
                 let counters = counters()?;
                 self.count(&counters, now_ns, false)?;
             }
-            self.next_counts_ns = now_ns + COUNTS_EVERY_NS;
+            self.next_counts_ns = now_ns.saturating_add(COUNTS_EVERY_NS);
         }
         if now_ns >= self.next_clock_ns {
             self.clock()?;
-            self.next_clock_ns = now_ns + CLOCK_EVERY_NS;
+            self.next_clock_ns = now_ns.saturating_add(CLOCK_EVERY_NS);
         }
         Ok(())
     }
@@ -370,7 +376,7 @@ impl TraceWriter {
     }
 
     fn now_ns(&self) -> u64 {
-        if self.is_live { clock_ns(ClockId::CLOCK_BOOTTIME) as u64 } else { self.watermark_ns }
+        if self.is_live { clock_ns(ClockId::CLOCK_BOOTTIME) as u64 } else { self.replay_now_ns }
     }
 
     fn utc_ns(&self, boottime_ns: u64) -> i64 {
@@ -454,10 +460,11 @@ impl TraceWriter {
         self.meta.end_ns = Some(end_ns);
         self.meta.command_exit_code = end.command_exit_code;
         let mut not_compacted = None;
-        if failure.is_none() && self.compact_at_close {
-            if let Err(error) = compact::compact_tables(&self.dir, &self.meta, self.owner) {
-                not_compacted = Some(format!("{error:#}"));
-            }
+        if failure.is_none()
+            && self.compact_at_close
+            && let Err(error) = compact::compact_tables(&self.dir, &self.meta, self.owner)
+        {
+            not_compacted = Some(format!("{error:#}"));
         }
         match (write_meta(&self.dir, &self.meta, self.owner), &failure) {
             (Err(error), Some(failure)) => return Err(error.context(format!("{failure:#}"))),

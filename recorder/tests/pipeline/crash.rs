@@ -1,15 +1,13 @@
 //! What remains of a trace when the recorder is killed, the disk is full, or a compaction stops half-way.
 
-mod common;
-
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::common::*;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
-use common::*;
 use nix::time::{ClockId, clock_gettime};
 use recorder::pipeline::compact::{Step, compact, compact_table, read_meta, recover};
 use recorder::pipeline::{End, Options, RecordBuilder, TraceWriter};
@@ -23,17 +21,13 @@ fn boottime_ns() -> u64 {
     (time.tv_sec() * 1_000_000_000 + time.tv_nsec()) as u64
 }
 
-/// The process that [`a_killed_recorder_leaves_whole_segments_without_gaps_and_at_most_a_second_short`] kills: it
-/// writes only when told where.
-#[test]
-fn child_that_writes_until_it_is_killed() {
-    let Ok(dir) = std::env::var(CHILD_DIR) else { return };
+/// Write a row each 20 microseconds or so, numbered from 0.
+fn write_rows(dir: &Path, rows: u64) -> TraceWriter {
     let layout = layout("tick", &[("value", "u64"), ("stack", "kstack[4]")]);
-    let mut writer =
-        TraceWriter::create(Path::new(&dir), meta(vec![layout.clone()], 0), Options::default()).unwrap();
+    let mut writer = TraceWriter::create(dir, meta(vec![layout.clone()], 0), Options::default()).unwrap();
     writer.add_probe(probe(0, "tick")).unwrap();
     println!("writing");
-    for i in 0u64.. {
+    for i in 0..rows {
         let ts = boottime_ns();
         let record = RecordBuilder::new(&layout, ts).seq(i as u32).set_u64("value", i);
         writer.feed(0, (i % 2) as u16, &record.set_stack("stack", &[i % 1000]).build()).unwrap();
@@ -42,6 +36,20 @@ fn child_that_writes_until_it_is_killed() {
             std::thread::sleep(Duration::from_micros(200));
         }
     }
+    writer
+}
+
+/// Also the process that the next test kills: it is started with a directory and never comes to an end then.
+#[test]
+fn a_short_recording_is_whole_after_close() {
+    if let Ok(dir) = std::env::var(CHILD_DIR) {
+        write_rows(Path::new(&dir), u64::MAX);
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("run.trace");
+    write_rows(&dir, 5000).close(End::default()).unwrap();
+    assert_eq!(values(&dir), (0..5000).collect::<Vec<u64>>());
 }
 
 #[test]
@@ -50,7 +58,7 @@ fn a_killed_recorder_leaves_whole_segments_without_gaps_and_at_most_a_second_sho
     for round in 0..KILLS {
         let dir = temp.path().join(format!("{round}.trace"));
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child_that_writes_until_it_is_killed", "--nocapture"])
+            .args(["--exact", "crash::a_short_recording_is_whole_after_close", "--nocapture"])
             .env(CHILD_DIR, &dir)
             .stdout(Stdio::piped())
             .spawn()
@@ -184,7 +192,7 @@ fn a_trace_being_written_cannot_be_compacted() {
 fn a_full_disk_ends_the_recording_and_what_was_written_stays() {
     if !nix::unistd::geteuid().is_root() {
         // Mounting needs root: be root of a user namespace.
-        let test = "a_full_disk_ends_the_recording_and_what_was_written_stays";
+        let test = "crash::a_full_disk_ends_the_recording_and_what_was_written_stays";
         let exe = std::env::current_exe().unwrap();
         let status = Command::new("unshare").arg("-rm").arg(exe).args(["--exact", test]).status().unwrap();
         return assert!(status.success(), "failed as root of a user namespace");

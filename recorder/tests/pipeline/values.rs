@@ -1,11 +1,9 @@
 //! Synthetic records through the whole pipeline and back, without a kernel.
 
-mod common;
-
+use crate::common::*;
 use arrow_array::cast::AsArray;
 use arrow_array::types::*;
 use arrow_array::{Array, RecordBatch};
-use common::*;
 use recorder::pipeline::{End, Options, RecordBuilder, TraceWriter};
 use recorder::source::ProbeCounters;
 use schemas::column::Layout;
