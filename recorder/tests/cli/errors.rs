@@ -1,10 +1,9 @@
 //! What cannot be done is said in one line, with exit code 2, and leaves nothing behind.
 
-mod common;
 
 use std::os::unix::process::CommandExt;
 
-use common::Sandbox;
+use crate::sandbox::Sandbox;
 
 /// Run with arguments that are wrong; gives the one line.
 fn refused(sandbox: &Sandbox, args: &[&str]) -> String {

@@ -1,8 +1,7 @@
 //! What can be asked without recording: help, lists, descriptions, completions.
 
-mod common;
 
-use common::Sandbox;
+use crate::sandbox::Sandbox;
 
 #[test]
 fn help_shows_every_command_and_examples_that_are_understood() {
