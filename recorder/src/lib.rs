@@ -1,3 +1,4 @@
 //! Record Linux kernel events into a trace.
 
+pub mod engine;
 pub mod source;
