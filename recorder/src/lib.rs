@@ -9,6 +9,8 @@
 
 pub mod kernel;
 pub mod resolve;
+
+pub mod engine;
 pub mod source;
 
 pub mod pipeline;

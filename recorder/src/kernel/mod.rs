@@ -74,6 +74,12 @@ impl Kernel {
         opened.as_ref().map_err(|reason| anyhow::anyhow!("{reason}"))
     }
 
+    /// Where `tgid` is in `struct task_struct`, in bytes.
+    pub fn tgid_offset(&self) -> Option<u32> {
+        let task = self.btf.find("task_struct", btf::Kind::Struct)?;
+        self.btf.member(task, "tgid").map(|member| member.bit_offset / 8)
+    }
+
     /// Names of the functions that can be probed: those with a symbol and types.
     pub fn probeable_functions(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self

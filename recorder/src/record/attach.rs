@@ -81,7 +81,7 @@ impl Attached {
                 program: Some(explain.clone()),
                 ..ProbeRow::default()
             };
-            match engine.attach(self.next, candidate) {
+            match engine.attach_weighted(self.next, candidate, event.def.weight) {
                 Ok(()) => {
                     self.rows.push(ProbeRow {
                         probe: Some(self.next),

@@ -7,6 +7,7 @@ use schemas::def::{Context, EventDef};
 
 use crate::cli::args::StackKind;
 use crate::cli::options::Options;
+use crate::engine::{Engine, EngineOptions};
 use crate::kernel::Kernel;
 use crate::resolve::{Filter, Request, ResolvedEvent, Stacks, explain, resolve};
 use crate::select::Selection;
@@ -25,6 +26,8 @@ pub struct Plan {
     pub events: Vec<Planned>,
     /// How many of them were asked for.
     pub asked: usize,
+    /// Where `tgid` is in `struct task_struct`.
+    tgid_offset: Option<u32>,
 }
 
 impl Plan {
@@ -47,12 +50,26 @@ impl Plan {
             let resolved = resolve(kernel, &request)?;
             events.push(Planned { def, resolved });
         }
-        Ok(Self { events, asked })
+        Ok(Self { events, asked, tgid_offset: kernel.tgid_offset() })
     }
 
     /// Layouts of all events.
     pub fn layouts(&self) -> Vec<Layout> {
         self.events.iter().map(|event| event.resolved.layout.clone()).collect()
+    }
+
+    /// An engine that has room for all of this in `ring_bytes` of rings.
+    pub fn engine(&self, ring_bytes: u64) -> Result<Engine> {
+        let weights = self.events.iter().map(|event| {
+            let sources = event.resolved.sources.iter().filter(|source| !source.candidates.is_empty());
+            event.def.weight * sources.count() as u32
+        });
+        Engine::new(EngineOptions {
+            ring_bytes_total: ring_bytes,
+            total_weight: weights.sum(),
+            tgid_offset: self.tgid_offset,
+            ..EngineOptions::default()
+        })
     }
 
     /// What was asked for.

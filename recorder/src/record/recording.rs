@@ -21,7 +21,7 @@ use super::summary;
 use crate::cli::options::Options;
 use crate::cli::{EXIT_ERROR, EXIT_LOSS, EXIT_OK};
 use crate::command::Held;
-use crate::engine::{Engine, EngineOptions};
+use crate::engine::Engine;
 use crate::kernel::KernelSymbols;
 use crate::pipeline::cgroups::CgroupPaths;
 use crate::pipeline::{self, BatchHook, End, Symbol, Symbolizer, TraceWriter};
@@ -81,10 +81,7 @@ impl<'a> Recording<'a> {
     }
 
     fn attach(options: &Options, plan: &Plan, pids: &[u32], offset_ns: i64) -> Result<(Engine, Attached)> {
-        let mut engine = Engine::new(EngineOptions {
-            ring_bytes_total: options.buffer_bytes,
-            ..EngineOptions::default()
-        })?;
+        let mut engine = plan.engine(options.buffer_bytes)?;
         for pid in pids {
             engine.pids().insert(*pid)?;
         }

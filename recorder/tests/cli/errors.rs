@@ -1,6 +1,5 @@
 //! What cannot be done is said in one line, with exit code 2, and leaves nothing behind.
 
-
 use std::os::unix::process::CommandExt;
 
 use crate::sandbox::Sandbox;

@@ -1,6 +1,5 @@
 //! What can be asked without recording: help, lists, descriptions, completions.
 
-
 use crate::sandbox::Sandbox;
 
 #[test]

@@ -9,7 +9,8 @@ use std::time::Instant;
 use crate::sandbox::{Sandbox, Table, counts, meta, wait_for};
 
 /// Makes 100 directories, each in a process of its own, then fails to make one of them again.
-const HUNDRED: &str = "i=0; while [ $i -lt 100 ]; do mkdir d$i; i=$((i+1)); done; mkdir d0 2>/dev/null; exit 0";
+const HUNDRED: &str =
+    "i=0; while [ $i -lt 100 ]; do mkdir d$i; i=$((i+1)); done; mkdir d0 2>/dev/null; exit 0";
 
 /// Records and summary of `recorder record ARGS -o t -- sh -c SCRIPT`, which exits with `code`.
 fn record(sandbox: &Sandbox, code: i32, args: &[&str], script: &str) -> String {
@@ -34,7 +35,11 @@ fn every_mkdir_of_a_command_and_its_children_is_recorded_with_its_result() {
     let meta = meta(&sandbox.path("t"));
     assert_eq!((meta["state"].as_str(), meta["command_exit_code"].as_i64()), (Some("closed"), Some(0)));
     let line = summary.lines().find(|line| line.trim_start().starts_with("mkdirs ")).unwrap();
-    assert_eq!(line.split_whitespace().take(4).collect::<Vec<_>>(), ["mkdirs", "101", "101", "0"], "{summary}");
+    assert_eq!(
+        line.split_whitespace().take(4).collect::<Vec<_>>(),
+        ["mkdirs", "101", "101", "0"],
+        "{summary}"
+    );
 }
 
 #[test]
@@ -54,12 +59,14 @@ fn processes_come_with_every_trace_and_have_exact_counts() {
 #[test]
 fn the_time_of_rows_is_the_time_of_day_and_rows_are_sorted() {
     let sandbox = Sandbox::for_recording();
-    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as i128;
+    let now =
+        || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as i128;
     let before = now();
     record(&sandbox, 0, &["mkdirs", "processes"], HUNDRED);
     let after = now();
     for name in ["mkdirs", "processes"] {
-        let ts: Vec<i128> = Table::read(&sandbox.path("t"), name).integers("ts").into_iter().flatten().collect();
+        let ts: Vec<i128> =
+            Table::read(&sandbox.path("t"), name).integers("ts").into_iter().flatten().collect();
         assert!(ts.is_sorted(), "{name}");
         assert!(ts[0] > before && *ts.last().unwrap() < after, "{name}: {before} {ts:?} {after}");
     }
@@ -79,9 +86,14 @@ fn switches_are_those_that_the_kernel_counted_for_the_process() {
     assert_eq!(times.len(), 2);
     let switches = Table::read(&trace, "switches");
     let (ts, prev) = (switches.integers("ts"), switches.text("prev_tid"));
-    let recorded = ts.iter().zip(&prev).filter(|(ts, prev)| **prev == pid && times[0] < **ts && **ts < times[1]).count();
+    let recorded =
+        ts.iter().zip(&prev).filter(|(ts, prev)| **prev == pid && times[0] < **ts && **ts < times[1]).count();
     let read = |name: &str| -> usize {
-        fs::read_to_string(sandbox.path(name)).unwrap().lines().map(|line| line.parse::<usize>().unwrap()).sum()
+        fs::read_to_string(sandbox.path(name))
+            .unwrap()
+            .lines()
+            .map(|line| line.parse::<usize>().unwrap())
+            .sum()
     };
     let counted = read("b") - read("a");
     assert!(counted >= 50, "{counted}");
@@ -107,7 +119,10 @@ fn inline_probes_give_typed_tables() {
     assert_eq!(execs.text("name").iter().filter(|name| name.ends_with("/mkdir")).count(), 101);
     assert_eq!(Table::read(&trace, "sched_process_exit").len(), 102);
     let big = Table::read(&trace, "big");
-    assert_eq!((big.len(), big.text("pathname"), big.text("retval")), (1, vec!["d0".into()], vec!["-17".into()]));
+    assert_eq!(
+        (big.len(), big.text("pathname"), big.text("retval")),
+        (1, vec!["d0".into()], vec!["-17".into()])
+    );
 }
 
 #[test]
@@ -189,10 +204,14 @@ fn kill_9_leaves_a_trace_that_can_be_read_and_tidied_up() {
     let sandbox = Sandbox::for_recording();
     let script = "i=0; while [ $i -lt 100000 ]; do mkdir d$i; rmdir d$i; echo $i > last; i=$((i+1)); done";
     let mut running = sandbox.start(&["record", "mkdirs", "-o", "t", "--", "sh", "-c", script]);
-    let last = || fs::read_to_string(sandbox.path("last")).ok().and_then(|text| text.trim().parse::<usize>().ok());
+    let last =
+        || fs::read_to_string(sandbox.path("last")).ok().and_then(|text| text.trim().parse::<usize>().ok());
     let trace = sandbox.path("t");
     wait_for("the first segment", || {
-        fs::read_dir(trace.join("mkdirs")).unwrap().flatten().any(|e| e.path().extension().is_some_and(|x| x == "parquet"))
+        fs::read_dir(trace.join("mkdirs"))
+            .unwrap()
+            .flatten()
+            .any(|e| e.path().extension().is_some_and(|x| x == "parquet"))
     });
     let shell: i32 = Table::read(&trace, "processes").text("pid")[0].parse().unwrap();
     std::thread::sleep(std::time::Duration::from_millis(1200));
@@ -213,7 +232,8 @@ fn kill_9_leaves_a_trace_that_can_be_read_and_tidied_up() {
 #[test]
 fn printed_json_has_the_rows_of_the_table() {
     let sandbox = Sandbox::for_recording();
-    let out = sandbox.expect(0, &["record", "mkdirs", "--print=ndjson", "-o", "t", "--", "sh", "-c", HUNDRED]).out;
+    let out =
+        sandbox.expect(0, &["record", "mkdirs", "--print=ndjson", "-o", "t", "--", "sh", "-c", HUNDRED]).out;
     let rows: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let printed: Vec<&str> = rows.iter().map(|row| row["path"].as_str().unwrap()).collect();
     assert_eq!(printed, Table::read(&sandbox.path("t"), "mkdirs").text("path"));
@@ -269,7 +289,8 @@ fn sockets_that_listen_already_are_in_the_trace_as_snapshot() {
 #[test]
 fn the_first_listen_of_a_child_is_recorded() {
     let sandbox = Sandbox::for_recording();
-    let script = "import socket; s=socket.socket(); s.bind(('127.0.0.1', 0)); s.listen(7); print(s.getsockname()[1])";
+    let script =
+        "import socket; s=socket.socket(); s.bind(('127.0.0.1', 0)); s.listen(7); print(s.getsockname()[1])";
     let Ok(python) = Command::new("python3").arg("-V").stdout(Stdio::null()).status() else {
         panic!("this test needs python3");
     };
@@ -312,12 +333,18 @@ fn losses_are_counted_and_can_fail_the_run() {
     let sandbox = Sandbox::for_recording();
     // Rings of one page per CPU at most, and more switches than fit.
     let script = "i=0; while [ $i -lt 3000 ]; do : $(:); i=$((i+1)); done";
-    let args = ["record", "switches", "writes=syscall:write{ fd, count }", "opens=syscall:openat{ filename:ustring[510] }"];
+    let args = [
+        "record",
+        "switches",
+        "writes=syscall:write{ fd, count }",
+        "opens=syscall:openat{ filename:ustring[510] }",
+    ];
     let mut all = args.to_vec();
     all.extend(["--buffer-size", "64K", "--fail-on-loss", "-o", "t", "--", "sh", "-c", script]);
     let output = sandbox.run(&all);
     let err = String::from_utf8(output.stderr).unwrap();
-    let lost: i128 = ["switches", "writes", "opens", "processes"].map(|e| counts(&sandbox.path("t"), e).2).iter().sum();
+    let lost: i128 =
+        ["switches", "writes", "opens", "processes"].map(|e| counts(&sandbox.path("t"), e).2).iter().sum();
     assert_eq!(output.status.code(), Some(i32::from(lost > 0)), "{lost} lost\n{err}");
     assert_eq!(err.contains("ring_full"), lost > 0, "{err}");
 }
