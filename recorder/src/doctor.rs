@@ -16,12 +16,12 @@ use crate::resolve::{Filter, Request, ResolvedSource, Stacks, resolve};
 
 /// Probes that between them try every mechanism, on what every kernel has.
 const TRIALS: [&str; 7] = [
-    "tp:sched:sched_process_exit{ pid }",
-    "raw_tp:sched_process_exit{ pid }",
-    "fentry:vfs_open{ pid }",
-    "fexit:vfs_open{ retval }",
-    "kprobe:vfs_open{ pid }",
-    "kretprobe:vfs_open{ retval }",
+    "tp:sched:sched_process_exit{ who=$pid }",
+    "raw_tp:sched_process_exit{ who=$pid }",
+    "fentry:vfs_open{ who=$pid }",
+    "fexit:vfs_open{ result=retval }",
+    "kprobe:vfs_open{ who=$pid }",
+    "kretprobe:vfs_open{ result=retval }",
     "syscall:mkdir{ mode }",
 ];
 /// Rings of a trial: nothing goes into them.
