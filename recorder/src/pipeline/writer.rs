@@ -446,6 +446,7 @@ impl TraceWriter {
         self.send(0, Job::ReplaceSide { table: "probes", batch: probes::batch(&self.probes)? });
         self.clock()?;
         self.count(&end.counters, now_ns, true)?;
+        self.send(0, Job::Finish);
         drop(self.queue.take());
         if let Some(encoder) = self.encoder.take()
             && encoder.join().is_err()

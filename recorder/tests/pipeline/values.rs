@@ -215,3 +215,19 @@ fn a_record_of_the_wrong_length_or_probe_is_an_error_that_says_so() {
     writer.abandon().unwrap();
     assert!(!dir.exists());
 }
+
+#[test]
+fn a_closed_trace_has_a_file_in_every_table_even_if_nothing_happened() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("run.trace");
+    let layout = layout("tick", &[("value", "u64")]);
+    let writer = TraceWriter::create(&dir, meta(vec![layout.clone()], 0), replay_options()).unwrap();
+    writer.close(End::default()).unwrap();
+    for table in schemas::trace::SIDE_TABLES.iter().map(|t| t.name).chain(["tick"]) {
+        assert_eq!(segments(&dir, table).len(), 1, "table {table}");
+    }
+    let file = std::fs::File::open(&segments(&dir, "tick")[0]).unwrap();
+    let schema = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+    assert_eq!(schema.schema().fields(), layout.schema().fields());
+    assert_eq!(schema.schema().metadata()["doc"], "a synthetic event");
+}
