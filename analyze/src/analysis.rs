@@ -43,6 +43,8 @@ pub struct Analysis {
 pub struct Param {
     /// Name in SQL.
     pub name: String,
+    /// Name of its option on the command line: without the unit, `-` for `_`.
+    pub flag: String,
     /// Type.
     pub ty: ParamType,
     /// Default, as one would write it on the command line.
@@ -164,7 +166,8 @@ fn param(text: &str) -> Result<Param> {
             ParamType::Choice(list.split('|').map(str::to_owned).collect())
         }
     };
-    Ok(Param { name: name.to_owned(), ty, default: default.trim().to_owned(), doc: doc.trim().to_owned() })
+    let flag = name.trim_end_matches("_ns").replace('_', "-");
+    Ok(Param { name: name.to_owned(), flag, ty, default: default.trim().to_owned(), doc: doc.trim().to_owned() })
 }
 
 fn column(text: &str) -> Result<ColumnDoc> {
@@ -175,13 +178,6 @@ fn column(text: &str) -> Result<ColumnDoc> {
         None => (rest.trim(), None),
     };
     Ok(ColumnDoc { name: name.to_owned(), ty: ty.to_owned(), unit, doc: doc.trim().to_owned() })
-}
-
-impl Param {
-    /// Name of its option on the command line: without the unit, `-` for `_`.
-    pub fn flag(&self) -> String {
-        self.name.trim_end_matches("_ns").replace('_', "-")
-    }
 }
 
 impl Analysis {
