@@ -1,1 +1,70 @@
-fn main() {}
+//! `cargo xtask`: the chores of this repository.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use xtask::{setup, vm};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Chores of the ktape repository")]
+struct Args {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Install what is missing: tools, guest kernels, Python libraries
+    Setup {
+        /// Also what rebuilding the eBPF object needs
+        #[arg(long)]
+        ebpf: bool,
+    },
+    /// Run a command as root in guests of these kernels; its own exit code is passed on
+    ///
+    /// A command that is one word is run by the shell. A program of this machine goes into the guest with its
+    /// libraries; so do `recorder`, `xtask`, `ip`, `ss` and `strace`. It runs in /out.
+    Vm {
+        /// Kernel series: 6.1, 6.12
+        #[arg(required = true)]
+        kernels: Vec<String>,
+        /// File or program to take along: HERE or HERE:THERE
+        #[arg(long = "file", value_name = "PATH")]
+        files: Vec<String>,
+        /// Program of PATH to take along, such as bpftool
+        #[arg(long = "with", value_name = "PROGRAM", value_delimiter = ',')]
+        with: Vec<String>,
+        /// Where to put what the command left in /out; KERNEL is added [default: target/guest/out]
+        #[arg(long)]
+        out: Option<PathBuf>,
+        /// Longest time for the command, in seconds
+        #[arg(long, default_value_t = 300)]
+        timeout: u64,
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Args::parse().chore) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(chore: Chore) -> Result<ExitCode> {
+    match chore {
+        Chore::Setup { ebpf } => setup::run(ebpf)?,
+        Chore::Vm { kernels, files, with, out, timeout, command } => {
+            let run = vm::Run { files, with, out, timeout: Duration::from_secs(timeout), command };
+            return run.in_each(&kernels).map(ExitCode::from);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
