@@ -10,3 +10,4 @@ pub mod host;
 pub mod initramfs;
 pub mod setup;
 pub mod vm;
+pub mod workload;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{setup, vm};
+use xtask::{setup, vm, workload};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Chores of the ktape repository")]
@@ -46,6 +46,8 @@ enum Chore {
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
+    /// Cause known kernel events and write down the truth about them
+    Workload(workload::Workload),
 }
 
 fn main() -> ExitCode {
@@ -61,7 +63,9 @@ fn main() -> ExitCode {
 fn run(chore: Chore) -> Result<ExitCode> {
     match chore {
         Chore::Setup { ebpf } => setup::run(ebpf)?,
+        Chore::Workload(workload) => workload.run()?,
         Chore::Vm { kernels, files, with, out, timeout, command } => {
+            setup::run(false)?;
             let run = vm::Run { files, with, out, timeout: Duration::from_secs(timeout), command };
             return run.in_each(&kernels).map(ExitCode::from);
         }
