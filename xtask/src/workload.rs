@@ -45,6 +45,8 @@ enum Kind {
     Packets(packets::Options),
     /// Make directories, and fail to
     Mkdirs,
+    /// Fail to make directories, often
+    Ticks(mkdirs::TickOptions),
     /// Enter network namespaces, and fail to
     Joins,
     /// Two processes send a byte to and fro
@@ -64,6 +66,7 @@ impl Workload {
             Kind::Kmem(options) => self.tell(&kmem::run(options)?),
             Kind::Packets(options) => self.tell(&packets::run(options)?),
             Kind::Mkdirs => self.tell(&mkdirs::run()?),
+            Kind::Ticks(options) => self.tell(&mkdirs::ticks(options)?),
             Kind::Joins => self.tell(&joins::run()?),
             Kind::Switches(options) => self.tell(&switches::run(options)?),
         }

@@ -5,9 +5,39 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+
+/// How many ticks.
+#[derive(clap::Args)]
+pub struct TickOptions {
+    /// Calls of mkdir
+    #[arg(long, default_value_t = 500)]
+    pub count: u32,
+    /// Pause after each
+    #[arg(long, default_value_t = 0)]
+    pub pause_ms: u64,
+}
+
+/// What [`ticks`] did.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Ticks {
+    pub pid: u32,
+    pub count: u32,
+}
+
+/// Numbered calls of mkdir that fail with ENOTDIR and change nothing: /dev/null/0, /dev/null/1, ...
+pub fn ticks(options: &TickOptions) -> Result<Ticks> {
+    for number in 0..options.count {
+        mkdir(Path::new(&format!("/dev/null/{number}")), 0o700)?;
+        if options.pause_ms > 0 {
+            std::thread::sleep(Duration::from_millis(options.pause_ms));
+        }
+    }
+    Ok(Ticks { pid: std::process::id(), count: options.count })
+}
 
 /// One call.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
