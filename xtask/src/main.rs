@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{setup, vm, workload};
+use xtask::{demo, docs, fixtures, licences, setup, test, vm, workload};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Chores of the ktape repository")]
@@ -17,6 +17,17 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Chore {
+    /// Record a small known load and print the answers to questions about it
+    Demo {
+        /// Record in a guest of this kernel series, also where this machine would do
+        #[arg(long, value_name = "KERNEL")]
+        vm: Option<String>,
+    },
+    /// Run every test, in guests too
+    Test {
+        /// Only programs whose package and name have this in it
+        filter: Option<String>,
+    },
     /// Install what is missing: tools, guest kernels, Python libraries
     Setup {
         /// Also what rebuilding the eBPF object needs
@@ -46,6 +57,16 @@ enum Chore {
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
+    /// Record fixtures/captured anew, in a guest
+    Fixtures,
+    /// Write the generated pages of docs/
+    Docs {
+        /// Only say which are stale
+        #[arg(long)]
+        check: bool,
+    },
+    /// Check the licences of all dependencies
+    Licences,
     /// Cause known kernel events and write down the truth about them
     Workload(workload::Workload),
 }
@@ -62,6 +83,14 @@ fn main() -> ExitCode {
 
 fn run(chore: Chore) -> Result<ExitCode> {
     match chore {
+        Chore::Demo { vm } => demo::run(vm.as_deref())?,
+        Chore::Test { filter } => {
+            let good = test::run(filter.as_deref())?;
+            return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Chore::Fixtures => fixtures::run()?,
+        Chore::Docs { check } => docs::run(check)?,
+        Chore::Licences => licences::run()?,
         Chore::Setup { ebpf } => setup::run(ebpf)?,
         Chore::Workload(workload) => workload.run()?,
         Chore::Vm { kernels, files, with, out, timeout, command } => {
