@@ -162,12 +162,19 @@ fn param(text: &str) -> Result<Param> {
         "count" => ParamType::Count,
         "time" => ParamType::Time,
         other => {
-            let list = other.strip_prefix("choice(").and_then(|l| l.strip_suffix(')')).context("unknown type")?;
+            let list =
+                other.strip_prefix("choice(").and_then(|l| l.strip_suffix(')')).context("unknown type")?;
             ParamType::Choice(list.split('|').map(str::to_owned).collect())
         }
     };
     let flag = name.trim_end_matches("_ns").replace('_', "-");
-    Ok(Param { name: name.to_owned(), flag, ty, default: default.trim().to_owned(), doc: doc.trim().to_owned() })
+    Ok(Param {
+        name: name.to_owned(),
+        flag,
+        ty,
+        default: default.trim().to_owned(),
+        doc: doc.trim().to_owned(),
+    })
 }
 
 fn column(text: &str) -> Result<ColumnDoc> {

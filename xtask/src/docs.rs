@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use anyhow::{Context, Result, bail};
 use crate::host;
+use anyhow::{Context, Result, bail};
 
 /// A generated page.
 type Page = (&'static str, fn() -> Result<String>);
