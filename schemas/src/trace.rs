@@ -7,7 +7,8 @@
 //!   losses/ counts/ clock/ probes/ stacks/ symbols/ cgroups/     side tables, segments likewise
 //! ```
 //! A segment is written as `.NAME.tmp`, fsynced, renamed, and the directory fsynced: whatever has a `.parquet`
-//! name is whole. Names are numbers of six digits or more, rising with time.
+//! name is whole. Names are numbers of six digits or more, rising with time; no number is used twice. The exception
+//! to order is a segment with [`LATE_KEY`] in a trace that was not closed or compacted. docs/trace-format.md tells all.
 
 use std::collections::HashMap;
 
@@ -90,7 +91,7 @@ pub struct SideTable {
 pub const SIDE_TABLES: &[SideTable] = &[
     SideTable {
         name: "counts",
-        summary: "per second, probe and cpu with any activity: fired = filtered + recorded + lost, seen = recorded + lost",
+        summary: "per second, probe and cpu with any activity: fired = filtered + seen, seen = recorded + lost",
         schema: counts,
     },
     SideTable {
@@ -157,7 +158,7 @@ pub const LOSS_REASONS: &[LossReason] = &[
         name: "disk",
         loses_event: true,
         meaning: "rows could not be written",
-        remedy: "free space, or use --max-size",
+        remedy: "free space, or write to another disk with -o",
     },
     LossReason {
         name: "fetch_fault",
@@ -180,8 +181,8 @@ pub const LOSS_REASONS: &[LossReason] = &[
     LossReason {
         name: "late",
         loses_event: false,
-        meaning: "a row arrived after later rows had been written; it is kept in a segment of its own at its time, flagged here",
-        remedy: "raise --segment-age",
+        meaning: "a row arrived after later rows had been written; it is kept in a segment of its own until the trace is closed or compacted, which puts it in its place",
+        remedy: "none needed; `recorder compact` on a trace that was not closed",
     },
 ];
 
@@ -253,10 +254,13 @@ fn probe_columns() -> [Field; 4] {
 
 fn counts() -> Schema {
     let own = [
-        number("fired", "times the probe ran"),
+        number("fired", "times the probe ran; can be ahead of filtered + seen by what runs at that moment"),
         number("filtered", "times the filter said no"),
-        number("seen", "fired - filtered = recorded + lost"),
-        number("recorded", "rows in the event table"),
+        number("seen", "events that passed the filter: recorded + lost"),
+        number(
+            "recorded",
+            "rows in the event table; negative where a failing disk takes back what was counted before",
+        ),
         number("lost", "events that passed the filter and are missing; table losses has the reasons"),
     ];
     Schema::new(probe_columns().into_iter().chain(own).collect::<Vec<_>>())

@@ -7,7 +7,7 @@
 //! again) rather than different. On a file system that cannot exchange, the segments stay as they are.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
@@ -130,8 +130,12 @@ pub fn size_of_trace(dir: &Path) -> Result<(u64, u64)> {
 pub fn compact_tables(dir: &Path, meta: &Meta, owner: Owner) -> Result<()> {
     for table in tables(meta) {
         if dir.join(table).is_dir() {
-            compact_table(dir, table, owner, &mut |_| Ok(()))
-                .with_context(|| format!("cannot merge the segments of table '{table}'"))?;
+            let result = compact_table(dir, table, owner, &mut |_| Ok(()));
+            if result.is_err() {
+                // Half-made, or the old segments: not the table either way.
+                let _ = fs::remove_dir_all(dir.join(format!("{WORK_PREFIX}{table}")));
+            }
+            result.with_context(|| format!("cannot merge the segments of table '{table}'"))?;
         }
     }
     Ok(())
@@ -249,9 +253,4 @@ fn groups(units: Vec<Unit>) -> Vec<Vec<Unit>> {
         }
     }
     groups
-}
-
-/// Where the segment of that number would be.
-pub fn segment_path(dir: &Path, table: &str, number: u64) -> PathBuf {
-    dir.join(table).join(segment_name(number))
 }

@@ -9,25 +9,36 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::merge::{Buffer, Chunk, seq, ts_ns};
 use crate::source::ProbeId;
 
-/// Buffers kept for reuse.
-const POOL_SIZE: usize = 256;
+/// Bytes of the buffers kept for reuse.
+const POOL_BYTES: usize = 16 << 20;
+
+#[derive(Default)]
+struct Free {
+    buffers: Vec<Vec<u8>>,
+    bytes: usize,
+}
 
 /// Buffers that go round between the drain and the encoder.
 #[derive(Clone, Default)]
-pub struct Pool(Arc<Mutex<Vec<Vec<u8>>>>);
+pub struct Pool(Arc<Mutex<Free>>);
 
 impl Pool {
     fn take(&self) -> Vec<u8> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let buffer = free.buffers.pop().unwrap_or_default();
+        free.bytes -= buffer.capacity();
+        buffer
     }
 
     /// Give the buffers of a written chunk back.
     pub fn put_back(&self, chunk: Chunk) {
         let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for mut buffer in chunk.buffers {
-            if free.len() < POOL_SIZE {
+            let bytes = buffer.bytes.capacity();
+            if free.bytes + bytes <= POOL_BYTES {
                 buffer.bytes.clear();
-                free.push(buffer.bytes);
+                free.bytes += bytes;
+                free.buffers.push(buffer.bytes);
             }
         }
     }

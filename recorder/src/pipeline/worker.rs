@@ -38,6 +38,9 @@ pub enum Job {
     Side { table: &'static str, batch: RecordBatch },
     /// All rows of a side table, in place of those before.
     ReplaceSide { table: &'static str, batch: RecordBatch },
+    /// The recording ends: tables that have no segment get an empty one, so that every table can be opened by any
+    /// reader.
+    Finish,
     /// Write again after a failure: what is known about the loss, as far as it can be written.
     Retry,
     /// Drop this: everything before it is done.
@@ -208,6 +211,7 @@ impl Worker {
             }
             _ if self.has_failed => Ok(()),
             Job::Publish { event } => self.publish(event),
+            Job::Finish => self.finish(),
             Job::Side { table, batch } => self.flush_side(table, &batch),
             Job::ReplaceSide { table, batch } => self.replace_side(table, &batch),
         }
@@ -295,6 +299,22 @@ impl Worker {
         Ok(())
     }
 
+    fn finish(&mut self) -> Result<()> {
+        for event in 0..self.events.len() {
+            if self.events[event].next == 0 {
+                let empty = self.events[event].begin(self.zstd_level, self.owner, false)?;
+                self.publish_segment(event, empty)?;
+            }
+        }
+        for SideTable { dir, schema, next } in self.side.values_mut().filter(|side| side.next == 0) {
+            let name = segment_name(0);
+            let properties = writer_properties(schema, self.zstd_level, false)?;
+            Segment::create(dir, &name, schema, properties, self.owner)?.publish(&name)?;
+            *next = 1;
+        }
+        Ok(())
+    }
+
     fn flush_collected(&mut self) -> Result<()> {
         let schema = |side: &HashMap<&str, SideTable>, name: &str| side[name].schema.clone();
         let symbols = self.collector.take_symbols(&schema(&self.side, "symbols"), &mut self.symbolizer);
@@ -318,7 +338,11 @@ impl Worker {
     }
 
     fn replace_side(&mut self, table: &str, batch: &RecordBatch) -> Result<()> {
-        self.write_side(table, batch, 0)
+        self.write_side(table, batch, 0)?;
+        if let Some(side) = self.side.get_mut(table) {
+            side.next = 1;
+        }
+        Ok(())
     }
 
     fn write_side(&mut self, table: &str, batch: &RecordBatch, number: u64) -> Result<()> {

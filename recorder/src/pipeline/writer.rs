@@ -5,8 +5,9 @@
 //! tick: cut behind the watermark -> chunk -> bounded queue; publish, counts, clock       (thread of the caller)
 //!       chunk -> merge -> decode -> Parquet -> segment; stacks, symbols, cgroups         (thread `encode`)
 //! ```
-//! Memory: what one drain gives beyond [`CUT_BYTES`] per event, plus [`Options::queue_bytes`], plus the encoded rows
-//! of one open row group per event (about 12 bytes a row, at most 256 Ki rows), plus the distinct stacks.
+//! Memory: [`CUT_BYTES`] per event and what one drain gives beyond, plus [`Options::queue_bytes`], plus 16 MiB of
+//! buffers for reuse, plus the encoded rows of one open row group per event (about 12 bytes a row, at most 256 Ki
+//! rows) and their dictionaries, plus the distinct stacks, addresses and cgroups.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -23,17 +24,20 @@ use schemas::trace::{META_FILE, Meta, SIDE_TABLES, State};
 use super::compact;
 use super::counts::{Counts, Snapshot, Totals, side_schema};
 use super::files::{Owner, create_dir, lock, replace, sync_dir};
+use super::merge::ts_ns;
 use super::probes::{self, ProbeRow};
 use super::queue::{Sender, bounded};
 use super::stacks::{CgroupFinder, Symbolizer};
 use super::staging::{Pool, Staging};
 use super::worker::{BatchHook, Job, Setup, SharedProgress, Worker};
-use crate::source::{ProbeCounters, ProbeId};
+use crate::source::{EventSource, ProbeCounters, ProbeId};
 
 /// Staged bytes of an event after which they go to the encoder.
 pub const CUT_BYTES: usize = 4 << 20;
 /// Age of staged records after which they go to the encoder, so that its work comes in small pieces.
 const CUT_AGE_NS: u64 = 100_000_000;
+/// 146 years after boot: with the offset to UTC this is still a timestamp that rises.
+const MAX_TS_NS: u64 = 1 << 62;
 const COUNTS_EVERY_NS: u64 = 1_000_000_000;
 const CLOCK_EVERY_NS: u64 = 10_000_000_000;
 
@@ -265,7 +269,8 @@ impl TraceWriter {
         }
     }
 
-    /// Take a copy of a raw record. Fails if the probe is unknown or the length is not that of its event's records.
+    /// Take a copy of a raw record. Fails if the probe is unknown, the length is not that of its event's records, or
+    /// the time is impossible.
     pub fn feed(&mut self, probe: ProbeId, cpu: u16, record: &[u8]) -> Result<()> {
         let Some(Some(route)) = self.routes.get_mut(usize::from(probe)) else {
             bail!("a record of {} bytes came from unknown probe {probe}", record.len());
@@ -279,6 +284,13 @@ impl TraceWriter {
                 self.record_sizes[event]
             );
         }
+        let ts_ns = ts_ns(record);
+        if ts_ns > MAX_TS_NS {
+            bail!(
+                "event '{}', probe {probe}: a record is of impossible time {ts_ns} ns",
+                self.meta.events[event].event
+            );
+        }
         let staging = &mut self.events[event].staging;
         let index = usize::from(cpu);
         if index >= route.by_cpu.len() {
@@ -287,6 +299,20 @@ impl TraceWriter {
         let source = *route.by_cpu[index].get_or_insert_with(|| staging.add_source(probe, cpu));
         staging.push(source, record);
         Ok(())
+    }
+
+    /// Drain `source` once, feed what it gave, and [`tick`](Self::tick).
+    pub fn pump(&mut self, source: &mut dyn EventSource) -> Result<()> {
+        let mut failed = None;
+        let watermark_ns = source.drain(&mut |probe, cpu, record| {
+            if failed.is_none() {
+                failed = self.feed(probe, cpu, record).err();
+            }
+        })?;
+        match failed {
+            Some(error) => Err(error),
+            None => self.tick(watermark_ns, &mut || source.counters()),
+        }
     }
 
     /// After each drain: hand over what is due. `watermark_ns` (boot time) is what the drain returned; `counters` is
@@ -446,6 +472,7 @@ impl TraceWriter {
         self.send(0, Job::ReplaceSide { table: "probes", batch: probes::batch(&self.probes)? });
         self.clock()?;
         self.count(&end.counters, now_ns, true)?;
+        self.send(0, Job::Finish);
         drop(self.queue.take());
         if let Some(encoder) = self.encoder.take()
             && encoder.join().is_err()

@@ -208,10 +208,55 @@ fn a_record_of_the_wrong_length_or_probe_is_an_error_that_says_so() {
     writer.add_probe(probe(0, "tick")).unwrap();
     let error = writer.feed(0, 0, &[0; 39]).unwrap_err().to_string();
     assert_eq!(error, "event 'tick', probe 0: a record has 39 bytes, expected 40");
+    let error = writer.feed(0, 0, &[0xff; 40]).unwrap_err().to_string();
+    assert_eq!(error, "event 'tick', probe 0: a record is of impossible time 18446744073709551615 ns");
     let error = writer.feed(7, 0, &[0; 40]).unwrap_err().to_string();
     assert_eq!(error, "a record of 40 bytes came from unknown probe 7");
     let error = TraceWriter::create(&dir, meta(vec![], 0), Options::default()).err().unwrap().to_string();
     assert!(error.ends_with("exists already: remove it, or choose another name with -o"), "{error}");
     writer.abandon().unwrap();
     assert!(!dir.exists());
+}
+
+#[test]
+fn a_closed_trace_has_a_file_in_every_table_even_if_nothing_happened() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("run.trace");
+    let layout = layout("tick", &[("value", "u64")]);
+    let writer = TraceWriter::create(&dir, meta(vec![layout.clone()], 0), replay_options()).unwrap();
+    writer.close(End::default()).unwrap();
+    for table in schemas::trace::SIDE_TABLES.iter().map(|t| t.name).chain(["tick"]) {
+        assert_eq!(segments(&dir, table).len(), 1, "table {table}");
+    }
+    let file = std::fs::File::open(&segments(&dir, "tick")[0]).unwrap();
+    let schema = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+    assert_eq!(schema.schema().fields(), layout.schema().fields());
+    assert_eq!(schema.schema().metadata()["doc"], "a synthetic event");
+}
+
+#[test]
+fn garbage_in_a_record_of_the_right_length_becomes_rows_and_never_a_panic() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("run.trace");
+    let layout = every_type();
+    let mut writer = TraceWriter::create(&dir, meta(vec![layout.clone()], UTC), replay_options()).unwrap();
+    writer.add_probe(probe(0, "every")).unwrap();
+    let mut random = 88172645463325252u64;
+    for _ in 0..3000 {
+        let mut record: Vec<u8> = (0..layout.record_size)
+            .map(|_| {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                random as u8
+            })
+            .collect();
+        record[7] &= 0x3f;
+        writer.feed(0, 0, &record).unwrap();
+    }
+    let summary = writer.close(End::default()).unwrap();
+    assert!(summary.failure.is_none() && summary.not_compacted.is_none(), "{summary:?}");
+    let rows = read_table(&dir, "every");
+    assert_eq!(rows.num_rows(), 3000);
+    assert_sorted(&rows);
 }
