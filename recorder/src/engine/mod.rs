@@ -23,7 +23,7 @@ use zerocopy::FromBytes;
 
 pub use pids::{MAX_PIDS, PidSet};
 
-use crate::resolve::{Candidate, Mechanism};
+pub use crate::resolve::{Candidate, Mechanism};
 use crate::source::{EventSource, ProbeCounters, ProbeId};
 use program::{Loader, Programs};
 use ring::Ring;
