@@ -169,6 +169,12 @@ impl Lower<'_> {
             {
                 Ok(memory)
             }
+            Value::Number(Number { node, ref ty, to_user, .. }) if matches!(ty.shape(btf), Shape::Int { int, .. } if int.size == 8) =>
+            {
+                // A plain 64-bit value, such as $arg1 of a function without types, is taken for an address.
+                let place = Place { user: to_user, typed: false };
+                Ok(Memory { base: node, off: 0, ty: Ty::Btf(0), bitfield: None, place })
+            }
             Value::Memory(_) | Value::Number(_) => self.pointee(field, field.expr.span, value, 0),
             _ => Err(self.wants(field, "this is not in memory, so its bytes cannot be copied")),
         }
