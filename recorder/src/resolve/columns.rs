@@ -77,7 +77,14 @@ impl Lower<'_> {
                 Value::Comm => return Err(self.wants(field, "the name of a thread is a char[16]")),
                 value => self.chars(field, value, *size)?,
             },
-            Type::Str(_) => self.text(field, value, column.ty.wire_size(), false)?,
+            Type::Str(_) => match field.ty {
+                // Cut as the kernel itself does, which is no loss: the column's bit would tell of one.
+                Some(Type::Chars(size)) => {
+                    let what = self.text(field, value, size.min(column.ty.wire_size()), false)?;
+                    return Ok(vec![Output { bit: NONE, ..output(what) }]);
+                }
+                _ => self.text(field, value, column.ty.wire_size(), false)?,
+            },
             Type::UserStr(_) => self.text(field, value, column.ty.wire_size(), true)?,
             Type::KernelStack(frames) | Type::UserStack(frames) => {
                 let wanted = matches!(column.ty, Type::KernelStack(_));
