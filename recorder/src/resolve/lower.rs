@@ -153,7 +153,8 @@ impl Lower<'_> {
         if let Some(value) = column {
             return self.within("column", name, value);
         }
-        if let Some(builtin) = Builtin::by_name(name) {
+        let builtin = Builtin::by_name(name).filter(|b| b.is_plain());
+        if let Some(builtin) = builtin.filter(|_| !self.scope.foreign_names.iter().any(|n| n == name)) {
             return self.builtin(field, builtin, span);
         }
         Err(field.error(span, self.unknown_name(name)))
@@ -175,7 +176,7 @@ impl Lower<'_> {
     fn unknown_name(&self, name: &str) -> String {
         let scope = self.scope;
         let args: Vec<&str> = scope.args.iter().map(|a| a.name.as_str()).filter(|n| !n.is_empty()).collect();
-        let lets = self.probe.lets.keys().map(String::as_str);
+        let lets = self.probe.lets.keys().map(String::as_str).filter(|n| *n != name);
         let near = near(name, args.iter().copied().chain(lets));
         let hint = match near.first() {
             Some(first) => format!("did you mean {first}? "),
@@ -451,7 +452,7 @@ impl Lower<'_> {
                 let more = if names.len() > 12 { ", ..." } else { "" };
                 let names = names.into_iter().take(12).collect::<Vec<_>>().join(", ");
                 let message =
-                    format!("this is a {}: name one of its members ({names}{more})", btf.c_name(id));
+                    format!("this is a {}: name one of its members ({names}{more})", ty.c_name(btf));
                 Err(field.error(span, message))
             }
             Shape::Bytes { .. } | Shape::Other | Shape::Int { .. } => {

@@ -176,10 +176,15 @@ fn resolve_event(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent
         .iter()
         .map(|source| source.probes.iter().map(|probe| points::offer(kernel, probe)).collect())
         .collect();
+    if offers.iter().flatten().all(|offer| offer.scopes.is_empty()) {
+        let refused = offers.iter().flatten().flat_map(|offer| &offer.refused);
+        bail!("{}", unobservable(refused.map(|r| (r.probe.as_str(), r.reason.as_str()))));
+    }
     let (columns, types) = typed_columns(kernel, def, request.stacks, &mut offers)?;
     let layout = layout(def, &columns, types)?;
 
     let mut sources = Vec::new();
+    let mut wrong: Vec<String> = Vec::new();
     for (source, offers) in def.sources.iter().zip(offers) {
         let mut resolved = ResolvedSource {
             name: source.name.clone(),
@@ -203,9 +208,9 @@ fn resolve_event(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent
                 match compiler.candidate(&scope) {
                     Ok(candidate) => resolved.candidates.push(candidate),
                     Err(error) => {
-                        resolved
-                            .refused
-                            .push((format!("{} ({})", probe.on, scope.mechanism), format!("{error:#}")));
+                        let reason = format!("{error:#}");
+                        wrong.push(reason.clone());
+                        resolved.refused.push((format!("{} ({})", probe.on, scope.mechanism), reason));
                     }
                 }
             }
@@ -213,30 +218,38 @@ fn resolve_event(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent
         }
         let missing = resolved.candidates.is_empty() && !resolved.optional;
         if missing && request.all_sources {
-            bail!("source {} cannot be observed on this kernel:\n{}", source.name, reasons(&[resolved]));
+            bail!("source {}: {}", source.name, unobservable(reasons(&[resolved])));
         }
         sources.push(resolved);
     }
     if sources.iter().all(|source| source.candidates.is_empty()) {
-        bail!("it cannot be observed on this kernel:\n{}", reasons(&sources));
+        // Of the same mistake in all expressions, tell it without the ways that it spoils.
+        match wrong.as_slice() {
+            [first, rest @ ..] if rest.iter().all(|other| other == first) => bail!("{first}"),
+            _ => bail!("{}", unobservable(reasons(&sources))),
+        }
     }
     Ok(ResolvedEvent { layout: layout.0, sources })
 }
 
-/// Why nothing can be tried, each reason once.
-fn reasons(sources: &[ResolvedSource]) -> String {
+fn reasons(sources: &[ResolvedSource]) -> impl Iterator<Item = (&str, &str)> {
+    sources.iter().flat_map(|source| &source.refused).map(|(probe, reason)| (probe.as_str(), reason.as_str()))
+}
+
+/// That and why nothing can be tried, each reason once.
+fn unobservable<'a>(reasons: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let mut seen: Vec<(&str, Vec<&str>)> = Vec::new();
-    for (probe, reason) in sources.iter().flat_map(|source| &source.refused) {
-        match seen.iter_mut().find(|(known, _)| known == reason) {
+    for (probe, reason) in reasons {
+        match seen.iter_mut().find(|(known, _)| *known == reason) {
             Some((_, probes)) => probes.push(probe),
             None => seen.push((reason, vec![probe])),
         }
     }
-    let lines: Vec<String> = seen
-        .into_iter()
-        .map(|(reason, probes)| format!("{}: {}", probes.join(", "), reason.replace('\n', "\n  ")))
-        .collect();
-    format!("  {}", lines.join("\n  "))
+    let mut out = "it cannot be observed on this kernel:".to_owned();
+    for (reason, probes) in seen {
+        out.push_str(&format!("\n  {}: {}", probes.join(", "), reason.replace('\n', "\n  ")));
+    }
+    out
 }
 
 /// All columns, builtin ones included, and their types; a type that is not written comes from the first probe point
@@ -249,7 +262,7 @@ fn typed_columns(
 ) -> Result<(Vec<ColumnDef>, Vec<Type>)> {
     let mut columns = def.columns.clone();
     if def.everything {
-        columns = everything(offers)?;
+        columns = everything(kernel, offers)?;
     }
     let mut builtin = Vec::new();
     if def.context == Context::Process {
@@ -294,28 +307,36 @@ fn typed_columns(
 }
 
 /// The columns of a probe without fields: everything that it offers. For a tracepoint that is its record.
-fn everything(offers: &[Vec<Offer<'_>>]) -> Result<Vec<ColumnDef>> {
-    let scopes = || offers.iter().flatten().flat_map(|offer| &offer.scopes);
-    let Some(scope) = scopes().find(|s| s.mechanism == Mechanism::Tracepoint).or_else(|| scopes().next())
-    else {
-        return Ok(Vec::new());
-    };
-    let mut columns = Vec::new();
-    let mut column = |name: &str, expr: &str, doc: String| {
+fn everything(kernel: &Kernel, offers: &[Vec<Offer<'_>>]) -> Result<Vec<ColumnDef>> {
+    let all =
+        || offers.iter().flatten().flat_map(|offer| offer.scopes.iter().map(move |scope| (offer, scope)));
+    let classic = all().find(|(_, scope)| scope.mechanism == Mechanism::Tracepoint);
+    let Some((offer, scope)) = classic.or_else(|| all().next()) else { return Ok(Vec::new()) };
+    let mut columns: Vec<ColumnDef> = Vec::new();
+    let mut column = |name: &str, expr: &str, pointer: bool, doc: String| {
         let taken = |name: &str| schemas::column::standard_fields().iter().any(|f| f.name() == name);
         let name = if taken(name) { format!("{name}_") } else { name.to_owned() };
         let expr = Some(Field::parse(expr)?);
-        columns.push(ColumnDef { name, ty: None, unit: None, doc, expr });
-        anyhow::Ok(())
+        let mut column = ColumnDef { name, ty: None, unit: None, doc, expr };
+        // A pointer of which the kernel does not tell more is an address.
+        column.ty = match compile::infer_in(kernel, &[], &column, offer.probe, scope) {
+            Ok(ty) => Some(ty),
+            Err(_) if pointer => Some(Type::Hex(64)),
+            Err(error) => return Err(error.context(format!("column {}", column.name))),
+        };
+        columns.push(column);
+        Ok(())
     };
     for (i, arg) in scope.args.iter().enumerate() {
         if !matches!(arg.at, scope::ArgAt::Nowhere) {
             let name = if arg.name.is_empty() { format!("arg{}", i + 1) } else { arg.name.clone() };
-            column(&name, &format!("$arg{}", i + 1), format!("{} of {}", name, scope.prototype))?;
+            let pointer = matches!(arg.ty.shape(&kernel.btf), types::Shape::Pointer { .. });
+            column(&name, &format!("$arg{}", i + 1), pointer, format!("{name} of {}", scope.prototype))?;
         }
     }
-    if let scope::Returns::Value(_) = scope.returns {
-        column("retval", "retval", format!("what {} returned", scope.target))?;
+    if let scope::Returns::Value(ty) = &scope.returns {
+        let pointer = matches!(ty.shape(&kernel.btf), types::Shape::Pointer { .. });
+        column("retval", "retval", pointer, format!("what {} returned", scope.target))?;
     }
     Ok(columns)
 }
@@ -324,24 +345,26 @@ fn everything(offers: &[Vec<Offer<'_>>]) -> Result<Vec<ColumnDef>> {
 fn keep_equal_types(kernel: &Kernel, columns: &[ColumnDef], types: &[Type], offers: &mut [Vec<Offer<'_>>]) {
     for offer in offers.iter_mut().flatten() {
         let probe = offer.probe;
-        let (kept, dropped) = std::mem::take(&mut offer.scopes).into_iter().partition(|scope| {
-            columns.iter().zip(types).all(|(column, ty)| {
-                let Some(Field { expr, .. }) = &column.expr else { return true };
-                let same_name = match &expr.kind {
-                    Kind::Builtin(schemas::expr::Builtin::Arg(i)) => {
-                        scope.args.get(usize::from(*i)).is_some_and(|a| {
-                            a.name.is_empty()
-                                || a.name == column.name
-                                || column.name == format!("{}_", a.name)
-                        })
-                    }
-                    _ => true,
-                };
-                same_name && compile::infer_in(kernel, columns, column, probe, scope).is_ok_and(|t| t == *ty)
-            })
-        });
+        let (kept, dropped): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut offer.scopes).into_iter().partition(|scope| {
+                columns.iter().zip(types).all(|(column, ty)| {
+                    let Some(Field { expr, .. }) = &column.expr else { return true };
+                    let same_name = match &expr.kind {
+                        Kind::Builtin(schemas::expr::Builtin::Arg(i)) => {
+                            scope.args.get(usize::from(*i)).is_some_and(|a| {
+                                a.name.is_empty()
+                                    || a.name == column.name
+                                    || column.name == format!("{}_", a.name)
+                            })
+                        }
+                        _ => true,
+                    };
+                    same_name
+                        && compile::infer_in(kernel, columns, column, probe, scope).is_ok_and(|t| t == *ty)
+                })
+            });
         offer.scopes = kept;
-        for scope in <Vec<scope::Scope>>::from(dropped) {
+        for scope in dropped {
             let reason = "its arguments are not the fields of the tracepoint: name fields in braces";
             offer.refused.push(scope::Refusal::of(&probe.on, scope.mechanism, reason));
         }
