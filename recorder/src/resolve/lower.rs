@@ -393,6 +393,12 @@ impl Lower<'_> {
         Ok(Memory { base: number.node, off, ty: to, bitfield: None, place })
     }
 
+    /// Whether pointers in this memory point to user memory, although their type does not say so.
+    pub fn leads_to_user(&self, memory: &Memory) -> bool {
+        let in_record = matches!(self.nodes.get(memory.base), Node::Source { src: src::CTX, .. });
+        memory.place.user || (in_record && self.scope.user_pointers)
+    }
+
     /// The address of something in memory.
     pub fn address(&mut self, field: &Field, span: Span, memory: &Memory) -> Result<NodeId> {
         let off = self.offset(field, span, memory.off)?;
@@ -440,7 +446,8 @@ impl Lower<'_> {
                 let off = self.offset(field, span, off)?;
                 let node = self.nodes.add(Node::Load { base, off, size: 8, place });
                 let typed = place.typed && to.is_struct(btf);
-                Ok(Number { node, ty: ty.clone(), to_user: place.user || user, typed })
+                let to_user = user || self.leads_to_user(&memory);
+                Ok(Number { node, ty: ty.clone(), to_user, typed })
             }
             Shape::Array { item, .. } => {
                 let ty = Ty::Pointer(Box::new(item));

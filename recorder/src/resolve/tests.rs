@@ -332,6 +332,7 @@ fn the_probes_of_the_manual_resolve() {
             "port:u16 addr:ip backlog:s32 retval:s32",
             "fexit, kretprobe",
         ),
+        ("tp:syscalls:sys_enter_mkdir", "__syscall_nr:s32 pathname:ustring[127] mode:u16", "tracepoint"),
         (
             "syscall:setns{ fd, flags, retval }",
             "fd:s32 flags:s32 retval:s64",
