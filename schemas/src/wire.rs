@@ -93,8 +93,8 @@ pub mod flag {
 
 /// One step of a plan.
 ///
-/// value = source (+ temporary `add`); then `derefs` times value = *(u64 *)(value + off[i]), NULL or a fault ends
-/// the slot; then `op` on value + off[derefs]; an integer result goes through `rshift`, `bits`, sign or swap,
+/// value = source (+ temporary `add`); then `derefs` times value = `*(u64 *)(value + off[i])`, NULL or a fault ends
+/// the slot; then `op` on `value + off[derefs]`; an integer result goes through `rshift`, `bits`, sign or swap,
 /// `lshift`, into temporary `save` and, `width` bytes of it, to record offset `dst`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

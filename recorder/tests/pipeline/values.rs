@@ -270,7 +270,7 @@ fn late_rows_are_marked_on_disk_and_compaction_puts_them_in_their_place() {
     let mut writer = TraceWriter::create(&dir, meta(vec![layout.clone()], 0), options).unwrap();
     writer.add_probe(probe(0, "tick")).unwrap();
     let second = 1_000_000_000;
-    let mut feed = |writer: &mut TraceWriter, ts: u64, seq: u32| {
+    let feed = |writer: &mut TraceWriter, ts: u64, seq: u32| {
         writer.feed(0, 0, &RecordBuilder::new(&layout, ts).seq(seq).set_u64("value", ts).build()).unwrap();
     };
     for s in 1..6 {
