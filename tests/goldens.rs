@@ -72,7 +72,9 @@ impl DB for Analyze {
     }
 }
 
-fn run_all<D: DB<Error = EngineError, ColumnType = DefaultColumnType> + Send + 'static>(make: impl Fn() -> D + Copy) {
+fn run_all<D: DB<Error = EngineError, ColumnType = DefaultColumnType> + Send + 'static>(
+    make: impl Fn() -> D + Copy,
+) {
     let mut failures = Vec::new();
     let files = slt_files();
     assert!(files.len() >= 9, "there is a golden file for each analysis: {files:?}");
@@ -155,5 +157,8 @@ fn the_page_on_analyses_is_up_to_date() {
         std::fs::write(&path, &wanted).unwrap();
     }
     let found = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(found == wanted, "docs/analyses.md is old: KTAPE_BLESS=1 cargo test -p analyze --test goldens writes it");
+    assert!(
+        found == wanted,
+        "docs/analyses.md is old: KTAPE_BLESS=1 cargo test -p analyze --test goldens writes it"
+    );
 }

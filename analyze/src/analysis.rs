@@ -146,7 +146,9 @@ fn parse(name: &'static str, text: &'static str) -> Result<Analysis> {
     };
     for line in header.iter().skip(1) {
         match line.split_once(' ') {
-            Some(("@table", rest)) => analysis.tables.push(table(rest.trim()).with_context(|| rest.to_owned())?),
+            Some(("@table", rest)) => {
+                analysis.tables.push(table(rest.trim()).with_context(|| rest.to_owned())?)
+            }
             Some(("@param", rest)) => analysis.params.push(param(rest).with_context(|| rest.to_owned())?),
             Some(("@column", rest)) => analysis.columns.push(column(rest).with_context(|| rest.to_owned())?),
             Some(("@loss", rest)) => analysis.loss = rest.trim().to_owned(),
@@ -185,12 +187,19 @@ fn param(text: &str) -> Result<Param> {
         "count" => ParamType::Count,
         "time" => ParamType::Time,
         other => {
-            let list = other.strip_prefix("choice(").and_then(|l| l.strip_suffix(')')).context("unknown type")?;
+            let list =
+                other.strip_prefix("choice(").and_then(|l| l.strip_suffix(')')).context("unknown type")?;
             ParamType::Choice(list.split('|').map(str::to_owned).collect())
         }
     };
     let flag = name.trim_end_matches("_ns").replace('_', "-");
-    Ok(Param { name: name.to_owned(), flag, ty, default: default.trim().to_owned(), doc: doc.trim().to_owned() })
+    Ok(Param {
+        name: name.to_owned(),
+        flag,
+        ty,
+        default: default.trim().to_owned(),
+        doc: doc.trim().to_owned(),
+    })
 }
 
 fn column(text: &str) -> Result<ColumnDoc> {

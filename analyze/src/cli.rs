@@ -136,9 +136,9 @@ fn subcommand(analysis: &'static Analysis) -> Command {
             .default_value(param.default.as_str())
             .action(ArgAction::Set);
         arg = match &param.ty {
-            ParamType::Choice(words) => {
-                arg.value_parser(PossibleValuesParser::new(words.iter().map(String::as_str).collect::<Vec<_>>()))
-            }
+            ParamType::Choice(words) => arg.value_parser(PossibleValuesParser::new(
+                words.iter().map(String::as_str).collect::<Vec<_>>(),
+            )),
             ParamType::Duration => arg.value_name("DURATION"),
             ParamType::Count => arg.value_name("N").allow_negative_numbers(true),
             ParamType::Time => arg.value_name("TIME"),
@@ -175,7 +175,8 @@ fn sentence(text: &str) -> String {
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request, clap::Error> {
     let mut command = command();
     let matches = command.try_get_matches_from_mut(words)?;
-    request(&matches).map_err(|error| command.error(clap::error::ErrorKind::ValueValidation, format!("{error:#}")))
+    request(&matches)
+        .map_err(|error| command.error(clap::error::ErrorKind::ValueValidation, format!("{error:#}")))
 }
 
 fn request(matches: &ArgMatches) -> Result<Request> {
@@ -186,14 +187,17 @@ fn request(matches: &ArgMatches) -> Result<Request> {
         }
         Some(("sql", sub)) => {
             let mut words: Vec<OsString> = sub.get_many("words").into_iter().flatten().cloned().collect();
-            let Some(Ok(query)) = words.pop().map(OsString::into_string) else { bail!("the query is not UTF-8") };
+            let Some(Ok(query)) = words.pop().map(OsString::into_string) else {
+                bail!("the query is not UTF-8")
+            };
             (Action::Sql(words.into_iter().map(PathBuf::from).collect(), query), sub)
         }
         Some((name, sub)) => {
             let analysis = analysis::find(name).with_context(|| format!("unknown command {name}"))?;
-            let given = analysis.params.iter().filter_map(|p| {
-                Some((p.name.clone(), sub.get_one::<String>(&p.name)?.clone()))
-            });
+            let given = analysis
+                .params
+                .iter()
+                .filter_map(|p| Some((p.name.clone(), sub.get_one::<String>(&p.name)?.clone())));
             (Action::Analysis(analysis, paths(sub), given.collect()), sub)
         }
     };

@@ -58,10 +58,19 @@ fn section(text: &mut String, analysis: &Analysis) {
                 ParamType::Duration => "duration".to_owned(),
                 ParamType::Count => "count".to_owned(),
                 ParamType::Time => "time".to_owned(),
-                ParamType::Choice(words) => words.iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", "),
+                ParamType::Choice(words) => {
+                    words.iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", ")
+                }
             };
             // Writing into a String cannot fail.
-            let _ = writeln!(text, "| `{}` | `--{}` | {ty} | `{}` | {} |", param.name, param.flag, param.default, cell(&param.doc));
+            let _ = writeln!(
+                text,
+                "| `{}` | `--{}` | {ty} | `{}` | {} |",
+                param.name,
+                param.flag,
+                param.default,
+                cell(&param.doc)
+            );
         }
         *text += "\n";
     }

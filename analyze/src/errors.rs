@@ -52,10 +52,14 @@ pub fn explain(error: DataFusionError, session: &Session) -> Error {
         return no_table(table.rsplit('.').next().unwrap_or(table), session);
     }
     if matches!(root, DataFusionError::ResourcesExhausted(_)) {
-        return anyhow!("the query needs more memory than allowed: give more with --memory, or narrow the query ({text})");
+        return anyhow!(
+            "the query needs more memory than allowed: give more with --memory, or narrow the query ({text})"
+        );
     }
     if text.contains("No such file or directory") || text.contains("NotFound") {
-        return anyhow!("a segment vanished while it was read, as when the recorder merges files: ask again ({text})");
+        return anyhow!(
+            "a segment vanished while it was read, as when the recorder merges files: ask again ({text})"
+        );
     }
     anyhow!("{}", text.replace('\n', " "))
 }
@@ -65,7 +69,10 @@ fn no_table(table: &str, session: &Session) -> Error {
     let builtin = crate::analysis::all().iter().flat_map(|a| &a.tables).any(|t| t.name == table);
     if table == "kmem_pairs" || builtin {
         let event = if table == "kmem_pairs" { "kmem" } else { table };
-        return anyhow!("event '{event}' is not in this trace: record it with `recorder record {event}`; tables: {}", tables.join(", "));
+        return anyhow!(
+            "event '{event}' is not in this trace: record it with `recorder record {event}`; tables: {}",
+            tables.join(", ")
+        );
     }
     let known = tables.iter().map(String::as_str).chain(crate::analysis::all().iter().map(|a| a.name));
     let hint = near(table, known);

@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 use anyhow::{Context, Result, anyhow, bail};
 use datafusion::sql::parser::{DFParser, Statement};
 use datafusion::sql::sqlparser::ast::{
-    FunctionArg, FunctionArgExpr, FunctionArgOperator, Ident, ObjectName, Query, TableAlias, TableFactor,
-    Statement as SqlStatement, VisitMut, VisitorMut,
+    FunctionArg, FunctionArgExpr, FunctionArgOperator, Ident, ObjectName, Query, Statement as SqlStatement,
+    TableAlias, TableFactor, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -83,7 +83,10 @@ fn derived(factor: &TableFactor, depth: usize, traces: usize) -> Result<Option<T
         },
         ([schema, name], None) if schema.eq_ignore_ascii_case(VIEW_SCHEMA) => match analysis::find(name) {
             Some(found) => (found, Vec::new()),
-            None => bail!("there is no analysis '{name}'{}", crate::errors::near(name, analysis::all().iter().map(|a| a.name))),
+            None => bail!(
+                "there is no analysis '{name}'{}",
+                crate::errors::near(name, analysis::all().iter().map(|a| a.name))
+            ),
         },
         _ => return Ok(None),
     };
@@ -135,7 +138,10 @@ fn arguments(analysis: &Analysis, args: &[FunctionArg]) -> Result<Vec<(String, S
             FunctionArg::Named {
                 name,
                 arg: FunctionArgExpr::Expr(value),
-                operator: FunctionArgOperator::RightArrow | FunctionArgOperator::Assignment | FunctionArgOperator::Equals,
+                operator:
+                    FunctionArgOperator::RightArrow
+                    | FunctionArgOperator::Assignment
+                    | FunctionArgOperator::Equals,
             } => (name.value.clone(), value),
             other => bail!("{}: write NAME => VALUE, not '{other}'", analysis.name),
         };

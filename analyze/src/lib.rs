@@ -5,21 +5,21 @@
 //! sql/NAME.sql --analysis, params--> query --expand--> SQL --DataFusion--> rows --output--> text, CSV, JSON
 //! ```
 
-pub mod trace;
-pub mod segment;
-pub mod provider;
-pub mod symbols;
-pub mod functions;
-pub mod pairs;
-pub mod pairs_table;
 pub mod analysis;
-pub mod params;
-pub mod expand;
-pub mod session;
+pub mod cli;
+pub mod docs;
 pub mod errors;
+pub mod expand;
+pub mod functions;
 pub mod loss;
 pub mod output;
-pub mod cli;
-pub mod summary;
+pub mod pairs;
+pub mod pairs_table;
+pub mod params;
+pub mod provider;
 pub mod run;
-pub mod docs;
+pub mod segment;
+pub mod session;
+pub mod summary;
+pub mod symbols;
+pub mod trace;

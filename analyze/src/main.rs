@@ -24,7 +24,9 @@ fn main() -> ExitCode {
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-            fail(&format!("a segment is damaged, or this is a bug: {text}; leave the segment out, or report it"))
+            fail(&format!(
+                "a segment is damaged, or this is a bug: {text}; leave the segment out, or report it"
+            ))
         }
     }
 }

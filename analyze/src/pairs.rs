@@ -10,7 +10,9 @@ use anyhow::{Context, Result};
 use arrow_array::builder::{StringBuilder, StringDictionaryBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, UInt32Type, UInt64Type};
-use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, TimestampNanosecondArray, UInt32Array, UInt64Array};
+use arrow_array::{
+    Array, ArrayRef, Int64Array, RecordBatch, TimestampNanosecondArray, UInt32Array, UInt64Array,
+};
 use arrow_cast::cast;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use schemas::column::{field, text_dictionary, timestamp};
@@ -18,7 +20,18 @@ use std::sync::Arc;
 
 /// Columns read from `kmem`; those that a trace does not have are NULL.
 pub const INPUT: &[&str] = &[
-    "ts", "kind", "ptr", "pid", "comm", "call_site", "via", "cache", "bytes_req", "bytes_alloc", "kstack", "host",
+    "ts",
+    "kind",
+    "ptr",
+    "pid",
+    "comm",
+    "call_site",
+    "via",
+    "cache",
+    "bytes_req",
+    "bytes_alloc",
+    "kstack",
+    "host",
 ];
 /// Bytes that a pointer takes in the table of last events, and an allocation in the table of live ones.
 const POINTER_BYTES: usize = 32;
@@ -34,7 +47,12 @@ pub fn schema(with_host: bool) -> SchemaRef {
             None,
             "paired, free_missed, outstanding; alloc_before_recording, alloc_missed for frees that match no allocation",
         ),
-        column("end_ts", timestamp(), Some("ns"), "time of the free (paired) or of the next allocation (free_missed)"),
+        column(
+            "end_ts",
+            timestamp(),
+            Some("ns"),
+            "time of the free (paired) or of the next allocation (free_missed)",
+        ),
         column("ptr", DataType::UInt64, None, "address of the object"),
         column("pid", DataType::UInt32, None, "process that allocated, or freed if there is no allocation"),
         column("comm", text_dictionary(), None, "its name"),
@@ -194,7 +212,11 @@ impl Pairer {
             Entry::Occupied(entry) if *entry.get() != FREED => {
                 if let Some(slot) = self.live.get_mut(*entry.get() as usize) {
                     let before = std::mem::replace(slot, event);
-                    self.out.push_back(Row { event: before, class: Class::FreeMissed, end_ts: Some(event.ts) });
+                    self.out.push_back(Row {
+                        event: before,
+                        class: Class::FreeMissed,
+                        end_ts: Some(event.ts),
+                    });
                 }
             }
             entry => {
@@ -237,7 +259,8 @@ impl Pairer {
 
     fn column(&self, rows: &[Row], name: &str) -> Result<ArrayRef> {
         let times = |time: fn(&Row) -> Option<i64>| {
-            Arc::new(rows.iter().map(time).collect::<TimestampNanosecondArray>().with_timezone("UTC")) as ArrayRef
+            Arc::new(rows.iter().map(time).collect::<TimestampNanosecondArray>().with_timezone("UTC"))
+                as ArrayRef
         };
         let numbers = |number: fn(&Event) -> Option<i64>| {
             Arc::new(rows.iter().map(|r| number(&r.event)).collect::<Int64Array>()) as ArrayRef
@@ -298,7 +321,9 @@ struct Coded {
 
 impl Coded {
     fn new(batch: &RecordBatch, name: &str, texts: &mut Texts) -> Result<Self> {
-        let Some(column) = batch.column_by_name(name) else { return Ok(Self { array: None, numbers: Vec::new() }) };
+        let Some(column) = batch.column_by_name(name) else {
+            return Ok(Self { array: None, numbers: Vec::new() });
+        };
         let array = cast(column, &text_dictionary())?;
         let values = array.as_dictionary::<Int32Type>().values().clone();
         let values = values.as_string_opt::<i32>().context("a dictionary is not of text")?;
@@ -318,7 +343,8 @@ impl Coded {
 
 impl Input {
     fn new(batch: &RecordBatch, texts: &mut Texts) -> Result<Self> {
-        let optional = |name: &str, ty: DataType| batch.column_by_name(name).map(|c| cast(c, &ty)).transpose();
+        let optional =
+            |name: &str, ty: DataType| batch.column_by_name(name).map(|c| cast(c, &ty)).transpose();
         let ts = optional("ts", timestamp())?.context("kmem has no column ts")?;
         Ok(Self {
             ts: cast(&ts, &DataType::Int64)?,

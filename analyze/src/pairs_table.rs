@@ -14,12 +14,14 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{
-    Distribution, EquivalenceProperties, LexOrdering, OrderingRequirements, Partitioning, PhysicalExpr, PhysicalSortExpr,
+    Distribution, EquivalenceProperties, LexOrdering, OrderingRequirements, Partitioning, PhysicalExpr,
+    PhysicalSortExpr,
 };
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
-    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
+    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
+    ReplaceChildrenOptions,
 };
 use futures::{StreamExt, stream};
 
@@ -113,7 +115,10 @@ impl ExecutionPlan for PairsExec {
 
     fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
         let ts = self.input.schema().index_of("ts").ok().map(|index| {
-            PhysicalSortExpr::new(Arc::new(Column::new("ts", index)) as Arc<dyn PhysicalExpr>, Default::default())
+            PhysicalSortExpr::new(
+                Arc::new(Column::new("ts", index)) as Arc<dyn PhysicalExpr>,
+                Default::default(),
+            )
         });
         vec![ts.and_then(|ts| LexOrdering::new([ts])).map(OrderingRequirements::from)]
     }
@@ -133,7 +138,10 @@ impl ExecutionPlan for PairsExec {
         }
     }
 
-    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         let options = ReplaceChildrenOptions { children_properties: ChildrenPropertiesMode::Recompute };
         self.replace_children(children, options)
     }
@@ -154,7 +162,8 @@ impl ExecutionPlan for PairsExec {
             schema: self.schema(),
             finished: false,
         };
-        let batches = stream::try_unfold(state, |mut state| async move { Ok(state.next().await?.map(|b| (b, state))) });
+        let batches =
+            stream::try_unfold(state, |mut state| async move { Ok(state.next().await?.map(|b| (b, state))) });
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
     }
 }

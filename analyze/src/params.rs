@@ -5,8 +5,16 @@ use arrow_cast::parse::string_to_timestamp_nanos;
 
 use crate::analysis::ParamType;
 
-const UNITS: &[(&str, f64)] =
-    &[("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("min", 60e9), ("h", 3600e9)];
+const UNITS: &[(&str, f64)] = &[
+    ("ns", 1.0),
+    ("us", 1e3),
+    ("µs", 1e3),
+    ("ms", 1e6),
+    ("s", 1e9),
+    ("m", 60e9),
+    ("min", 60e9),
+    ("h", 3600e9),
+];
 
 /// The literal for `text`; times written `+1.5s` count from `start_ns`.
 ///
@@ -35,7 +43,8 @@ pub fn literal(ty: &ParamType, text: &str, start_ns: i64) -> Result<String> {
 pub fn duration_ns(text: &str) -> Result<i64> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let wrong = || format!("'{text}' is no duration: write 500ms, 1.5s or 100us; a bare number is nanoseconds");
+    let wrong =
+        || format!("'{text}' is no duration: write 500ms, 1.5s or 100us; a bare number is nanoseconds");
     if unit.is_empty() {
         return number.parse().with_context(wrong);
     }
@@ -52,7 +61,8 @@ pub fn duration_ns(text: &str) -> Result<i64> {
 
 /// UTC nanoseconds of `+1.5s` (after the start), RFC 3339, or a bare number.
 pub fn time_ns(text: &str, start_ns: i64) -> Result<i64> {
-    let wrong = || format!("'{text}' is no time: write +1.5s (after the start), 2027-01-15T08:00:00Z, or end");
+    let wrong =
+        || format!("'{text}' is no time: write +1.5s (after the start), 2027-01-15T08:00:00Z, or end");
     if let Some(after) = text.strip_prefix('+') {
         return start_ns.checked_add(duration_ns(after)?).with_context(wrong);
     }

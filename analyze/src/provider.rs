@@ -8,12 +8,12 @@ use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::execution::object_store::ObjectStoreUrl;
-use datafusion::object_store::path::Path as ObjectPath;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
+use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::object_store::path::Path as ObjectPath;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
 use datafusion::physical_plan::ExecutionPlan;
@@ -50,8 +50,11 @@ impl SegmentTable {
 
     /// File groups, and whether each of them is in order of ts.
     fn groups(&self, partitions: usize) -> Result<(Vec<FileGroup>, bool)> {
-        let mut files: Vec<(&str, &Segment)> =
-            self.files.iter().flat_map(|(host, segments)| segments.iter().map(|s| (host.as_str(), s))).collect();
+        let mut files: Vec<(&str, &Segment)> = self
+            .files
+            .iter()
+            .flat_map(|(host, segments)| segments.iter().map(|s| (host.as_str(), s)))
+            .collect();
         files.retain(|(_, s)| s.rows > 0);
         let timed = self.schema.index_of("ts").is_ok() && files.iter().all(|(_, s)| s.ts_range.is_some());
         if !timed {
@@ -62,7 +65,9 @@ impl SegmentTable {
         for file in files {
             let (first, last) = file.1.ts_range.unwrap_or_default();
             let free = chains.iter_mut().find(|c| {
-                c.last().and_then(|(_, s)| s.ts_range).is_some_and(|(_, end)| end < first || (end == first && first == last))
+                c.last()
+                    .and_then(|(_, s)| s.ts_range)
+                    .is_some_and(|(_, end)| end < first || (end == first && first == last))
             });
             match free {
                 Some(chain) => chain.push(file),
@@ -150,7 +155,8 @@ impl TableProvider for SegmentTable {
             return Ok(Arc::new(EmptyExec::new(schema)));
         }
         let source = Arc::new(ParquetSource::new(self.source.clone()));
-        let mut config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), source).with_limit(limit);
+        let mut config =
+            FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), source).with_limit(limit);
         for group in groups {
             config = config.with_file_group(group);
         }

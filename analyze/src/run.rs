@@ -122,7 +122,10 @@ async fn print(session: &Session, query: &str, format: Format, out: &mut impl Wr
 }
 
 fn list(out: &mut impl Write) -> Result<()> {
-    writeln!(out, "Analyses: analyze NAME TRACE, in SQL NAME(PARAMETER => VALUE, ...) or, with defaults, a.NAME")?;
+    writeln!(
+        out,
+        "Analyses: analyze NAME TRACE, in SQL NAME(PARAMETER => VALUE, ...) or, with defaults, a.NAME"
+    )?;
     for analysis in analysis::all() {
         writeln!(out, "  {:18} {}", analysis.name, analysis.summary)?;
         if !analysis.params.is_empty() {

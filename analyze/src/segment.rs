@@ -50,7 +50,8 @@ impl Segment {
         if let (Some((min, max)), Ok(index)) = (ts_range, schema.index_of("ts")) {
             let value = |ns| Precision::Exact(ScalarValue::TimestampNanosecond(Some(ns), Some("UTC".into())));
             let column = &mut statistics.column_statistics[index];
-            (column.min_value, column.max_value, column.null_count) = (value(min), value(max), Precision::Exact(0));
+            (column.min_value, column.max_value, column.null_count) =
+                (value(min), value(max), Precision::Exact(0));
         }
         Ok(Self { path, bytes, rows: rows.cast_unsigned(), ts_range, statistics: Arc::new(statistics) })
     }
@@ -64,8 +65,13 @@ fn read_footer(path: &Path) -> Result<ParquetMetaData> {
         ensure!(group.num_rows() >= 0, "a row group has {} rows", group.num_rows());
         for column in group.columns() {
             let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
-            let end = start.checked_add(column.compressed_size()).filter(|_| start >= 0 && column.compressed_size() >= 0);
-            ensure!(end.is_some_and(|e| e.cast_unsigned() <= bytes), "a column lies beyond the end of the file");
+            let end = start
+                .checked_add(column.compressed_size())
+                .filter(|_| start >= 0 && column.compressed_size() >= 0);
+            ensure!(
+                end.is_some_and(|e| e.cast_unsigned() <= bytes),
+                "a column lies beyond the end of the file"
+            );
         }
     }
     Ok(metadata)

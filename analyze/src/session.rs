@@ -57,7 +57,8 @@ impl Session {
     /// Fails if a directory is no trace, or two traces differ in the type of a column.
     pub fn open(dirs: &[PathBuf], options: &Options) -> Result<Self> {
         ensure!(!dirs.is_empty(), "no trace given");
-        let traces: Vec<Arc<Trace>> = dirs.iter().map(|d| Trace::open(d).map(Arc::new)).collect::<Result<_>>()?;
+        let traces: Vec<Arc<Trace>> =
+            dirs.iter().map(|d| Trace::open(d).map(Arc::new)).collect::<Result<_>>()?;
         let ctx = context(options)?;
         let several = traces.len() > 1;
         let mut names: Vec<String> = Vec::new();
@@ -110,8 +111,11 @@ impl Session {
         let statement = expand::expand(sql, self.traces.len())?;
         let state = self.ctx.state();
         let plan = state.statement_to_plan(statement).await.map_err(|e| errors::explain(e, self))?;
-        let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-        options.verify_plan(&plan).map_err(|_| anyhow!("only queries are possible: a trace is not changed"))?;
+        let options =
+            SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        options
+            .verify_plan(&plan)
+            .map_err(|_| anyhow!("only queries are possible: a trace is not changed"))?;
         Ok(DataFrame::new(state, plan))
     }
 
@@ -141,7 +145,8 @@ fn context(options: &Options) -> Result<SessionContext> {
         .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(mode))
         .build_arc()
         .context("cannot set up temporary files")?;
-    let mut config = SessionConfig::new().with_target_partitions(options.threads.max(1)).with_information_schema(true);
+    let mut config =
+        SessionConfig::new().with_target_partitions(options.threads.max(1)).with_information_schema(true);
     let settings = config.options_mut();
     // Types stay as the trace has them, and files are as small as the order of time allows.
     settings.execution.parquet.schema_force_view_types = false;
@@ -191,7 +196,13 @@ pub fn traces_schema() -> Schema {
         text("state", "open, closed or recovered"),
         text("command_line", "the recorder's"),
         field("start_ts", timestamp(), false, Some("ns"), "every probe was attached"),
-        field("end_ts", timestamp(), false, Some("ns"), "end of the recording; the last row if it did not end well"),
+        field(
+            "end_ts",
+            timestamp(),
+            false,
+            Some("ns"),
+            "end of the recording; the last row if it did not end well",
+        ),
     ])
 }
 
@@ -223,7 +234,13 @@ pub fn loss_reasons_schema() -> Schema {
     let text = |name, doc| field(name, DataType::Utf8, false, None, doc);
     Schema::new(vec![
         text("reason", "as in table losses"),
-        field("loses_event", DataType::Boolean, false, None, "true: rows are missing; false: values are incomplete"),
+        field(
+            "loses_event",
+            DataType::Boolean,
+            false,
+            None,
+            "true: rows are missing; false: values are incomplete",
+        ),
         text("meaning", "what happened"),
         text("remedy", "what to do about it"),
     ])

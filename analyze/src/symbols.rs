@@ -35,12 +35,18 @@ impl Symbols {
 
     /// Name of every address. An address that has different names in different traces has none.
     pub fn names(&self) -> Result<&HashMap<u64, String>, String> {
-        self.names.get_or_init(|| self.read_names().map_err(|e| format!("{e:#}"))).as_ref().map_err(Clone::clone)
+        self.names
+            .get_or_init(|| self.read_names().map_err(|e| format!("{e:#}")))
+            .as_ref()
+            .map_err(Clone::clone)
     }
 
     /// Text of every stack: names of its frames, innermost first.
     pub fn stacks(&self) -> Result<&HashMap<i64, String>, String> {
-        self.stacks.get_or_init(|| self.read_stacks().map_err(|e| format!("{e:#}"))).as_ref().map_err(Clone::clone)
+        self.stacks
+            .get_or_init(|| self.read_stacks().map_err(|e| format!("{e:#}")))
+            .as_ref()
+            .map_err(Clone::clone)
     }
 
     fn read_names(&self) -> Result<HashMap<u64, String>> {
@@ -107,7 +113,11 @@ impl Symbols {
         for segment in self.traces.iter().filter_map(|t| t.table(table)).flat_map(|t| &t.segments) {
             let name = || segment.path.display().to_string();
             let file = File::open(&segment.path).with_context(name)?;
-            for batch in ParquetRecordBatchReaderBuilder::try_new(file).with_context(name)?.build().with_context(name)? {
+            for batch in ParquetRecordBatchReaderBuilder::try_new(file)
+                .with_context(name)?
+                .build()
+                .with_context(name)?
+            {
                 visit(&batch.with_context(name)?).with_context(name)?;
             }
         }

@@ -110,7 +110,9 @@ impl Trace {
         match self.meta.state {
             State::Closed => "closed",
             State::Recovered => "recovered after the recorder died: up to a second may be missing at the end",
-            State::Open => "open: still being recorded, or the recorder died (then up to a second is missing at the end)",
+            State::Open => {
+                "open: still being recorded, or the recorder died (then up to a second is missing at the end)"
+            }
         }
     }
 }
@@ -119,19 +121,30 @@ fn read_meta(dir: &Path) -> Result<Meta> {
     let path = dir.join(META_FILE);
     let is_file = match fs::symlink_metadata(&path) {
         Ok(meta) => {
-            ensure!(meta.len() <= MAX_META_BYTES, "{}: {} bytes is too large for one", path.display(), meta.len());
+            ensure!(
+                meta.len() <= MAX_META_BYTES,
+                "{}: {} bytes is too large for one",
+                path.display(),
+                meta.len()
+            );
             meta.is_file()
         }
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            return Err(error).with_context(|| format!("cannot read {}: ask its owner, or use sudo", path.display()));
+            return Err(error)
+                .with_context(|| format!("cannot read {}: ask its owner, or use sudo", path.display()));
         }
         Err(_) => false,
     };
     if !is_file {
         match fs::metadata(dir) {
-            Err(error) => return Err(error).with_context(|| format!("cannot open trace '{}'", dir.display())),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot open trace '{}'", dir.display()));
+            }
             Ok(meta) if !meta.is_dir() => bail!("'{}' is not a trace: a trace is a directory", dir.display()),
-            Ok(_) => bail!("'{}' is not a trace: it has no {META_FILE}; `recorder record -o DIR` makes one", dir.display()),
+            Ok(_) => bail!(
+                "'{}' is not a trace: it has no {META_FILE}; `recorder record -o DIR` makes one",
+                dir.display()
+            ),
         }
     }
     let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -154,16 +167,22 @@ fn read_meta(dir: &Path) -> Result<Meta> {
 /// Names become directories and SQL names: only identifiers, each once.
 fn check_layouts(meta: &Meta) -> Result<()> {
     ensure!(meta.events.len() <= MAX_EVENTS, "it has {} events", meta.events.len());
-    let is_name = |s: &str| {
-        !s.is_empty() && s.len() <= 64 && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    let is_name =
+        |s: &str| !s.is_empty() && s.len() <= 64 && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let reserved = |name: &str| {
+        crate::session::RESERVED_TABLES.contains(&name) || SIDE_TABLES.iter().any(|t| t.name == name)
     };
-    let reserved = |name: &str| crate::session::RESERVED_TABLES.contains(&name) || SIDE_TABLES.iter().any(|t| t.name == name);
     let mut names = Vec::new();
     for layout in &meta.events {
         let name = layout.event.as_str();
-        ensure!(is_name(name) && !reserved(name) && !names.contains(&name), "event name '{}'", name.escape_debug());
+        ensure!(
+            is_name(name) && !reserved(name) && !names.contains(&name),
+            "event name '{}'",
+            name.escape_debug()
+        );
         names.push(name);
-        let mut columns: Vec<String> = schemas::column::standard_fields().iter().map(|f| f.name().clone()).collect();
+        let mut columns: Vec<String> =
+            schemas::column::standard_fields().iter().map(|f| f.name().clone()).collect();
         columns.push("host".to_owned());
         for column in &layout.columns {
             let unique = is_name(&column.name) && !columns.contains(&column.name);
@@ -203,7 +222,9 @@ fn open_segments(dir: &Path, schema: &SchemaRef, warnings: &mut Vec<String>) -> 
     }
     let mut names = Vec::new();
     for entry in dir.read_dir().with_context(|| format!("cannot list {}", dir.display()))? {
-        let Ok(name) = entry.with_context(|| format!("cannot list {}", dir.display()))?.file_name().into_string() else {
+        let Ok(name) =
+            entry.with_context(|| format!("cannot list {}", dir.display()))?.file_name().into_string()
+        else {
             continue;
         };
         let digits = name.strip_suffix(SEGMENT_SUFFIX).unwrap_or_default();

@@ -88,7 +88,11 @@ impl DuckDb {
                 let mut files: Vec<PathBuf> = table.segments.iter().map(|s| s.path.clone()).collect();
                 // Columns that the files lack are there, and NULL.
                 let empty = RecordBatch::new_empty(table.schema.clone());
-                files.push(self.write(&format!("{name}.{}.empty", trace.meta.host), &table.schema, &empty)?);
+                files.push(self.write(
+                    &format!("{name}.{}.empty", trace.meta.host),
+                    &table.schema,
+                    &empty,
+                )?);
                 parts.push(json!([several.then_some(&trace.meta.host), files]));
             }
             if parts.is_empty() {
@@ -102,7 +106,12 @@ impl DuckDb {
         Ok(Value::Object(tables))
     }
 
-    fn write(&self, name: &str, schema: &arrow_schema::SchemaRef, batch: &RecordBatch) -> anyhow::Result<PathBuf> {
+    fn write(
+        &self,
+        name: &str,
+        schema: &arrow_schema::SchemaRef,
+        batch: &RecordBatch,
+    ) -> anyhow::Result<PathBuf> {
         let path = self.dir.path().join(format!("{name}.parquet"));
         fixtures::synthetic::write_segment(&path, &Arc::clone(schema), batch)?;
         Ok(path)

@@ -38,8 +38,11 @@ pub fn output(schema: &Schema, batches: &[RecordBatch]) -> anyhow::Result<DBOutp
     let options = FormatOptions::new().with_timestamp_tz_format(Some("%Y-%m-%dT%H:%M:%S%.9fZ"));
     let mut rows = Vec::new();
     for batch in batches {
-        let formatters: Vec<ArrayFormatter> =
-            batch.columns().iter().map(|c| ArrayFormatter::try_new(c.as_ref(), &options)).collect::<Result<_, _>>()?;
+        let formatters: Vec<ArrayFormatter> = batch
+            .columns()
+            .iter()
+            .map(|c| ArrayFormatter::try_new(c.as_ref(), &options))
+            .collect::<Result<_, _>>()?;
         for row in 0..batch.num_rows() {
             let value = |(column, f): (&std::sync::Arc<dyn Array>, &ArrayFormatter)| {
                 let text = f.value(row).to_string();

@@ -31,8 +31,13 @@ impl<W: Write> TableWriter<W> {
 
     /// Write a batch, or keep it for the widths.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        let columns: Vec<Vec<String>> =
-            self.schema.fields().iter().zip(batch.columns()).map(|(f, c)| texts(f, c.as_ref())).collect::<Result<_>>()?;
+        let columns: Vec<Vec<String>> = self
+            .schema
+            .fields()
+            .iter()
+            .zip(batch.columns())
+            .map(|(f, c)| texts(f, c.as_ref()))
+            .collect::<Result<_>>()?;
         for row in 0..batch.num_rows() {
             let cells = columns.iter().map(|c| c[row].clone()).collect();
             match &self.widths {
@@ -105,5 +110,7 @@ fn escape(text: &str) -> String {
     if !text.contains(char::is_control) {
         return text.to_owned();
     }
-    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+        .collect()
 }
