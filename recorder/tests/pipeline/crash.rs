@@ -9,8 +9,8 @@ use crate::common::*;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use nix::time::{ClockId, clock_gettime};
-use recorder::pipeline::compact::{Step, compact, compact_table, read_meta, recover};
-use recorder::pipeline::{End, Options, RecordBuilder, TraceWriter};
+use recorder::pipeline::compact::{Step, compact, compact_table, recover};
+use recorder::pipeline::{End, Options, RecordBuilder, TraceWriter, read_meta};
 use schemas::trace::State;
 
 const CHILD_DIR: &str = "KTAPE_TEST_TRACE";
@@ -264,4 +264,19 @@ impl Drop for SmallDisk {
     fn drop(&mut self) {
         let _ = nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH);
     }
+}
+
+#[test]
+fn a_trace_of_a_later_format_or_with_tables_elsewhere_is_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("run.trace");
+    small_segments(&dir, 10, 10);
+    let path = dir.join("trace.json");
+    let json = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, json.replace("\"format_version\": 1", "\"format_version\": 99")).unwrap();
+    let error = compact(&dir).unwrap_err().to_string();
+    assert!(error.ends_with("is of format 99, this recorder knows 1 and older: use a newer one"), "{error}");
+    std::fs::write(&path, json.replace("\"event\": \"tick\"", "\"event\": \"../tick\"")).unwrap();
+    let error = format!("{:#}", compact(&dir).unwrap_err());
+    assert!(error.contains("event name '../tick' cannot be a directory"), "{error}");
 }

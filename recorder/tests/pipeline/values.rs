@@ -193,7 +193,7 @@ fn counts_add_up_to_the_rows_and_every_loss_has_its_row() {
     let unknown: Vec<usize> = (0..losses.num_rows()).filter(|&row| count.is_null(row)).collect();
     assert_eq!(unknown.len(), 1);
     assert_eq!(text(&losses, "reason", unknown[0]).as_deref(), Some("recursion"));
-    let meta = recorder::pipeline::compact::read_meta(&dir).unwrap();
+    let meta = recorder::pipeline::read_meta(&dir).unwrap();
     assert_eq!(meta.state, schemas::trace::State::Closed);
     assert_eq!(meta.command_exit_code, Some(3));
     assert!(read_table(&dir, "probes").column_by_name("detached_ts").unwrap().null_count() == 0);
