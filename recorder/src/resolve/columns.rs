@@ -349,7 +349,7 @@ impl Lower<'_> {
             Shape::Pointer { to, user } if to.is_char(btf) => {
                 let to_user = match &value {
                     Value::Number(number) => number.to_user,
-                    Value::Memory(memory) => memory.place.user,
+                    Value::Memory(memory) => self.leads_to_user(memory),
                     _ => false,
                 };
                 if user || to_user {

@@ -213,6 +213,7 @@ fn tracepoint(kernel: &Kernel, target: &str) -> Result<Scope, String> {
     }
     let fields = tracefs.fields(category, name).map_err(|error| format!("{error:#}"))?;
     let mut scope = Scope::new(Mechanism::Tracepoint, target);
+    scope.user_pointers = category == "syscalls";
     for field in &fields {
         let at = match field.location {
             Some(location) => ArgAt::Located { field: field.offset, relative: location == Location::Field },

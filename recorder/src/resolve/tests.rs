@@ -332,6 +332,7 @@ fn the_probes_of_the_manual_resolve() {
             "port:u16 addr:ip backlog:s32 retval:s32",
             "fexit, kretprobe",
         ),
+        ("tp:syscalls:sys_enter_mkdir", "__syscall_nr:s32 pathname:ustring[127] mode:u16", "tracepoint"),
         (
             "syscall:setns{ fd, flags, retval }",
             "fd:s32 flags:s32 retval:s64",
@@ -362,6 +363,49 @@ fn the_probes_of_the_manual_resolve() {
             "{text}"
         );
     }
+}
+
+#[test]
+fn the_example_of_the_documentation_resolves() {
+    let text = include_str!("../../../docs/adding-an-event.md");
+    let toml = text.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let def = schemas::def::parse_toml("dirty", toml).unwrap();
+    let event = try_resolve(&kernel(true), &def, &Filter::default()).unwrap_or_else(|e| panic!("{e:#}"));
+    assert_eq!(columns(&event), "kind:enum(folio=0,buffer=1) ino:u64 file_bytes:s64");
+    assert_eq!(mechanisms(&event.sources[0]), "tp_btf, raw_tp, kprobe");
+    let inline =
+        text.split("recorder record --explain '").nth(1).and_then(|rest| rest.split('\'').next()).unwrap();
+    assert_eq!(columns(&self::inline(inline)), "i_ino:u64 count:u64 retval:s64");
+}
+
+/// What a typing error makes of a probe: a character is left out, doubled or replaced.
+fn variants(text: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    for (i, c) in text.char_indices() {
+        let (before, after) = (&text[..i], &text[i + c.len_utf8()..]);
+        all.push(format!("{before}{after}"));
+        all.push(format!("{before}{c}{c}{after}"));
+        all.extend(["*", "0", "->", "(", "&", "ü"].map(|other| format!("{before}{other}{after}")));
+    }
+    all
+}
+
+#[test]
+fn no_typing_error_makes_it_panic() {
+    let kernel = kernel(true);
+    let mut resolved = 0;
+    for text in [
+        "a=fn:tcp_close{ x=sk->__sk_common.skc_net.net->ns.inum:u32, y=(*(u8 *)(sk + 3) & 0xf0) >> 2 } if sk->sk_uid.val != 5",
+        "fn:vfs_read{ c=$comm, k=$kstack, p=entry(pos), n=file->f_path.dentry->d_name.name:string[20] } if !(count & 7)",
+    ] {
+        let (head, tail) = text.split_once('{').unwrap();
+        for tail in variants(tail) {
+            if let Ok(def) = parse_inline(&format!("{head}{{{tail}")) {
+                resolved += usize::from(try_resolve(&kernel, &def, &Filter::default()).is_ok());
+            }
+        }
+    }
+    assert!(resolved > 100, "{resolved}");
 }
 
 #[test]
