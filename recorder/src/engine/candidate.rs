@@ -1,5 +1,7 @@
 //! What the engine is asked to attach.
 
+use std::fmt;
+
 use schemas::wire::Plan;
 
 /// How a probe is attached.
@@ -25,6 +27,23 @@ pub enum Mechanism {
     Uprobe,
     /// Its return.
     Uretprobe,
+}
+
+impl fmt::Display for Mechanism {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TpBtf => "tp_btf",
+            Self::RawTp => "raw_tp",
+            Self::Fentry => "fentry",
+            Self::Fexit => "fexit",
+            Self::Kprobe => "kprobe",
+            Self::Kretprobe => "kretprobe",
+            Self::Tracepoint => "tracepoint",
+            Self::SyscallTracepoints => "syscall tracepoints",
+            Self::Uprobe => "uprobe",
+            Self::Uretprobe => "uretprobe",
+        })
+    }
 }
 
 /// A probe that can be tried.

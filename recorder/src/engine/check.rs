@@ -2,8 +2,8 @@
 
 use anyhow::{Result, ensure};
 use schemas::wire::{
-    MAX_ARGS, MAX_CLAUSES, MAX_DEREFS, MAX_RECORD, MAX_STASH, MAX_TEMPS, MAX_TERMS, NO_DST, NONE, Plan, RETURN_VALUE,
-    RecordHeader, Slot, op, src,
+    MAX_ARGS, MAX_CLAUSES, MAX_DEREFS, MAX_RECORD, MAX_STASH, MAX_TEMPS, MAX_TERMS, NO_DST, NONE, Plan,
+    RETURN_VALUE, RecordHeader, Slot, op, src,
 };
 
 /// Arguments that an entry program can keep.
@@ -28,7 +28,10 @@ pub fn check(plan: &Plan) -> Result<()> {
     ensure!((plan.each_count == NONE) == (plan.each_base == NONE), "each needs a count and an array");
     ensure!(usize::from(plan.n_pre) <= plan.slots.len(), "more steps before the filter than there are");
     for term in &plan.terms {
-        ensure!(temp(term.right) && usize::from(term.left) < MAX_TEMPS, "temporary of a comparison out of range");
+        ensure!(
+            temp(term.right) && usize::from(term.left) < MAX_TEMPS,
+            "temporary of a comparison out of range"
+        );
     }
     ensure!(plan.clauses.iter().all(|c| c >> MAX_TERMS == 0), "comparison of a clause out of range");
     for (i, slot) in plan.slots.iter().enumerate().filter(|(_, slot)| slot.src != src::END) {
@@ -46,7 +49,11 @@ fn check_slot(plan: &Plan, slot: &Slot) -> Result<()> {
     match slot.src {
         src::TEMP => ensure!(usize::from(slot.index) < MAX_TEMPS, "temporary out of range"),
         src::ARG if plan.use_stash != 0 || plan.syscall_regs != 0 => {
-            ensure!(slot.index < MAX_KEPT_ARGS, "argument {} cannot be had at return: only the first 6", slot.index);
+            ensure!(
+                slot.index < MAX_KEPT_ARGS,
+                "argument {} cannot be had at return: only the first 6",
+                slot.index
+            );
         }
         src::ARG => ensure!(usize::from(slot.index) < MAX_ARGS, "argument {} out of range", slot.index),
         _ => {}

@@ -17,18 +17,21 @@ pub struct PidSet {
 
 impl PidSet {
     pub(super) fn new() -> Result<Self> {
-        let map = sys::map_create(sys::HASH, 4, 4, MAX_PIDS, "ktape_pids").context("cannot make the pid set")?;
+        let map =
+            sys::map_create(sys::HASH, 4, 4, MAX_PIDS, "ktape_pids").context("cannot make the pid set")?;
         Ok(Self { map })
     }
 
     /// Record this process and the children that it makes from now on.
     pub fn insert(&mut self, pid: u32) -> Result<()> {
-        sys::map_update(self.map.as_fd(), pid, pid).with_context(|| format!("cannot add process {pid} to the pid set"))
+        sys::map_update(self.map.as_fd(), pid, pid)
+            .with_context(|| format!("cannot add process {pid} to the pid set"))
     }
 
     /// Do not record this process any more; false if it was not recorded.
     pub fn remove(&mut self, pid: u32) -> Result<bool> {
-        sys::map_delete(self.map.as_fd(), pid).with_context(|| format!("cannot take process {pid} out of the pid set"))
+        sys::map_delete(self.map.as_fd(), pid)
+            .with_context(|| format!("cannot take process {pid} out of the pid set"))
     }
 
     /// Whether this process is recorded.

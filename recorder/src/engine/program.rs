@@ -162,7 +162,8 @@ impl Programs {
         &'a mut T: TryFrom<&'a mut Program, Error = ProgramError>,
     {
         self.names.push(name);
-        let program = self.ebpf.program_mut(name).with_context(|| format!("the eBPF object has no program {name}"))?;
+        let program =
+            self.ebpf.program_mut(name).with_context(|| format!("the eBPF object has no program {name}"))?;
         Ok(program.try_into()?)
     }
 
@@ -230,7 +231,9 @@ impl Programs {
     pub fn map(&self, name: &str) -> Result<BorrowedFd<'_>> {
         use aya::maps::Map;
         match self.ebpf.map(name) {
-            Some(Map::ArrayOfMaps(data) | Map::PerCpuArray(data) | Map::HashMap(data)) => Ok(data.fd().as_fd()),
+            Some(Map::ArrayOfMaps(data) | Map::PerCpuArray(data) | Map::HashMap(data)) => {
+                Ok(data.fd().as_fd())
+            }
             _ => bail!("the eBPF object has no map {name}"),
         }
     }

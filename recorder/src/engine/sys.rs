@@ -68,11 +68,18 @@ fn owned(fd: i32) -> OwnedFd {
 }
 
 /// Make a map.
-pub fn map_create(map_type: u32, key_size: u32, value_size: u32, max_entries: u32, name: &str) -> io::Result<OwnedFd> {
+pub fn map_create(
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    name: &str,
+) -> io::Result<OwnedFd> {
     let mut map_name = [0; 16];
     let n = name.len().min(15);
     map_name[..n].copy_from_slice(&name.as_bytes()[..n]);
-    let mut attr = MapCreate { map_type, key_size, value_size, max_entries, map_name, ..MapCreate::new_zeroed() };
+    let mut attr =
+        MapCreate { map_type, key_size, value_size, max_entries, map_name, ..MapCreate::new_zeroed() };
     bpf(MAP_CREATE, &mut attr).map(owned)
 }
 
@@ -119,7 +126,8 @@ pub fn map_lookup(map: BorrowedFd<'_>, key: u32, value: &mut [u8]) -> io::Result
 /// What the kernel says of a program or link; the first bytes of its `bpf_prog_info` or `bpf_link_info`.
 pub fn info<const N: usize>(fd: BorrowedFd<'_>) -> io::Result<[u8; N]> {
     let mut info = [0; N];
-    let mut attr = InfoByFd { bpf_fd: fd.as_raw_fd() as u32, info_len: N as u32, info: info.as_mut_ptr() as u64 };
+    let mut attr =
+        InfoByFd { bpf_fd: fd.as_raw_fd() as u32, info_len: N as u32, info: info.as_mut_ptr() as u64 };
     bpf(OBJ_GET_INFO_BY_FD, &mut attr)?;
     Ok(info)
 }
