@@ -32,6 +32,9 @@ use ring::Ring;
 const RING_BYTES: std::ops::RangeInclusive<u64> = (64 << 10)..=(64 << 20);
 /// Links are closed by this many threads: closing a kprobe waits for every CPU.
 const DETACH_THREADS: usize = 16;
+/// The kernel side's clock, `ktime_get_boot_fast_ns`, may be behind ours: by some nanoseconds always, by more while
+/// the clock is being adjusted.
+const CLOCK_SLACK_NS: u64 = 1_000_000;
 
 /// What the engine may use.
 #[derive(Clone, Debug)]
@@ -116,7 +119,9 @@ impl Engine {
             programs.set_inner("RINGS", cpu, ring.fd())?;
             rings.push((cpu as u16, ring));
         }
-        programs.attach(candidate, self.btf.as_ref())?;
+        programs
+            .attach(candidate, self.btf.as_ref())
+            .with_context(|| format!("cannot attach {} {}", candidate.mechanism, candidate.target))?;
         self.probes.push(Attached {
             id: probe,
             mechanism: candidate.mechanism,
@@ -183,7 +188,7 @@ impl Engine {
 
 impl EventSource for Engine {
     fn drain(&mut self, visit: &mut dyn FnMut(ProbeId, u16, &[u8])) -> Result<u64> {
-        let now_ns = boot_ns();
+        let now_ns = boot_ns().saturating_sub(CLOCK_SLACK_NS);
         let mut watermark_ns = now_ns;
         for probe in &mut self.probes {
             for (cpu, ring) in &mut probe.rings {
