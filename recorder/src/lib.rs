@@ -1,3 +1,4 @@
 //! Record Linux kernel events into a trace.
 
+pub mod pipeline;
 pub mod source;
