@@ -1,0 +1,462 @@
+//! Expressions -> values in the graph of nodes: names are looked up, members found in BTF, pointers followed.
+
+use schemas::def::{ColumnDef, ProbeDef};
+use schemas::expr::{Builtin, Expr, Field, Kind, Op, ParseError, Span, near};
+use schemas::wire::src;
+
+use super::nodes::{Bits, Formula, Node, NodeId, Nodes, Place};
+use super::scope::{ArgAt, Returns, Scope};
+use super::types::{S64, Shape, Ty, U64, cast_type};
+use crate::kernel::Kernel;
+use crate::kernel::btf::Kind as BtfKind;
+
+/// What an expression is.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    /// Memory: a variable, member or item.
+    Memory(Memory),
+    /// A number or pointer that was computed.
+    Number(Number),
+    /// `'text'`.
+    Text(String),
+    /// The name of the current thread.
+    Comm,
+    /// A stack; `true` for the kernel's.
+    Stack(bool),
+    /// A predicate.
+    Truth(Formula),
+    /// `NULL`.
+    Null,
+    /// A member that this kernel does not have, written with `?`.
+    Missing,
+}
+
+/// A typed place in memory: `base + off`.
+#[derive(Clone, Debug)]
+pub(super) struct Memory {
+    pub base: NodeId,
+    pub off: i64,
+    pub ty: Ty,
+    /// First bit (from `off`) and width of a bitfield.
+    pub bitfield: Option<(u32, u8)>,
+    pub place: Place,
+}
+
+/// A computed number.
+#[derive(Clone, Debug)]
+pub(super) struct Number {
+    pub node: NodeId,
+    pub ty: Ty,
+    /// If it is a pointer: to user memory.
+    pub to_user: bool,
+    /// If it is a pointer: as declared, from a typed argument.
+    pub typed: bool,
+}
+
+/// The surroundings of an expression.
+pub(super) struct Lower<'a> {
+    pub kernel: &'a Kernel,
+    pub scope: &'a Scope,
+    pub probe: &'a ProbeDef,
+    pub columns: &'a [ColumnDef],
+    /// Names of columns go before names of arguments: in a filter on the event.
+    pub columns_first: bool,
+    pub nodes: &'a mut Nodes,
+    /// Names that are being looked up, so that `sk = "sk"` means the argument and a ring is found out.
+    pub active: Vec<String>,
+}
+
+type Result<T> = std::result::Result<T, ParseError>;
+
+impl Lower<'_> {
+    /// The value of a whole field, without `entry(..)` around it.
+    pub fn field(&mut self, field: &Field) -> Result<Value> {
+        match &field.expr.kind {
+            Kind::Entry(inner) => self.expr(field, inner),
+            _ => self.expr(field, &field.expr),
+        }
+    }
+
+    pub fn expr(&mut self, field: &Field, expr: &Expr) -> Result<Value> {
+        match &expr.kind {
+            Kind::Name(name) => self.name(field, name, expr.span),
+            Kind::Builtin(builtin) => self.builtin(field, *builtin, expr.span),
+            Kind::Retval => self.retval(field, expr.span),
+            Kind::Int(n) => {
+                let ty = if i64::try_from(*n).is_ok() { S64 } else { U64 };
+                Ok(self.number(*n, ty))
+            }
+            Kind::Text(text) => Ok(Value::Text(text.clone())),
+            Kind::Null => Ok(Value::Null),
+            Kind::Member { of, name, at, optional } => self.member(field, of, name, *at, *optional),
+            Kind::Index { of, index } => self.index(field, of, *index),
+            Kind::Cast { to, of } => {
+                let ty = cast_type(&self.kernel.btf, to).map_err(|message| field.error(to.span, message))?;
+                match self.expr(field, of)? {
+                    empty @ (Value::Null | Value::Missing) => Ok(empty),
+                    value => {
+                        let number = self.read(field, of.span, value)?;
+                        Ok(Value::Number(Number { ty, typed: false, ..number }))
+                    }
+                }
+            }
+            Kind::Deref(of) => match self.expr(field, of)? {
+                empty @ (Value::Null | Value::Missing) => Ok(empty),
+                value => Ok(Value::Memory(self.pointee(field, of.span, value, 0)?)),
+            },
+            Kind::AddressOf(of) => match self.expr(field, of)? {
+                empty @ (Value::Null | Value::Missing) => Ok(empty),
+                Value::Memory(memory) if memory.bitfield.is_none() => {
+                    let node = self.address(field, of.span, &memory)?;
+                    let ty = Ty::Pointer(Box::new(memory.ty));
+                    Ok(Value::Number(Number { node, ty, to_user: memory.place.user, typed: false }))
+                }
+                _ => Err(field.error(of.span, "only something in memory has an address")),
+            },
+            Kind::Negate(of) => self.negate(field, expr.span, of),
+            Kind::Not(_) | Kind::Binary { op: Op::And | Op::Or, .. } => {
+                Ok(Value::Truth(self.formula(field, expr)?))
+            }
+            Kind::Binary { op, left, right } => match op {
+                Op::Equal | Op::NotEqual | Op::Less | Op::LessEqual | Op::Greater | Op::GreaterEqual => {
+                    Ok(Value::Truth(self.formula(field, expr)?))
+                }
+                _ => self.arithmetic(field, *op, left, right),
+            },
+            Kind::Entry(_) => {
+                Err(field.error(expr.span, "entry(..) must be the whole expression of a column"))
+            }
+        }
+    }
+
+    pub fn number(&mut self, value: u64, ty: Ty) -> Value {
+        let node = self.nodes.constant(value);
+        Value::Number(Number { node, ty, to_user: false, typed: false })
+    }
+
+    fn name(&mut self, field: &Field, name: &str, span: Span) -> Result<Value> {
+        let probe = self.probe;
+        let column = self.columns.iter().find(|c| c.name == name).filter(|_| !self.is_active("column", name));
+        let column = column.and_then(|c| probe.value(c));
+        if self.columns_first
+            && let Some(value) = column
+        {
+            return self.within("column", name, value);
+        }
+        if let Some(value) = probe.lets.get(name).filter(|_| !self.is_active("let", name)) {
+            return self.within("let", name, value);
+        }
+        if let Some(arg) = self.scope.args.iter().find(|arg| arg.name == name) {
+            let (ty, at) = (arg.ty.clone(), arg.at);
+            return self.argument(field, span, ty, at);
+        }
+        if let Some(value) = column {
+            return self.within("column", name, value);
+        }
+        if let Some(builtin) = Builtin::by_name(name) {
+            return self.builtin(field, builtin, span);
+        }
+        Err(field.error(span, self.unknown_name(name)))
+    }
+
+    fn is_active(&self, what: &str, name: &str) -> bool {
+        self.active.iter().any(|a| a.strip_prefix(what) == Some(name))
+    }
+
+    fn within(&mut self, what: &str, name: &str, value: &Field) -> Result<Value> {
+        self.active.push(format!("{what}{name}"));
+        let columns_first = std::mem::take(&mut self.columns_first);
+        let result = self.field(value);
+        self.columns_first = columns_first;
+        self.active.pop();
+        result
+    }
+
+    fn unknown_name(&self, name: &str) -> String {
+        let scope = self.scope;
+        let args: Vec<&str> = scope.args.iter().map(|a| a.name.as_str()).filter(|n| !n.is_empty()).collect();
+        let lets = self.probe.lets.keys().map(String::as_str);
+        let near = near(name, args.iter().copied().chain(lets));
+        let hint = match near.first() {
+            Some(first) => format!("did you mean {first}? "),
+            None => String::new(),
+        };
+        let kind = if matches!(scope.mechanism, super::Mechanism::Tracepoint) { "field" } else { "argument" };
+        match (args.is_empty(), scope.unnamed_args) {
+            (true, true) => {
+                format!("{} has no {kind} names: use $arg1 .. $arg{}", scope.target, scope.n_args)
+            }
+            (true, false) => format!("there is no {name}: {} has no {kind}s", scope.target),
+            (false, _) => {
+                format!("there is no {kind} {name}: {hint}{} has {}", scope.target, args.join(", "))
+            }
+        }
+    }
+
+    fn argument(&mut self, field: &Field, span: Span, ty: Ty, at: ArgAt) -> Result<Value> {
+        match at {
+            ArgAt::Register(index) => Ok(self.register(index, ty)),
+            ArgAt::Field(offset) => {
+                let base = self.nodes.source(src::CTX, 0);
+                let place = Place { user: false, typed: false };
+                Ok(Value::Memory(Memory { base, off: offset.into(), ty, bitfield: None, place }))
+            }
+            ArgAt::Located { field: at, relative } => {
+                let base = self.nodes.source(src::CTX, 0);
+                let place = Place { user: false, typed: false };
+                let locator = self.nodes.add(Node::Load { base, off: at.into(), size: 4, place });
+                let offset = self.nodes.bits(locator, Bits { keep: 16, ..Bits::default() });
+                let off = if relative { i32::from(at) + 4 } else { 0 };
+                let node = self.nodes.add(Node::Sum { base, add: Some(offset), off });
+                Ok(Value::Memory(Memory { base: node, off: 0, ty, bitfield: None, place }))
+            }
+            ArgAt::Nowhere => Err(field.error(
+                span,
+                "this argument is not in a register (passed by value as a struct, or on the stack), so it cannot be read",
+            )),
+        }
+    }
+
+    fn register(&mut self, index: u8, ty: Ty) -> Value {
+        let btf = &self.kernel.btf;
+        let raw = self.nodes.source(src::ARG, index);
+        let typed = match ty.shape(btf) {
+            Shape::Pointer { to, .. } => to.is_struct(btf),
+            _ => false,
+        };
+        let user = self.scope.user_pointers;
+        self.normal(raw, ty, user, typed)
+    }
+
+    /// A 64-bit register that holds a value of this type.
+    fn normal(&mut self, raw: NodeId, ty: Ty, user: bool, typed: bool) -> Value {
+        let node = match ty.shape(&self.kernel.btf) {
+            Shape::Int { int, swap } if int.size < 8 => {
+                let bits =
+                    Bits { keep: int.size * 8, signed: int.signed && swap == 0, swap, ..Bits::default() };
+                self.nodes.bits(raw, bits)
+            }
+            _ => raw,
+        };
+        Value::Number(Number { node, ty, to_user: user, typed })
+    }
+
+    fn retval(&mut self, field: &Field, span: Span) -> Result<Value> {
+        match &self.scope.returns {
+            Returns::Value(ty) => {
+                let raw = self.nodes.source(src::RET, 0);
+                let user = matches!(self.scope.mechanism, super::Mechanism::Uretprobe);
+                Ok(self.normal(raw, ty.clone(), user, false))
+            }
+            Returns::Void => Err(field.error(span, format!("{} returns nothing", self.scope.target))),
+            Returns::NotHere(reason) => Err(field.error(span, *reason)),
+        }
+    }
+
+    fn builtin(&mut self, field: &Field, builtin: Builtin, span: Span) -> Result<Value> {
+        let value = match builtin {
+            Builtin::Task => {
+                let node = self.nodes.source(src::TASK, 0);
+                let Some(task) = self.kernel.btf.find("task_struct", BtfKind::Struct) else {
+                    return Err(field.error(span, "this kernel does not describe struct task_struct"));
+                };
+                let ty = Ty::Pointer(Box::new(Ty::Btf(task)));
+                Value::Number(Number { node, ty, to_user: false, typed: true })
+            }
+            Builtin::Item => {
+                let Some(each) = &self.probe.each else {
+                    return Err(field.error(span, "$item is there with each = { count, array } only"));
+                };
+                let array = each.array.clone();
+                let item = match self.field(&array)? {
+                    Value::Number(Number { ty, .. }) | Value::Memory(Memory { ty, .. }) => {
+                        match ty.shape(&self.kernel.btf) {
+                            Shape::Pointer { to, .. } | Shape::Array { item: to, .. } => to,
+                            _ => U64,
+                        }
+                    }
+                    _ => U64,
+                };
+                let node = self.nodes.source(src::ITEM, 0);
+                Value::Number(Number { node, ty: item, to_user: false, typed: false })
+            }
+            Builtin::Arg(index) => {
+                let arg = self.scope.args.get(usize::from(index)).map(|arg| (arg.ty.clone(), arg.at));
+                match arg {
+                    Some((ty, at)) => return self.argument(field, span, ty, at),
+                    None if self.scope.unnamed_args && index < self.scope.n_args => self.register(index, U64),
+                    None => {
+                        let n = if self.scope.unnamed_args {
+                            self.scope.n_args.into()
+                        } else {
+                            self.scope.args.len()
+                        };
+                        let message = format!("{} has {n} arguments", self.scope.target);
+                        return Err(field.error(span, message));
+                    }
+                }
+            }
+            Builtin::Comm => Value::Comm,
+            Builtin::Pid => self.half(src::PID_TGID, true),
+            Builtin::Tid => self.half(src::PID_TGID, false),
+            Builtin::Uid => self.half(src::UID_GID, false),
+            Builtin::Gid => self.half(src::UID_GID, true),
+            Builtin::CgroupId => {
+                let node = self.nodes.source(src::CGROUP_ID, 0);
+                Value::Number(Number { node, ty: U64, to_user: false, typed: false })
+            }
+            Builtin::Netns => {
+                let path = Field::parse("$task->nsproxy->net_ns->ns.inum")?;
+                return self.field(&path);
+            }
+            Builtin::KernelStack => Value::Stack(true),
+            Builtin::UserStack => Value::Stack(false),
+        };
+        Ok(value)
+    }
+
+    /// The high or low 32 bits of a source.
+    fn half(&mut self, source: u8, high: bool) -> Value {
+        let raw = self.nodes.source(source, 0);
+        let bits = Bits { rshift: if high { 32 } else { 0 }, keep: 32, ..Bits::default() };
+        let node = self.nodes.bits(raw, bits);
+        Value::Number(Number { node, ty: Ty::Int { size: 4, signed: false }, to_user: false, typed: false })
+    }
+
+    fn member(&mut self, field: &Field, of: &Expr, name: &str, at: Span, optional: bool) -> Result<Value> {
+        let value = match self.expr(field, of)? {
+            empty @ (Value::Null | Value::Missing) => return Ok(empty),
+            value => value,
+        };
+        let btf = &self.kernel.btf;
+        let memory = match value {
+            Value::Memory(memory) if memory.ty.is_struct(btf) => memory,
+            value => self.pointee(field, of.span, value, 0)?,
+        };
+        let Shape::Struct(id) = memory.ty.shape(btf) else {
+            let message = format!("{} has no members, it cannot have a member {name}", memory.ty.c_name(btf));
+            return Err(field.error(at, message));
+        };
+        let Some(member) = btf.member(id, name) else {
+            if optional {
+                return Ok(Value::Missing);
+            }
+            let names = btf.member_names(id);
+            let near = near(name, names.iter().copied());
+            let hint = match (near.is_empty(), names.len()) {
+                (_, 0) => "; this kernel does not describe its members".to_owned(),
+                (false, _) => format!("; near: {}", near.join(", ")),
+                (true, 1..=20) => format!("; it has {}", names.join(", ")),
+                (true, n) => format!("; it has {n} members, none with a name near that"),
+            };
+            let message = format!("{} has no member {name}{hint}", btf.c_name(id));
+            return Err(field.error(at, message));
+        };
+        let bitfield = (member.bits != 0).then_some((member.bit_offset % 8, member.bits));
+        let off = memory.off + i64::from(member.bit_offset / 8);
+        Ok(Value::Memory(Memory { off, ty: Ty::Btf(member.ty), bitfield, ..memory }))
+    }
+
+    fn index(&mut self, field: &Field, of: &Expr, index: u32) -> Result<Value> {
+        let value = match self.expr(field, of)? {
+            empty @ (Value::Null | Value::Missing) => return Ok(empty),
+            value => value,
+        };
+        let btf = &self.kernel.btf;
+        if let Value::Memory(memory) = &value
+            && let Shape::Array { item, count } = memory.ty.shape(btf)
+        {
+            if index >= count && count != 0 {
+                let message = format!("this array has {count} items, the last is [{}]", count - 1);
+                return Err(field.error(of.span, message));
+            }
+            let off = memory.off + i64::from(index) * i64::from(item.size(btf));
+            return Ok(Value::Memory(Memory { off, ty: item, ..memory.clone() }));
+        }
+        Ok(Value::Memory(self.pointee(field, of.span, value, index)?))
+    }
+
+    /// What a pointer points to, `index` items on.
+    pub fn pointee(&mut self, field: &Field, span: Span, value: Value, index: u32) -> Result<Memory> {
+        let number = self.read(field, span, value)?;
+        let btf = &self.kernel.btf;
+        let Shape::Pointer { to, user } = number.ty.shape(btf) else {
+            let message = format!(
+                "{} is no pointer: it cannot be followed; cast it, as in ((struct X *)expression)->member",
+                number.ty.c_name(btf)
+            );
+            return Err(field.error(span, message));
+        };
+        let off = i64::from(index) * i64::from(to.size(btf));
+        let place = Place { user: user || number.to_user, typed: number.typed && to.is_struct(btf) };
+        Ok(Memory { base: number.node, off, ty: to, bitfield: None, place })
+    }
+
+    /// The address of something in memory.
+    pub fn address(&mut self, field: &Field, span: Span, memory: &Memory) -> Result<NodeId> {
+        let off = self.offset(field, span, memory.off)?;
+        Ok(self.nodes.offset(memory.base, off))
+    }
+
+    pub fn offset(&self, field: &Field, span: Span, off: i64) -> Result<i32> {
+        i32::try_from(off)
+            .map_err(|_| field.error(span, format!("the offset {off} does not fit into 32 bits")))
+    }
+
+    /// The number or pointer that a value is; memory is read, with the conversions that its type asks for.
+    pub fn read(&mut self, field: &Field, span: Span, value: Value) -> Result<Number> {
+        let memory = match value {
+            Value::Number(number) => return Ok(number),
+            Value::Memory(memory) => memory,
+            Value::Truth(formula) => {
+                let node = self.nodes.add(Node::Holds(formula));
+                let ty = Ty::Int { size: 1, signed: false };
+                return Ok(Number { node, ty, to_user: false, typed: false });
+            }
+            Value::Text(_) | Value::Comm | Value::Stack(_) | Value::Null | Value::Missing => {
+                return Err(field.error(span, "expected a number or a pointer here"));
+            }
+        };
+        let btf = &self.kernel.btf;
+        let Memory { base, off, ref ty, bitfield, place } = memory;
+        match ty.shape(btf) {
+            Shape::Int { int, .. } if let Some((first, width)) = bitfield => {
+                let off = self.offset(field, span, off)?;
+                let bytes = (first + u32::from(width)).div_ceil(8).next_power_of_two().min(8) as u8;
+                let raw = self.nodes.add(Node::Load { base, off, size: bytes, place });
+                let bits = Bits { rshift: first as u8, keep: width, signed: int.signed, ..Bits::default() };
+                Ok(Number { node: self.nodes.bits(raw, bits), ty: ty.clone(), to_user: false, typed: false })
+            }
+            Shape::Int { int, swap } if matches!(int.size, 1 | 2 | 4 | 8) => {
+                let off = self.offset(field, span, off)?;
+                let raw = self.nodes.add(Node::Load { base, off, size: int.size, place });
+                let signed = int.signed && int.size < 8 && swap == 0;
+                let keep = if signed { int.size * 8 } else { 0 };
+                let node = self.nodes.bits(raw, Bits { keep, signed, swap, ..Bits::default() });
+                Ok(Number { node, ty: ty.clone(), to_user: false, typed: false })
+            }
+            Shape::Pointer { to, user } => {
+                let off = self.offset(field, span, off)?;
+                let node = self.nodes.add(Node::Load { base, off, size: 8, place });
+                let typed = place.typed && to.is_struct(btf);
+                Ok(Number { node, ty: ty.clone(), to_user: place.user || user, typed })
+            }
+            Shape::Array { item, .. } => {
+                let ty = Ty::Pointer(Box::new(item));
+                let node = self.address(field, span, &memory)?;
+                Ok(Number { node, ty, to_user: place.user, typed: false })
+            }
+            Shape::Struct(id) => {
+                let names = btf.member_names(id);
+                let more = if names.len() > 12 { ", ..." } else { "" };
+                let names = names.into_iter().take(12).collect::<Vec<_>>().join(", ");
+                let message =
+                    format!("this is a {}: name one of its members ({names}{more})", btf.c_name(id));
+                Err(field.error(span, message))
+            }
+            Shape::Bytes { .. } | Shape::Other | Shape::Int { .. } => {
+                Err(field.error(span, format!("{} is no number", ty.c_name(btf))))
+            }
+        }
+    }
+}
