@@ -59,7 +59,7 @@ fn time(ns: i64) -> String {
 }
 
 fn tables(trace: &Trace, out: &mut impl Write) -> Result<()> {
-    writeln!(out, "\n  {:14} {:>12}  {:>12} {:>12}  {}", "table", "rows", "first", "last", "what")?;
+    writeln!(out, "\n  {:14} {:>12}  {:>12} {:>12}  what", "table", "rows", "first", "last")?;
     for table in &trace.tables {
         let when =
             |ns: Option<i64>| ns.map_or("-".to_owned(), |ns| seconds(ns.saturating_sub(trace.meta.start_ns)));

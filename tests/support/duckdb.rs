@@ -14,9 +14,9 @@ use crate::EngineError;
 const SCRIPT: &str = "../tests/duckdb/engine.py";
 const FUNCTIONS: &str = include_str!("../duckdb/functions.sql");
 
-/// The Python that has duckdb and pyarrow: `KTAPE_PYTHON`, or the one that set-up made.
+/// The Python that has duckdb and pyarrow: `KTAPE_PYTHON`, or the one that set-up made in the target directory.
 fn interpreter() -> PathBuf {
-    let made = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/venv/bin/python");
+    let made = || Path::new(env!("CARGO_BIN_EXE_analyze")).join("../../python/bin/python");
     std::env::var_os("KTAPE_PYTHON").map_or_else(made, PathBuf::from)
 }
 

@@ -3,7 +3,14 @@
 # services.trace (who listens where), traffic.trace (packets), memory.trace (kernel memory); NAME.json is the truth.
 set -e
 field() { sed -n "s/.*\"$2\": *\"\{0,1\}\([^\",]*\).*/\1/p" "$1.json" | sed -n "$3p"; }
-await() { while ! [ -e "$1" ]; do sleep 0.1; done; }
+await() {
+    for _ in $(seq 300); do
+        [ -e "$1" ] && return
+        sleep 0.1
+    done
+    echo "$1 does not appear"
+    exit 1
+}
 show() {
     echo "\$ $*"
     "$@" 2>&1

@@ -84,7 +84,7 @@ pub fn describe(def: &EventDef, kernel: Option<&Kernel>) -> String {
             candidates => {
                 let ways: Vec<String> =
                     candidates.iter().map(|c| format!("{} {}", c.mechanism, c.target)).collect();
-                let _ = writeln!(out, "    here: {}", ways.join(", else "));
+                let _ = writeln!(out, "    tries here: {}", ways.join(", then "));
             }
         }
     }

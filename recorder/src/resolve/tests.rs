@@ -541,6 +541,6 @@ fn types_offsets_and_reasons_are_explained() {
     let def = builtin().iter().find(|def| def.name == "mkdirs").unwrap();
     let text = describe(def, Some(&kernel(true)));
     assert!(text.contains("\n  path       ustring[255]          path as given\n"), "{text}");
-    assert!(text.contains("\n    here: fexit __x64_sys_mkdir, else kretprobe"), "{text}");
+    assert!(text.contains("\n    tries here: fexit __x64_sys_mkdir, then kretprobe"), "{text}");
     assert!(describe(def, None).contains("\n  mkdir: syscall:mkdir\n"));
 }
