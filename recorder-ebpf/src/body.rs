@@ -132,7 +132,9 @@ fn before(state: &mut State) {
     state.stack_faults = 0;
     each_slot!(slot::clear::<ENTRY, I>(state));
     let n_pre = usize::from(get!(ENTRY, n_pre));
-    each_slot!(if I < n_pre { slot::run::<ENTRY, false, I>(state) });
+    each_slot!(if I < n_pre {
+        slot::run::<ENTRY, false, I>(state)
+    });
 }
 
 #[inline(always)]
@@ -175,7 +177,9 @@ fn event(state: &mut State) {
 #[inline(never)]
 fn columns(state: &mut State) {
     let n_pre = usize::from(get!(ENTRY, n_pre));
-    each_slot!(if I >= n_pre { slot::run::<ENTRY, true, I>(state) });
+    each_slot!(if I >= n_pre {
+        slot::run::<ENTRY, true, I>(state)
+    });
 }
 
 /// The filters that need the slots before the filter.

@@ -73,7 +73,9 @@ fn argument<const ENTRY: bool>(state: &State, index: u8) -> (u64, u64) {
         // SAFETY: `stash` is a map value if use_stash is set; the verifier checks the bounds.
         return (
             unsafe {
-                core::ptr::read_volatile((&raw const (*state.stash).args).cast::<u64>().add(usize::from(index)))
+                core::ptr::read_volatile(
+                    (&raw const (*state.stash).args).cast::<u64>().add(usize::from(index)),
+                )
             },
             0,
         );

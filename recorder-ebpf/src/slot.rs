@@ -1,8 +1,8 @@
 //! One slot of a plan: source -> pointer loads -> operation -> temporary and record.
 
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_task, bpf_get_current_uid_gid, bpf_get_stack,
-    bpf_probe_read_kernel_str, bpf_probe_read_user_str,
+    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_task, bpf_get_current_uid_gid,
+    bpf_get_stack, bpf_probe_read_kernel_str, bpf_probe_read_user_str,
 };
 use schemas::wire::{NO_DST, NONE, RETURN_VALUE, flag, op, src};
 
@@ -165,9 +165,7 @@ fn source<const ENTRY: bool, const I: usize>(state: &State) -> Value {
     let index = get!(ENTRY, slots[I].index);
     match get!(ENTRY, slots[I].src) {
         src::ARG => Value::read((state.input(index), (state.input_faults >> index) & 1)),
-        src::RET => {
-            Value::read((state.input(RETURN_VALUE as u8), (state.input_faults >> RETURN_VALUE) & 1))
-        }
+        src::RET => Value::read((state.input(RETURN_VALUE as u8), (state.input_faults >> RETURN_VALUE) & 1)),
         src::CTX => Value::good(state.launder(state.context as u64)),
         // SAFETY: helpers without arguments, here and below.
         src::TASK => Value::good(unsafe { bpf_get_current_task() }),
