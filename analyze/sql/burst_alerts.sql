@@ -3,7 +3,7 @@
 -- The detector counts packets that follow the one before in less than threshold_ns; a longer gap, or an equal one, sets
 -- the counter to 0. The very first packet of a stream sets it to 1. Above count, each packet is an alarm.
 --
--- @table packets
+-- @table packets(netns u32, saddr ip)
 -- @param threshold_ns duration = 100us: gaps shorter than this are fast
 -- @param count count = 10: the counter that is still no alarm
 -- @param by choice(all|netns|source) = all: one detector for all packets, one per network namespace, or one per namespace and source address
@@ -36,7 +36,8 @@ run AS (
 counted AS (
     SELECT
         ts, netns, source,
-        row_number() OVER (PARTITION BY netns, source, run ORDER BY nth) - CASE WHEN run = 1 THEN 0 ELSE 1 END AS counter
+        CAST(row_number() OVER (PARTITION BY netns, source, run ORDER BY nth) AS BIGINT)
+            - CASE WHEN run = 1 THEN 0 ELSE 1 END AS counter
     FROM run
 )
 SELECT ts, netns, source, counter

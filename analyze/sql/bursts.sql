@@ -3,7 +3,7 @@
 -- A run is a row of packets with gaps shorter than threshold_ns; it is a burst if the detector's counter (see
 -- burst_alerts) goes above count in it.
 --
--- @table packets
+-- @table packets(netns u32, saddr ip, gso_segs u16, skb_bytes u32)
 -- @param threshold_ns duration = 100us: gaps shorter than this are fast
 -- @param count count = 10: the counter that is still no alarm
 -- @param by choice(all|netns|source) = all: one detector for all packets, one per network namespace, or one per namespace and source address

@@ -1,6 +1,6 @@
 -- How many gaps between packets fall into each power of two.
 --
--- @table packets
+-- @table packets(netns u32, saddr ip)
 -- @param by choice(all|netns|source) = all: all packets as one stream, one per network namespace, or one per namespace and source address
 -- @column netns u32: network namespace; NULL if by => 'all'
 -- @column source ip: source address; NULL unless by => 'source'

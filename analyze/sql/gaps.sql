@@ -2,7 +2,7 @@
 --
 -- A percentile is the smallest gap that is not exceeded by that share of the gaps (nearest rank), no interpolation.
 --
--- @table packets
+-- @table packets(netns u32, saddr ip)
 -- @param by choice(all|netns|source) = all: all packets as one stream, one per network namespace, or one per namespace and source address
 -- @column netns u32: network namespace; NULL if by => 'all'
 -- @column source ip: source address; NULL unless by => 'source'
@@ -62,5 +62,5 @@ histogram AS (
 SELECT
     q.netns, q.source, gaps + 1 AS packets, gaps, min_ns, p50_ns, p90_ns, p99_ns, p999_ns, max_ns, log2_histogram
 FROM quantiles AS q
-JOIN histogram AS h ON q.netns IS NOT DISTINCT FROM h.netns AND q.source IS NOT DISTINCT FROM h.source
+JOIN histogram AS h ON (q.netns IS NOT DISTINCT FROM h.netns) AND (q.source IS NOT DISTINCT FROM h.source)
 ORDER BY gaps DESC, q.netns, q.source

@@ -3,7 +3,7 @@
 -- A call counts as entering a kind of namespace if the thread was in another one of that kind before. Namespaces are
 -- numbers as in /proc/PID/ns. A pid namespace is entered by future children only.
 --
--- @table netns_joins
+-- @table netns_joins(comm char[16], ret s32, net_before u32, net_after u32, mnt_before u32, mnt_after u32, pid_before u32, pid_after u32, user_before u32, user_after u32)
 -- @column comm char[16]: program
 -- @column net_before u32: network namespace before
 -- @column net_after u32: and after

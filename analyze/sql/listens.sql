@@ -3,7 +3,7 @@
 -- A socket is a network namespace and an inode. Sockets that listened before the recording are known from the
 -- snapshot; a listen that failed is no news; a stop ends it. At equal times a stop counts as the later one.
 --
--- @table listens
+-- @table listens(ev enum(listen,stop,snapshot), ret s32, netns u32, family u8, addr ip, port u16, backlog s32, v6only bool, protocol u16, inode u64, comm char[16])
 -- @param at time = end: the moment
 -- @column netns u32: network namespace
 -- @column family u8: 2 = IPv4, 10 = IPv6

@@ -1,6 +1,6 @@
 -- How many listens each network namespace saw.
 --
--- @table listens
+-- @table listens(ev enum(listen,stop,snapshot), ret s32, netns u32, port u16, inode u64)
 -- @column netns u32: network namespace
 -- @column listens s64: calls of listen that succeeded
 -- @column failed s64: calls that failed

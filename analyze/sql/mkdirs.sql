@@ -1,6 +1,6 @@
 -- How many directories each program made or failed to make.
 --
--- @table mkdirs
+-- @table mkdirs(comm char[16], ret s32)
 -- @column comm char[16]: program
 -- @column calls s64: calls of mkdir and mkdirat
 -- @column made s64: directories made

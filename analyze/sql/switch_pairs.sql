@@ -1,6 +1,6 @@
 -- How often a processor went from one thread to another.
 --
--- @table switches
+-- @table switches(prev_tid s32, prev_comm char[16], next_tid s32, next_comm char[16])
 -- @param top count = 20: rows at most
 -- @column prev_comm char[16]: thread that left
 -- @column prev_tid s32: its id, 0 = idle

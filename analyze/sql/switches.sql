@@ -3,7 +3,7 @@
 -- Idle threads (tid 0) are left out. Running time is known between a switch to the thread and the next one away from it
 -- on the same processor, both recorded.
 --
--- @table switches
+-- @table switches(preempt bool, prev_tid s32, prev_pid s32, prev_comm char[16], prev_state x32, next_tid s32)
 -- @param top count = 20: rows at most
 -- @column comm char[16]: thread
 -- @column pid s32: its process

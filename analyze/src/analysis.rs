@@ -6,7 +6,7 @@
 //! --
 //! -- More text.
 //! --
-//! -- @table kmem                                  a table it reads; once per table
+//! -- @table packets(saddr ip, proto u8)             a table it reads, and the event's columns with their types
 //! -- @param min_age_ns duration = 500ms: doc      types: duration, count, time, choice(a|b)
 //! -- @column bytes s64 [bytes]: doc               in order; the unit in brackets is optional
 //! -- @loss what a loss in those tables makes uncertain
@@ -16,6 +16,7 @@
 use std::sync::LazyLock;
 
 use anyhow::{Context, Result, bail, ensure};
+use schemas::column::Type;
 
 /// One analysis.
 #[derive(Clone, Debug)]
@@ -27,7 +28,7 @@ pub struct Analysis {
     /// The rest of its text.
     pub doc: String,
     /// Tables it reads.
-    pub tables: Vec<String>,
+    pub tables: Vec<TableUse>,
     /// Parameters in order.
     pub params: Vec<Param>,
     /// Columns in order.
@@ -36,6 +37,15 @@ pub struct Analysis {
     pub loss: String,
     /// The query, with `$name` for parameters.
     pub sql: &'static str,
+}
+
+/// A table that an analysis reads.
+#[derive(Clone, Debug)]
+pub struct TableUse {
+    /// Its name.
+    pub name: String,
+    /// Columns that it must have; one that an older recording lacks is NULL.
+    pub columns: Vec<(String, Type)>,
 }
 
 /// A parameter of an analysis.
@@ -136,7 +146,9 @@ fn parse(name: &'static str, text: &'static str) -> Result<Analysis> {
     };
     for line in header.iter().skip(1) {
         match line.split_once(' ') {
-            Some(("@table", table)) => analysis.tables.push(table.trim().to_owned()),
+            Some(("@table", rest)) => {
+                analysis.tables.push(table(rest.trim()).with_context(|| rest.to_owned())?)
+            }
             Some(("@param", rest)) => analysis.params.push(param(rest).with_context(|| rest.to_owned())?),
             Some(("@column", rest)) => analysis.columns.push(column(rest).with_context(|| rest.to_owned())?),
             Some(("@loss", rest)) => analysis.loss = rest.trim().to_owned(),
@@ -151,6 +163,19 @@ fn parse(name: &'static str, text: &'static str) -> Result<Analysis> {
     ensure!(!analysis.summary.is_empty(), "the first line must say what it answers");
     ensure!(!analysis.columns.is_empty() && !analysis.tables.is_empty(), "@table or @column is missing");
     Ok(analysis)
+}
+
+fn table(text: &str) -> Result<TableUse> {
+    let (name, list) = match text.split_once('(') {
+        Some((name, list)) => (name, list.strip_suffix(')').context("')' is missing")?),
+        None => (text, ""),
+    };
+    let mut columns = Vec::new();
+    for column in list.split(", ").filter(|c| !c.is_empty()) {
+        let (name, ty) = column.split_once(' ').context("a type is missing")?;
+        columns.push((name.to_owned(), ty.parse()?));
+    }
+    Ok(TableUse { name: name.to_owned(), columns })
 }
 
 fn param(text: &str) -> Result<Param> {

@@ -49,7 +49,7 @@ fn section(text: &mut String, analysis: &Analysis) {
     if !doc.is_empty() {
         *text += &format!("{doc}\n\n");
     }
-    let tables: Vec<String> = tables.iter().map(|t| format!("`{t}`")).collect();
+    let tables: Vec<String> = tables.iter().map(|t| format!("`{}`", t.name)).collect();
     *text += &format!("Reads {}. In SQL: `{}`\n\n", tables.join(", "), call(analysis));
     if !params.is_empty() {
         *text += "| parameter | option | type | default | doc |\n|---|---|---|---|---|\n";

@@ -66,7 +66,7 @@ pub fn explain(error: DataFusionError, session: &Session) -> Error {
 
 fn no_table(table: &str, session: &Session) -> Error {
     let tables = session.table_names();
-    let builtin = crate::analysis::all().iter().flat_map(|a| &a.tables).any(|t| t == table);
+    let builtin = crate::analysis::all().iter().flat_map(|a| &a.tables).any(|t| t.name == table);
     if table == "kmem_pairs" || builtin {
         let event = if table == "kmem_pairs" { "kmem" } else { table };
         return anyhow!(

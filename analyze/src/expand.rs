@@ -23,8 +23,9 @@ const MAX_DEPTH: usize = 4;
 
 /// Parse `sql`, which must be one statement, and write out its analyses.
 ///
-/// Fails if it is no SQL, several statements, or an analysis is called with parameters that it does not have.
-pub fn expand(sql: &str) -> Result<Statement> {
+/// Fails if it is no SQL, several statements, an analysis is called with parameters that it does not have, or at all
+/// while several `traces` are open: what it pairs (pointers, sockets, processors) means nothing across machines.
+pub fn expand(sql: &str, traces: usize) -> Result<Statement> {
     let mut statements = DFParser::parse_sql(sql).map_err(|e| anyhow!("{}", e.strip_backtrace()))?;
     let Some(mut statement) = statements.pop_front() else {
         bail!("the query is empty: try \"SHOW TABLES\" or \"SELECT * FROM listens LIMIT 10\"");
@@ -40,12 +41,12 @@ pub fn expand(sql: &str) -> Result<Statement> {
         },
         _ => bail!("only queries are possible: a trace is not changed"),
     };
-    expand_statement(inner, 0)?;
+    expand_statement(inner, 0, traces)?;
     Ok(statement)
 }
 
-fn expand_statement(statement: &mut SqlStatement, depth: usize) -> Result<()> {
-    match statement.visit(&mut Expander { depth }) {
+fn expand_statement(statement: &mut SqlStatement, depth: usize, traces: usize) -> Result<()> {
+    match statement.visit(&mut Expander { depth, traces }) {
         ControlFlow::Break(error) => Err(error),
         ControlFlow::Continue(()) => Ok(()),
     }
@@ -53,13 +54,14 @@ fn expand_statement(statement: &mut SqlStatement, depth: usize) -> Result<()> {
 
 struct Expander {
     depth: usize,
+    traces: usize,
 }
 
 impl VisitorMut for Expander {
     type Break = anyhow::Error;
 
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<anyhow::Error> {
-        match derived(factor, self.depth) {
+        match derived(factor, self.depth, self.traces) {
             Ok(Some(query)) => {
                 *factor = query;
                 ControlFlow::Continue(())
@@ -71,7 +73,7 @@ impl VisitorMut for Expander {
 }
 
 /// The query to put in the place of `factor`, if that is an analysis.
-fn derived(factor: &TableFactor, depth: usize) -> Result<Option<TableFactor>> {
+fn derived(factor: &TableFactor, depth: usize, traces: usize) -> Result<Option<TableFactor>> {
     let TableFactor::Table { name, alias, args, .. } = factor else { return Ok(None) };
     let parts = words(name);
     let (found, given) = match (parts.as_slice(), args) {
@@ -88,23 +90,29 @@ fn derived(factor: &TableFactor, depth: usize) -> Result<Option<TableFactor>> {
         },
         _ => return Ok(None),
     };
+    if traces > 1 && found.name != "losses" {
+        bail!(
+            "analysis '{}' answers for one trace, and {traces} are open: open one, or ask the tables, which have a column host",
+            found.name
+        );
+    }
     let alias = alias.clone().unwrap_or_else(|| TableAlias {
         explicit: true,
         name: Ident::new(found.name),
         columns: Vec::new(),
         at: None,
     });
-    let subquery = Box::new(parse_query(&found.query(&given)?, depth + 1)?);
+    let subquery = Box::new(parse_query(&found.query(&given)?, depth + 1, traces)?);
     Ok(Some(TableFactor::Derived { lateral: false, subquery, alias: Some(alias), sample: None }))
 }
 
-fn parse_query(sql: &str, depth: usize) -> Result<Query> {
+fn parse_query(sql: &str, depth: usize, traces: usize) -> Result<Query> {
     if depth > MAX_DEPTH {
         bail!("analyses use each other too deeply");
     }
     let mut statements = Parser::parse_sql(&GenericDialect {}, sql)?;
     let mut statement = statements.pop().context("the analysis has no query")?;
-    expand_statement(&mut statement, depth)?;
+    expand_statement(&mut statement, depth, traces)?;
     match statement {
         SqlStatement::Query(query) => Ok(*query),
         _ => bail!("an analysis must be a query"),

@@ -80,12 +80,13 @@ async fn analyze(
         if param.ty == ParamType::Time && text != "end" {
             until_ns = Some(params::time_ns(text, start_ns)?);
         }
-        args.push(format!("{name} => {value}"));
+        args.push((name.clone(), value));
     }
-    let query = format!("SELECT * FROM {}({})", analysis.name, args.join(", "));
-    let rows = print(session, &query, format, out).await?;
+    // As a query of its own it keeps its ORDER BY, which SQL does not promise for a table in FROM.
+    let rows = print(session, &analysis.query(&args)?, format, out).await?;
+    let tables: Vec<String> = analysis.tables.iter().map(|t| t.name.clone()).collect();
     let is_the_list = analysis.name == "losses";
-    let lost = losses(session, &analysis.tables, until_ns).await?;
+    let lost = losses(session, &tables, until_ns).await?;
     let lost = if is_the_list { Vec::new() } else { lost };
     let mut remarks = Vec::new();
     if rows == 0 {

@@ -108,7 +108,7 @@ impl Session {
     ///
     /// Fails if it is no single query, or names what is not there.
     pub async fn query(&self, sql: &str) -> Result<DataFrame> {
-        let statement = expand::expand(sql)?;
+        let statement = expand::expand(sql, self.traces.len())?;
         let state = self.ctx.state();
         let plan = state.statement_to_plan(statement).await.map_err(|e| errors::explain(e, self))?;
         let options =

@@ -59,7 +59,7 @@ fn time(ns: i64) -> String {
 }
 
 fn tables(trace: &Trace, out: &mut impl Write) -> Result<()> {
-    writeln!(out, "\n  {:14} {:>12}  {:>12} {:>12}  {}", "table", "rows", "first", "last", "what")?;
+    writeln!(out, "\n  {:14} {:>12}  {:>12} {:>12}  what", "table", "rows", "first", "last")?;
     for table in &trace.tables {
         let when =
             |ns: Option<i64>| ns.map_or("-".to_owned(), |ns| seconds(ns.saturating_sub(trace.meta.start_ns)));
@@ -125,8 +125,9 @@ fn next(session: &Session, out: &mut impl Write) -> Result<()> {
     let Some(trace) = session.traces.first() else { return Ok(()) };
     let dir = trace.dir.display();
     writeln!(out, "\nAsk next")?;
-    let has_rows =
-        |table: &String| session.traces.iter().any(|t| t.table(table).is_some_and(|t| t.rows() > 0));
+    let has_rows = |used: &analysis::TableUse| {
+        session.traces.iter().any(|t| t.table(&used.name).is_some_and(|t| t.rows() > 0))
+    };
     for analysis in analysis::all().iter().filter(|a| a.tables.iter().all(has_rows)) {
         writeln!(out, "  {:40} # {}", format!("analyze {} {dir}", analysis.name), analysis.summary)?;
     }

@@ -12,6 +12,7 @@ use arrow_schema::{Field, Schema, SchemaRef};
 use schemas::trace::{FORMAT_VERSION, META_FILE, Meta, SEGMENT_SUFFIX, SIDE_TABLES, State};
 use serde::Deserialize;
 
+use crate::analysis;
 use crate::segment::Segment;
 
 /// A `trace.json` is a few KiB per event; more than this is not one.
@@ -69,7 +70,7 @@ impl Trace {
         let meta = read_meta(dir)?;
         let mut trace = Self { dir: dir.to_owned(), meta, tables: Vec::new(), warnings: Vec::new() };
         for layout in &trace.meta.events {
-            let schema = nullable(&layout.schema());
+            let schema = complete(&layout.event, &layout.schema());
             trace.tables.push(Table {
                 name: layout.event.clone(),
                 summary: layout.summary.clone(),
@@ -194,6 +195,19 @@ fn check_layouts(meta: &Meta) -> Result<()> {
 
 fn nullable(schema: &Schema) -> SchemaRef {
     let fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+    Arc::new(Schema::new(fields).with_metadata(schema.metadata().clone()))
+}
+
+/// The columns of an event, and those that analyses ask for and an older recorder did not have: these are NULL.
+fn complete(event: &str, schema: &Schema) -> SchemaRef {
+    let mut fields: Vec<Field> = nullable(schema).fields().iter().map(|f| f.as_ref().clone()).collect();
+    let uses = analysis::all().iter().flat_map(|a| &a.tables).filter(|t| t.name == event);
+    for (name, ty) in uses.flat_map(|t| &t.columns) {
+        if fields.iter().all(|f| f.name() != name) {
+            let doc = "not in this recording: an older recorder did not have it";
+            fields.push(schemas::column::field(name, ty.arrow(), true, None, doc));
+        }
+    }
     Arc::new(Schema::new(fields).with_metadata(schema.metadata().clone()))
 }
 

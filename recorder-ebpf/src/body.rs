@@ -124,7 +124,7 @@ fn items(state: &mut State) {
 /// Run the slots before the filter. A function of its own, or the compiler would copy it.
 #[inline(never)]
 fn before(state: &mut State) {
-    state.temp_nulls = u64::MAX;
+    state.temp_nulls = u32::MAX;
     state.temp_faults = 0;
     state.nulls = 0;
     state.faults = 0;
@@ -167,9 +167,9 @@ fn event(state: &mut State) {
     unsafe { bpf_ringbuf_submit(record.cast(), BPF_RB_NO_WAKEUP) };
     count!(state.cpu, recorded);
     if state.faults | state.cuts | state.stack_faults != 0 {
-        add_to(counter!(state, faults), u64::from((state.faults as u32).count_ones()));
-        add_to(counter!(state, cuts), u64::from((state.cuts as u32).count_ones()));
-        add_to(counter!(state, stack_faults), state.stack_faults);
+        add_to(counter!(state, faults), u64::from(state.faults.count_ones()));
+        add_to(counter!(state, cuts), u64::from(state.cuts.count_ones()));
+        add_to(counter!(state, stack_faults), u64::from(state.stack_faults));
     }
 }
 
@@ -228,10 +228,10 @@ fn zero(record: *mut u8, size: u32) {
 fn take_stash(state: &mut State) {
     // SAFETY: `stash` is a map value if use_stash is set.
     unsafe {
-        state.nulls = u64::from(core::ptr::read_volatile(&raw const (*state.stash).nulls));
-        state.faults = u64::from(core::ptr::read_volatile(&raw const (*state.stash).faults));
-        state.cuts = u64::from(core::ptr::read_volatile(&raw const (*state.stash).cuts));
-        state.stack_faults = u64::from(core::ptr::read_volatile(&raw const (*state.stash).stack_faults));
+        state.nulls = core::ptr::read_volatile(&raw const (*state.stash).nulls);
+        state.faults = core::ptr::read_volatile(&raw const (*state.stash).faults);
+        state.cuts = core::ptr::read_volatile(&raw const (*state.stash).cuts);
+        state.stack_faults = core::ptr::read_volatile(&raw const (*state.stash).stack_faults);
     }
     let size = get!(ENTRY, stash_size);
     if size != 0 {

@@ -24,21 +24,22 @@ macro_rules! load {
 
 /// `size` bytes of memory at `address` into `to` (zeroed if that faults); 1 if it faulted.
 #[inline(always)]
-pub fn read(to: *mut u8, size: u32, address: u64, user: bool) -> u64 {
+pub fn read(to: *mut u8, size: u32, address: u64, user: bool) -> u32 {
     let from = address as *const c_void;
     // SAFETY: the verifier checks `to` and `size`; the helpers take any address.
-    negative(unsafe {
+    let result = unsafe {
         if user {
             bpf_probe_read_user(to.cast(), size, from)
         } else {
             bpf_probe_read_kernel(to.cast(), size, from)
         }
-    })
+    };
+    negative(result) as u32
 }
 
 /// A kernel u64; 0 and 1 if that faults.
 #[inline(always)]
-pub fn read_u64(address: u64) -> (u64, u64) {
+pub fn read_u64(address: u64) -> (u64, u32) {
     let mut value = 0u64;
     let bad = read((&raw mut value).cast(), 8, address, false);
     // SAFETY: a local variable; volatile because the helper wrote to it.
@@ -68,7 +69,7 @@ pub fn gather<const ENTRY: bool>(state: &mut State) {
 
 /// Argument `index` and whether it could not be read.
 #[inline(always)]
-fn argument<const ENTRY: bool>(state: &State, index: u8) -> (u64, u64) {
+fn argument<const ENTRY: bool>(state: &State, index: u8) -> (u64, u32) {
     if !ENTRY && get!(ENTRY, use_stash) != 0 {
         // SAFETY: `stash` is a map value if use_stash is set; the verifier checks the bounds.
         return (
@@ -102,7 +103,7 @@ fn argument<const ENTRY: bool>(state: &State, index: u8) -> (u64, u64) {
 
 /// Argument `index` of what the program is attached to.
 #[inline(always)]
-fn direct<const ENTRY: bool>(state: &State, index: u8) -> (u64, u64) {
+fn direct<const ENTRY: bool>(state: &State, index: u8) -> (u64, u32) {
     let c = state.context;
     match kind::<ENTRY>() {
         context::REGS_X86_64 => match index {
@@ -150,7 +151,7 @@ fn direct<const ENTRY: bool>(state: &State, index: u8) -> (u64, u64) {
 
 /// The return value.
 #[inline(always)]
-fn returned<const ENTRY: bool>(state: &State) -> (u64, u64) {
+fn returned<const ENTRY: bool>(state: &State) -> (u64, u32) {
     let c = state.context;
     match kind::<ENTRY>() {
         context::REGS_X86_64 => (load!(c, 80), 0),
@@ -159,7 +160,7 @@ fn returned<const ENTRY: bool>(state: &State) -> (u64, u64) {
         _ => {
             let mut value = 0u64;
             // SAFETY: the helper writes 8 bytes to a local variable.
-            let bad = negative(unsafe { bpf_get_func_ret(c, &raw mut value) });
+            let bad = negative(unsafe { bpf_get_func_ret(c, &raw mut value) }) as u32;
             // SAFETY: as above.
             (unsafe { core::ptr::read_volatile(&raw const value) }, bad)
         }

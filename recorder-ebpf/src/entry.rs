@@ -37,7 +37,7 @@ pub fn run(context: *mut c_void) {
     let mut state = State::new(context, cpu, pid_tgid);
     // SAFETY: record offset 32 is `bytes`; the verifier checks every access.
     state.out = unsafe { (&raw mut (*stash).bytes).cast::<u8>().sub(size_of::<RecordHeader>()) };
-    state.temp_nulls = u64::MAX;
+    state.temp_nulls = u32::MAX;
     gather::<ENTRY>(&mut state);
     each_slot!(slot::clear::<ENTRY, I>(&mut state));
     each_slot!(slot::run::<ENTRY, true, I>(&mut state));
@@ -53,9 +53,9 @@ pub fn run(context: *mut c_void) {
     keep!(0 1 2 3 4 5);
     // SAFETY: `stash` is a map value.
     unsafe {
-        core::ptr::write_volatile(&raw mut (*stash).nulls, state.nulls as u32);
-        core::ptr::write_volatile(&raw mut (*stash).faults, state.faults as u32);
-        core::ptr::write_volatile(&raw mut (*stash).cuts, state.cuts as u32);
-        core::ptr::write_volatile(&raw mut (*stash).stack_faults, state.stack_faults as u32);
+        core::ptr::write_volatile(&raw mut (*stash).nulls, state.nulls);
+        core::ptr::write_volatile(&raw mut (*stash).faults, state.faults);
+        core::ptr::write_volatile(&raw mut (*stash).cuts, state.cuts);
+        core::ptr::write_volatile(&raw mut (*stash).stack_faults, state.stack_faults);
     }
 }

@@ -3,38 +3,41 @@
 use schemas::wire::{MAX_CLAUSES, MAX_TERMS, NONE, cmp};
 
 use crate::plan::get;
-use crate::state::{less, not_zero};
+use crate::state::{less, not_zero, opaque};
 
 const SIGN: u64 = 1 << 63;
 
 /// 1 if a clause of `from..to` holds. All clauses are computed, without branches on values.
-/// A function of its own, because slots would otherwise have a copy each.
+/// A function of its own, because slots would otherwise have a copy each. (Step by step, because the stack of all
+/// functions together is 512 bytes, and the compiler would keep every intermediate result.)
 #[inline(never)]
-pub fn holds<const ENTRY: bool>(temps: *const u64, nulls: u64, from: u8, to: u8) -> u64 {
+pub fn holds<const ENTRY: bool>(temps: *const u64, nulls: u32, from: u8, to: u8) -> u64 {
+    let range = opaque((1 << to) - (1 << from));
     let mut wanted = 0;
     for clause in 0..MAX_CLAUSES {
-        if clause >= usize::from(from) && clause < usize::from(to) {
-            wanted |= get!(ENTRY, clauses[clause]);
+        if range & (1 << clause) != 0 {
+            wanted = opaque(wanted | u64::from(get!(ENTRY, clauses[clause])));
         }
     }
     let mut held = 0;
     for term in 0..MAX_TERMS {
         if wanted & (1 << term) != 0 {
-            held |= compare::<ENTRY>(temps, nulls, term) << term;
+            held = opaque(held | compare::<ENTRY>(temps, nulls, term) << term);
         }
     }
+    let range = opaque(range);
     let mut any = 0;
     for clause in 0..MAX_CLAUSES {
-        if clause >= usize::from(from) && clause < usize::from(to) {
+        if range & (1 << clause) != 0 {
             let terms = u64::from(get!(ENTRY, clauses[clause]));
-            any |= not_zero((held & terms) ^ terms) ^ 1;
+            any = opaque(any | not_zero((held & terms) ^ terms) ^ 1);
         }
     }
     any
 }
 
 #[inline(always)]
-fn compare<const ENTRY: bool>(temps: *const u64, nulls: u64, term: usize) -> u64 {
+fn compare<const ENTRY: bool>(temps: *const u64, nulls: u32, term: usize) -> u64 {
     let left = get!(ENTRY, terms[term].left);
     let right = get!(ENTRY, terms[term].right);
     let a = value(temps, left) & get!(ENTRY, terms[term].mask);
@@ -59,7 +62,7 @@ fn compare<const ENTRY: bool>(temps: *const u64, nulls: u64, term: usize) -> u64
         cmp::ANY => not_zero(a & b),
         _ => not_zero(a & b) ^ 1,
     };
-    true_ & (null ^ 1) & 1
+    true_ & u64::from((null ^ 1) & 1)
 }
 
 #[inline(always)]

@@ -16,8 +16,8 @@ const BPF_F_USER_STACK: u64 = 1 << 8;
 /// A value with what is known of it: `null` and `fault` are 0 or 1.
 struct Value {
     bits: u64,
-    null: u64,
-    fault: u64,
+    null: u32,
+    fault: u32,
 }
 
 impl Value {
@@ -27,13 +27,13 @@ impl Value {
     }
 
     #[inline(always)]
-    fn read((bits, bad): (u64, u64)) -> Self {
+    fn read((bits, bad): (u64, u32)) -> Self {
         Self { bits, null: bad, fault: bad }
     }
 
     /// A read went wrong (1). Not a fault if there was nothing to read from in the first place.
     #[inline(always)]
-    fn spoil(&mut self, bad: u64) {
+    fn spoil(&mut self, bad: u32) {
         self.fault |= bad & (self.null ^ 1);
         self.null |= bad;
     }
@@ -75,7 +75,7 @@ pub fn run<const ENTRY: bool, const STORE: bool, const I: usize>(state: &mut Sta
     for step in 0..derefs {
         let (next, bad) = read_u64(offset(value.bits, offset_at::<ENTRY, I>(step)));
         value.bits = next;
-        value.spoil(bad | (not_zero(next) ^ 1));
+        value.spoil(bad | (not_zero(next) as u32 ^ 1));
     }
     value.bits = offset(value.bits, offset_at::<ENTRY, I>(derefs));
 
@@ -94,7 +94,7 @@ pub fn run<const ENTRY: bool, const STORE: bool, const I: usize>(state: &mut Sta
             let (from, to) = (get!(ENTRY, slots[I].clause_from), get!(ENTRY, slots[I].clause_to));
             value = Value::good(holds::<ENTRY>(state.temps(), state.temp_nulls, from, to));
         }
-        let bits = transform::<ENTRY, I>(value.bits, flags, size) & value.null.wrapping_sub(1);
+        let bits = transform::<ENTRY, I>(value.bits, flags, size) & u64::from(value.null).wrapping_sub(1);
         let save = get!(ENTRY, slots[I].save);
         if save != NONE {
             state.set_temp(save, bits);
@@ -119,9 +119,9 @@ pub fn run<const ENTRY: bool, const STORE: bool, const I: usize>(state: &mut Sta
                         bpf_probe_read_kernel_str(to.cast(), size, address)
                     }
                 };
-                value.spoil(negative(n));
+                value.spoil(negative(n) as u32);
                 if bit != NONE {
-                    state.cuts |= negative(i64::from(size) - 1 - n) << bit;
+                    state.cuts |= (negative(i64::from(size) - 1 - n) as u32) << bit;
                 }
             }
             op::COMM => {
@@ -134,7 +134,7 @@ pub fn run<const ENTRY: bool, const STORE: bool, const I: usize>(state: &mut Sta
                 let n = unsafe { bpf_get_stack(state.context, to.add(8).cast(), size, which) };
                 // SAFETY: as above; 8 bytes at an 8-aligned dst.
                 unsafe { core::ptr::write_volatile(to.cast::<i64>(), n) };
-                let failed = negative(n);
+                let failed = negative(n) as u32;
                 value.null |= failed;
                 state.stack_faults += failed;
             }

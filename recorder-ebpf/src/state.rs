@@ -17,18 +17,18 @@ pub struct State {
     pub out: *mut u8,
     pub pid_tgid: u64,
     pub item: u64,
-    pub item_bad: u64,
+    pub item_bad: u32,
     /// Arguments and the return value, as far as the plan uses them.
     pub inputs: [MaybeUninit<u64>; MAX_ARGS + 1],
-    pub input_faults: u64,
+    pub input_faults: u32,
     /// Values; 0 where NULL.
     pub temps: [MaybeUninit<u64>; MAX_TEMPS],
-    pub temp_nulls: u64,
-    pub temp_faults: u64,
-    pub nulls: u64,
-    pub faults: u64,
-    pub cuts: u64,
-    pub stack_faults: u64,
+    pub temp_nulls: u32,
+    pub temp_faults: u32,
+    pub nulls: u32,
+    pub faults: u32,
+    pub cuts: u32,
+    pub stack_faults: u32,
 }
 
 impl State {

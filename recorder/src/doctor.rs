@@ -12,7 +12,9 @@ use crate::cli::EXIT_OK;
 use crate::engine::{Engine, EngineOptions};
 use crate::kernel::{Facts, Kernel};
 use crate::privileges::{CAPABILITIES, Privileges};
+use crate::record::brief;
 use crate::resolve::{Filter, Request, ResolvedSource, Stacks, resolve};
+use crate::snapshot::processes;
 
 /// Probes that between them try every mechanism, on what every kernel has.
 const TRIALS: [&str; 7] = [
@@ -26,8 +28,8 @@ const TRIALS: [&str; 7] = [
 ];
 /// Rings of a trial: nothing goes into them.
 const TRIAL_RING_BYTES: u64 = 1 << 20;
-/// The first pid namespace has this inode on every kernel.
-const INITIAL_PIDNS: &str = "pid:[4026531836]";
+/// A function of the C library that is rarely called.
+const LIBC_FUNCTION: &str = "clearenv";
 
 /// Examine, and fail if nothing can be recorded.
 pub fn run(out: &mut impl Write) -> Result<u8> {
@@ -72,13 +74,8 @@ fn kernel_facts(facts: &Facts, out: &mut impl Write) -> Result<()> {
         Some(mode) => writeln!(out, "  lockdown: {mode}")?,
         None => {}
     }
-    let pidns = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-    if pidns.to_str() != Some(INITIAL_PIDNS) {
-        writeln!(
-            out,
-            "  this is not the initial pid namespace: --pid and a COMMAND cannot be followed; in a container use the \
-             host's pid namespace (docker run --pid=host)"
-        )?;
+    if let Err(error) = processes::check_pid_namespace() {
+        writeln!(out, "  {error}")?;
     }
     Ok(())
 }
@@ -96,6 +93,20 @@ fn capabilities(privileges: Privileges, out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
+/// An error of several lines in one.
+fn one_line(error: &anyhow::Error) -> String {
+    format!("{error:#}").lines().map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+/// The C library of this process, if it has one.
+fn libc_path() -> Option<String> {
+    let maps = fs::read_to_string("/proc/self/maps").ok()?;
+    let paths = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
+    paths.map(str::to_owned).find(|path| {
+        path.rsplit('/').next().is_some_and(|name| name.starts_with("libc.so") || name.starts_with("libc-"))
+    })
+}
+
 /// How a source can be observed here: what was attached, or every reason why not.
 fn try_source(source: &ResolvedSource) -> Result<(String, Vec<String>), Vec<String>> {
     let mut reasons: Vec<String> =
@@ -107,7 +118,7 @@ fn try_source(source: &ResolvedSource) -> Result<(String, Vec<String>), Vec<Stri
                 .and_then(|mut engine| engine.attach(0, candidate));
         match attached {
             Ok(()) => return Ok((name, reasons)),
-            Err(error) => reasons.push(format!("{name}: {error:#}")),
+            Err(error) => reasons.push(format!("{error:#}")),
         }
     }
     Err(reasons)
@@ -122,9 +133,14 @@ fn sources(kernel: &Kernel, def: &EventDef) -> Result<Vec<ResolvedSource>> {
 fn mechanisms(kernel: &Kernel, out: &mut impl Write) -> Result<()> {
     writeln!(out, "\nmechanisms")?;
     let mut results: BTreeMap<String, Result<(), String>> = BTreeMap::new();
-    for trial in TRIALS {
+    let mut trials: Vec<String> = TRIALS.map(str::to_owned).to_vec();
+    if let Some(libc) = libc_path() {
+        trials.push(format!("uprobe:{libc}:{LIBC_FUNCTION}{{ who=$pid }}"));
+        trials.push(format!("uretprobe:{libc}:{LIBC_FUNCTION}{{ result=retval:s32 }}"));
+    }
+    for trial in &trials {
         let def = parse_inline(trial)?;
-        let written = trial.split('{').next().unwrap_or(trial).to_owned();
+        let written = trial.split('{').next().unwrap_or_default().to_owned();
         match sources(kernel, &def) {
             Ok(sources) => {
                 for source in sources {
@@ -151,14 +167,14 @@ fn mechanisms(kernel: &Kernel, out: &mut impl Write) -> Result<()> {
             }
             Err(error) => {
                 let kind = written.split(':').next().unwrap_or(&written).to_owned();
-                results.entry(kind).or_insert_with(|| Err(format!("{error:#}")));
+                results.entry(kind).or_insert_with(|| Err(one_line(&error)));
             }
         }
     }
     for (kind, result) in results {
         match result {
             Ok(()) => writeln!(out, "  {kind:<20} works")?,
-            Err(reason) => writeln!(out, "  {kind:<20} no: {reason}")?,
+            Err(reason) => writeln!(out, "  {kind:<20} no: {}", brief(&[reason]))?,
         }
     }
     Ok(())
@@ -172,7 +188,7 @@ fn events(kernel: &Kernel, out: &mut impl Write) -> Result<usize> {
         let sources = match sources(kernel, def) {
             Ok(sources) => sources,
             Err(error) => {
-                writeln!(out, "  {}: no: {error:#}", def.name)?;
+                writeln!(out, "  {}: no: {}", def.name, one_line(&error))?;
                 continue;
             }
         };
@@ -183,13 +199,13 @@ fn events(kernel: &Kernel, out: &mut impl Write) -> Result<usize> {
                 Ok((name, better)) => {
                     any = true;
                     writeln!(out, "    {:<22} {name}", source.name)?;
-                    for reason in better {
-                        writeln!(out, "    {:<22}   not {reason}", "")?;
+                    if !better.is_empty() {
+                        writeln!(out, "    {:<22}   better, but not here: {}", "", brief(&better))?;
                     }
                 }
                 Err(reasons) => {
                     let what = if source.optional { "not here (nothing is missing)" } else { "NOT OBSERVED" };
-                    writeln!(out, "    {:<22} {what}: {}", source.name, reasons.join("; "))?;
+                    writeln!(out, "    {:<22} {what}: {}", source.name, brief(&reasons))?;
                 }
             }
         }

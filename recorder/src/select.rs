@@ -62,8 +62,7 @@ impl Selection {
 
 /// The definitions that `word` stands for; patterns may stand for several.
 pub fn find(word: &str) -> Result<Vec<EventDef>> {
-    let is_file = word.ends_with(SUFFIX) && (word.contains('/') || Path::new(word).exists());
-    if is_file {
+    if word.ends_with(SUFFIX) {
         return Ok(vec![file(Path::new(word))?]);
     }
     if word.contains([':', '{', '=']) {

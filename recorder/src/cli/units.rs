@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Read a time: a number and `ms`, `s` (also without), `m`, `h` or `d`. Fails if it is zero or unreadable.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split(text);
+    if number.is_empty() {
+        return Err("not a time: give a number, such as 10, 500ms or 2m".to_owned());
+    }
     let seconds_per_unit = match unit {
         "ms" => 0.001,
         "" | "s" => 1.0,
@@ -13,7 +16,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         "d" => 86400.0,
         _ => return Err(format!("unknown unit '{unit}': use ms, s, m, h or d")),
     };
-    let number: f64 = number.parse().map_err(|_| "not a time: give a number, such as 10, 500ms or 2m")?;
+    let number: f64 = number.parse().map_err(|_| format!("'{number}' is not a number"))?;
     let duration = Duration::try_from_secs_f64(number * seconds_per_unit).map_err(|e| e.to_string())?;
     if duration.is_zero() { Err("must be more than 0".to_owned()) } else { Ok(duration) }
 }
@@ -21,6 +24,9 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// Read a size in bytes: a number and nothing, `K`, `M` or `G` (powers of 1024; `KiB` and `KB` are the same).
 pub fn size(text: &str) -> Result<u64, String> {
     let (number, unit) = split(text);
+    if number.is_empty() {
+        return Err("not a size: give a number, such as 4096 or 64M".to_owned());
+    }
     let shift = match unit.trim_end_matches(['B', 'b']).trim_end_matches('i') {
         "" => 0,
         "K" | "k" => 10,
@@ -28,7 +34,7 @@ pub fn size(text: &str) -> Result<u64, String> {
         "G" | "g" => 30,
         _ => return Err(format!("unknown unit '{unit}': use K, M or G")),
     };
-    let number: u64 = number.parse().map_err(|_| "not a size: give a number, such as 4096 or 64M")?;
+    let number: u64 = number.parse().map_err(|_| format!("'{number}' is not a whole number"))?;
     match number.checked_mul(1 << shift) {
         None | Some(0) => Err("out of range".to_owned()),
         Some(bytes) => Ok(bytes),

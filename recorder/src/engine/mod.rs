@@ -15,6 +15,7 @@ mod sys;
 mod tests;
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, bail};
 use aya::Btf;
@@ -23,7 +24,7 @@ use zerocopy::FromBytes;
 
 pub use pids::{MAX_PIDS, PidSet};
 
-use crate::resolve::{Candidate, Mechanism};
+pub use crate::resolve::{Candidate, Mechanism};
 use crate::source::{EventSource, ProbeCounters, ProbeId};
 use program::{Loader, Programs};
 use ring::Ring;
@@ -32,6 +33,9 @@ use ring::Ring;
 const RING_BYTES: std::ops::RangeInclusive<u64> = (64 << 10)..=(64 << 20);
 /// Links are closed by this many threads: closing a kprobe waits for every CPU.
 const DETACH_THREADS: usize = 16;
+/// The kernel side's clock, `ktime_get_boot_fast_ns`, may be behind ours: by some nanoseconds always, by more while
+/// the clock is being adjusted.
+const CLOCK_SLACK_NS: u64 = 1_000_000;
 
 /// What the engine may use.
 #[derive(Clone, Debug)]
@@ -116,7 +120,9 @@ impl Engine {
             programs.set_inner("RINGS", cpu, ring.fd())?;
             rings.push((cpu as u16, ring));
         }
-        programs.attach(candidate, self.btf.as_ref())?;
+        programs
+            .attach(candidate, self.btf.as_ref())
+            .with_context(|| format!("cannot attach {} {}", candidate.mechanism, candidate.target))?;
         self.probes.push(Attached {
             id: probe,
             mechanism: candidate.mechanism,
@@ -136,6 +142,13 @@ impl Engine {
 
     /// Detach all probes. What is in the rings stays there to be drained, and the counters to be read.
     pub fn detach_all(&mut self) {
+        // A panic in one of its threads has been told; what is not detached goes with the process.
+        let _ = self.start_detaching().join();
+    }
+
+    /// Start to detach all probes in the background, because that may take a second in which events still come: drain
+    /// until the thread has finished.
+    pub fn start_detaching(&mut self) -> JoinHandle<()> {
         let mut programs: Vec<Programs> = self.follow.take().into_iter().collect();
         for probe in &mut self.probes {
             if let Some(attached) = probe.programs.take() {
@@ -143,13 +156,15 @@ impl Engine {
                 programs.push(attached);
             }
         }
-        let each = programs.len().div_ceil(DETACH_THREADS).max(1);
-        std::thread::scope(|scope| {
-            while !programs.is_empty() {
-                let some = programs.split_off(programs.len().saturating_sub(each));
-                scope.spawn(|| drop(some));
-            }
-        });
+        std::thread::spawn(move || {
+            let each = programs.len().div_ceil(DETACH_THREADS).max(1);
+            std::thread::scope(|scope| {
+                while !programs.is_empty() {
+                    let some = programs.split_off(programs.len().saturating_sub(each));
+                    scope.spawn(|| drop(some));
+                }
+            });
+        })
     }
 
     fn loader(&self) -> Loader<'_> {
@@ -183,7 +198,7 @@ impl Engine {
 
 impl EventSource for Engine {
     fn drain(&mut self, visit: &mut dyn FnMut(ProbeId, u16, &[u8])) -> Result<u64> {
-        let now_ns = boot_ns();
+        let now_ns = boot_ns().saturating_sub(CLOCK_SLACK_NS);
         let mut watermark_ns = now_ns;
         for probe in &mut self.probes {
             for (cpu, ring) in &mut probe.rings {

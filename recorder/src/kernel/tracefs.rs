@@ -116,7 +116,7 @@ pub fn parse_format(text: &str) -> Vec<TraceField> {
     text.lines().filter_map(parse_field).filter(|field| !field.name.starts_with(COMMON_PREFIX)).collect()
 }
 
-/// `field:char name[32];	offset:8;	size:32;	signed:0;`
+/// Such a line: `field:char name[32]; offset:8; size:32; signed:0;`, with tabs.
 fn parse_field(line: &str) -> Option<TraceField> {
     let mut parts = line.trim().split(';').map(str::trim);
     let declaration = parts.next()?.strip_prefix("field:")?;

@@ -92,13 +92,13 @@ impl Attached {
                     return true;
                 }
                 Err(error) => {
-                    reasons.push(format!("{mechanism}:{target}: {error:#}"));
+                    reasons.push(format!("{error:#}"));
                     self.rows.push(ProbeRow { reason: Some(format!("{error:#}")), ..row });
                 }
             }
         }
         if !source.optional {
-            let why = if reasons.is_empty() { "it has no probe".to_owned() } else { reasons.join("; ") };
+            let why = if reasons.is_empty() { "it has no probe".to_owned() } else { brief(&reasons) };
             self.warnings.push(format!("event {name}, source {} is not observed: {why}", source.name));
         }
         false
@@ -120,4 +120,15 @@ impl Attached {
         });
         probe
     }
+}
+
+/// Reasons in one line: the first line of each, each once.
+pub fn brief(reasons: &[String]) -> String {
+    let mut lines: Vec<&str> = Vec::new();
+    for line in reasons.iter().filter_map(|reason| reason.lines().next()) {
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines.join("; ")
 }

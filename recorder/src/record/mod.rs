@@ -27,7 +27,9 @@ use crate::kernel::Kernel;
 use crate::pipeline;
 use crate::privileges::Privileges;
 use crate::select::Selection;
-use crate::snapshot::clock;
+use crate::snapshot::{clock, processes};
+
+pub use attach::brief;
 
 use plan::Plan;
 use recording::Recording;
@@ -41,6 +43,9 @@ pub fn run(options: &Options) -> Result<u8> {
     let command = (!options.command.is_empty()).then(|| Command::find(&options.command)).transpose()?;
     if !options.explain {
         Privileges::own().check()?;
+        if options.follows_processes() {
+            processes::check_pid_namespace()?;
+        }
     }
     let kernel = Kernel::running()?;
     let plan = Plan::new(&kernel, options, selection)?;

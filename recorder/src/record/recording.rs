@@ -134,8 +134,8 @@ impl<'a> Recording<'a> {
         let mut session = self.session(signals, progress, records);
         let mut ended = session.run(command)?;
         // From here on there is something to keep: what fails is told, and the trace stays.
-        session.source.detach_all();
-        if let Err(error) = session.drain_rest() {
+        let detaching = session.source.start_detaching();
+        if let Err(error) = session.drain_rest(&detaching) {
             ended.failure.get_or_insert(error);
         }
         Ok(Some(ended))
@@ -182,11 +182,12 @@ impl<'a> Recording<'a> {
         for warning in self.attached.warnings.iter().chain(problems) {
             eprintln!("recorder: warning: {warning}");
         }
-        if self.options.follows_processes() || !self.options.comm.is_empty() {
+        let Options { comm, cgroup_ids, .. } = self.options;
+        if self.options.follows_processes() || !comm.is_empty() || !cgroup_ids.is_empty() {
             for event in self.plan.unfiltered() {
                 eprintln!(
-                    "recorder: warning: {event} happen in interrupts: they are recorded of all processes; --netns \
-                     filters them"
+                    "recorder: warning: {event} happen in interrupts: filters by process do not apply, all are \
+                     recorded; --netns filters them"
                 );
             }
         }

@@ -158,8 +158,12 @@ impl<S: EventSource> Session<'_, S> {
         Ok(*records - before)
     }
 
-    /// After everything is detached: empty the rings.
-    pub fn drain_rest(&mut self) -> Result<()> {
+    /// Drain until `detaching` has finished, and then until the rings are empty.
+    pub fn drain_rest(&mut self, detaching: &JoinHandle<()>) -> Result<()> {
+        while !detaching.is_finished() {
+            self.drain(None)?;
+            sleep(BUSY);
+        }
         for _ in 0..LAST_DRAINS {
             if self.drain(None)? == 0 {
                 break;

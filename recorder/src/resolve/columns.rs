@@ -77,7 +77,14 @@ impl Lower<'_> {
                 Value::Comm => return Err(self.wants(field, "the name of a thread is a char[16]")),
                 value => self.chars(field, value, *size)?,
             },
-            Type::Str(_) => self.text(field, value, column.ty.wire_size(), false)?,
+            Type::Str(_) => match field.ty {
+                // Cut as the kernel itself does, which is no loss: the column's bit would tell of one.
+                Some(Type::Chars(size)) => {
+                    let what = self.text(field, value, size.min(column.ty.wire_size()), false)?;
+                    return Ok(vec![Output { bit: NONE, ..output(what) }]);
+                }
+                _ => self.text(field, value, column.ty.wire_size(), false)?,
+            },
             Type::UserStr(_) => self.text(field, value, column.ty.wire_size(), true)?,
             Type::KernelStack(frames) | Type::UserStack(frames) => {
                 let wanted = matches!(column.ty, Type::KernelStack(_));
@@ -168,6 +175,12 @@ impl Lower<'_> {
                     && !matches!(memory.ty.shape(btf), Shape::Pointer { .. } | Shape::Other) =>
             {
                 Ok(memory)
+            }
+            Value::Number(Number { node, ref ty, to_user, .. }) if matches!(ty.shape(btf), Shape::Int { int, .. } if int.size == 8) =>
+            {
+                // A plain 64-bit value, such as $arg1 of a function without types, is taken for an address.
+                let place = Place { user: to_user, typed: false };
+                Ok(Memory { base: node, off: 0, ty: Ty::Btf(0), bitfield: None, place })
             }
             Value::Memory(_) | Value::Number(_) => self.pointee(field, field.expr.span, value, 0),
             _ => Err(self.wants(field, "this is not in memory, so its bytes cannot be copied")),
@@ -336,7 +349,7 @@ impl Lower<'_> {
             Shape::Pointer { to, user } if to.is_char(btf) => {
                 let to_user = match &value {
                     Value::Number(number) => number.to_user,
-                    Value::Memory(memory) => memory.place.user,
+                    Value::Memory(memory) => self.leads_to_user(memory),
                     _ => false,
                 };
                 if user || to_user {

@@ -42,11 +42,9 @@ pub(super) fn infer(
             };
         }
     }
-    let refused = || offers.iter().flatten().flat_map(|offer| &offer.refused);
-    let reasons: Vec<String> = refused().map(|r| format!("{}: {}", r.probe, r.reason)).collect();
     match first_error {
         Some(error) => Err(error.context(format!("column {}", column.name))),
-        None => Err(anyhow!("it cannot be observed on this kernel:\n  {}", reasons.join("\n  "))),
+        None => Err(anyhow!("column {}: no probe point gives it a type", column.name)),
     }
 }
 
@@ -89,6 +87,13 @@ impl<'a> Compiler<'a> {
             .map(|column| column.name.as_str())
             .collect();
         let needs_entry = scope.stash_args || !at_entry.is_empty();
+        let stashed;
+        let scope = if needs_entry {
+            stashed = scope.with_stashed_args();
+            &stashed
+        } else {
+            scope
+        };
 
         let mut plan = Plan { record_size: self.layout.record_size, ..Plan::EMPTY };
         plan.n_args = scope.n_args;

@@ -17,9 +17,16 @@ pub fn explain(event: &ResolvedEvent) -> String {
     for source in &event.sources {
         let optional = if source.optional { " (optional)" } else { "" };
         let _ = writeln!(out, "\nsource {}{optional}", source.name);
-        for (i, candidate) in source.candidates.iter().enumerate() {
-            let choice = if i == 0 { "first choice" } else { "if that fails" };
-            let _ = writeln!(out, "  {choice}: {}", candidate.explain.replace('\n', "\n  "));
+        let mut before: Option<&Candidate> = None;
+        for candidate in &source.candidates {
+            let choice = if before.is_none() { "first choice" } else { "if that fails" };
+            let same = before.is_some_and(|b| b.plan == candidate.plan && b.entry == candidate.entry);
+            let shown = match candidate.explain.split_once('\n') {
+                Some((head, _)) if same => format!("{head}\n  the same columns"),
+                _ => candidate.explain.clone(),
+            };
+            let _ = writeln!(out, "  {choice}: {}", shown.replace('\n', "\n  "));
+            before = Some(candidate);
         }
         for (probe, reason) in &source.refused {
             let _ = writeln!(out, "  not {probe}: {}", reason.replace('\n', "\n    "));
@@ -77,7 +84,7 @@ pub fn describe(def: &EventDef, kernel: Option<&Kernel>) -> String {
             candidates => {
                 let ways: Vec<String> =
                     candidates.iter().map(|c| format!("{} {}", c.mechanism, c.target)).collect();
-                let _ = writeln!(out, "    here: {}", ways.join(", else "));
+                let _ = writeln!(out, "    tries here: {}", ways.join(", then "));
             }
         }
     }
@@ -117,7 +124,11 @@ pub(super) fn candidate(compiler: &Compiler<'_>, scope: &Scope, candidate: &Cand
             (Some(steps), None) => steps,
             (None, None) => "nothing".to_owned(),
         };
-        let _ = write!(out, "\n  {} {} = {value}: {at}", place.name, short(&place.ty));
+        let when = match compiler.probe.when.get(&column.name) {
+            Some(field) => format!(", only if {}", field.text),
+            None => String::new(),
+        };
+        let _ = write!(out, "\n  {} {} = {value}: {at}{when}", place.name, short(&place.ty));
     }
     out
 }

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! points    KIND:TARGET -> mechanisms of this kernel, each a scope: arguments with types, result
-//! lower     expression + scope -> nodes (arith: operators and predicates; types: BTF and casts)
+//! layout    columns with types, those of the kernel where none are written -> places in the record
+//! lower     expression + scope -> nodes (memory: members and pointers; arith: operators and predicates; types: casts)
 //! columns   value + column type -> what to store
 //! compile   a scope and all of the above -> what is wanted of a plan; assemble: -> slots, terms, clauses
 //! ```
@@ -15,7 +16,9 @@ mod assemble;
 mod columns;
 mod compile;
 mod explain;
+mod layout;
 mod lower;
+mod memory;
 mod nodes;
 mod points;
 mod scope;
@@ -24,10 +27,10 @@ mod types;
 use std::fmt;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use schemas::column::{Column, Layout, Type};
-use schemas::def::{ColumnDef, Context, EventDef, MAX_COLUMNS};
-use schemas::expr::{Field, Kind};
-use schemas::wire::{MAX_RECORD, MAX_STASH, Plan};
+use schemas::column::Layout;
+use schemas::def::EventDef;
+use schemas::expr::Field;
+use schemas::wire::Plan;
 
 pub use explain::{describe, explain};
 
@@ -176,10 +179,15 @@ fn resolve_event(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent
         .iter()
         .map(|source| source.probes.iter().map(|probe| points::offer(kernel, probe)).collect())
         .collect();
-    let (columns, types) = typed_columns(kernel, def, request.stacks, &mut offers)?;
-    let layout = layout(def, &columns, types)?;
+    if offers.iter().flatten().all(|offer| offer.scopes.is_empty()) {
+        let refused = offers.iter().flatten().flat_map(|offer| &offer.refused);
+        bail!("{}", unobservable(refused.map(|r| (r.probe.as_str(), r.reason.as_str()))));
+    }
+    let (columns, types) = layout::typed_columns(kernel, def, request.stacks, &mut offers)?;
+    let layout = layout::layout(def, &columns, types)?;
 
     let mut sources = Vec::new();
+    let mut wrong: Vec<String> = Vec::new();
     for (source, offers) in def.sources.iter().zip(offers) {
         let mut resolved = ResolvedSource {
             name: source.name.clone(),
@@ -203,9 +211,9 @@ fn resolve_event(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent
                 match compiler.candidate(&scope) {
                     Ok(candidate) => resolved.candidates.push(candidate),
                     Err(error) => {
-                        resolved
-                            .refused
-                            .push((format!("{} ({})", probe.on, scope.mechanism), format!("{error:#}")));
+                        let reason = format!("{error:#}");
+                        wrong.push(reason.clone());
+                        resolved.refused.push((format!("{} ({})", probe.on, scope.mechanism), reason));
                     }
                 }
             }
@@ -213,174 +221,38 @@ fn resolve_event(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent
         }
         let missing = resolved.candidates.is_empty() && !resolved.optional;
         if missing && request.all_sources {
-            bail!("source {} cannot be observed on this kernel:\n{}", source.name, reasons(&[resolved]));
+            bail!("source {}: {}", source.name, unobservable(reasons(&[resolved])));
         }
         sources.push(resolved);
     }
     if sources.iter().all(|source| source.candidates.is_empty()) {
-        bail!("it cannot be observed on this kernel:\n{}", reasons(&sources));
+        // Of the same mistake in all expressions, tell it without the ways that it spoils.
+        match wrong.as_slice() {
+            [first, rest @ ..] if rest.iter().all(|other| other == first) => bail!("{first}"),
+            _ => bail!("{}", unobservable(reasons(&sources))),
+        }
     }
     Ok(ResolvedEvent { layout: layout.0, sources })
 }
 
-/// Why nothing can be tried, each reason once.
-fn reasons(sources: &[ResolvedSource]) -> String {
+fn reasons(sources: &[ResolvedSource]) -> impl Iterator<Item = (&str, &str)> {
+    sources.iter().flat_map(|source| &source.refused).map(|(probe, reason)| (probe.as_str(), reason.as_str()))
+}
+
+/// That and why nothing can be tried, each reason once.
+fn unobservable<'a>(reasons: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let mut seen: Vec<(&str, Vec<&str>)> = Vec::new();
-    for (probe, reason) in sources.iter().flat_map(|source| &source.refused) {
-        match seen.iter_mut().find(|(known, _)| known == reason) {
+    for (probe, reason) in reasons {
+        match seen.iter_mut().find(|(known, _)| *known == reason) {
             Some((_, probes)) => probes.push(probe),
             None => seen.push((reason, vec![probe])),
         }
     }
-    let lines: Vec<String> = seen
-        .into_iter()
-        .map(|(reason, probes)| format!("{}: {}", probes.join(", "), reason.replace('\n', "\n  ")))
-        .collect();
-    format!("  {}", lines.join("\n  "))
-}
-
-/// All columns, builtin ones included, and their types; a type that is not written comes from the first probe point
-/// that gives one.
-fn typed_columns(
-    kernel: &Kernel,
-    def: &EventDef,
-    stacks: Stacks,
-    offers: &mut [Vec<Offer<'_>>],
-) -> Result<(Vec<ColumnDef>, Vec<Type>)> {
-    let mut columns = def.columns.clone();
-    if def.everything {
-        columns = everything(offers)?;
+    let mut out = "it cannot be observed on this kernel:".to_owned();
+    for (reason, probes) in seen {
+        out.push_str(&format!("\n  {}: {}", probes.join(", "), reason.replace('\n', "\n  ")));
     }
-    let mut builtin = Vec::new();
-    if def.context == Context::Process {
-        builtin.push(("comm", "char[16]", "$comm", "name of the current thread"));
-        builtin.push(("cgroup_id", "u64", "$cgroup_id", "cgroup v2 id of the current thread"));
-    }
-    if matches!(stacks, Stacks::Kernel | Stacks::Both) {
-        builtin.push(("kstack", "kstack", "$kstack", "kernel stack: row of table stacks"));
-    }
-    if matches!(stacks, Stacks::User | Stacks::Both) {
-        builtin.push(("ustack", "ustack", "$ustack", "user stack: row of table stacks"));
-    }
-    for (name, ty, expr, doc) in builtin {
-        if columns.iter().all(|column| column.name != name) {
-            columns.push(ColumnDef {
-                name: name.to_owned(),
-                ty: Some(ty.parse()?),
-                unit: None,
-                doc: doc.to_owned(),
-                expr: Some(Field::parse(expr)?),
-            });
-        }
-    }
-    let n = columns.len();
-    if n > MAX_COLUMNS {
-        bail!(
-            "it has {n} columns with comm, cgroup_id and stacks, the limit is {MAX_COLUMNS}: leave some out"
-        );
-    }
-    let mut types = Vec::new();
-    for column in &columns {
-        let ty = match &column.ty {
-            Some(ty) => ty.clone(),
-            None => compile::infer(kernel, &columns, column, offers)?,
-        };
-        types.push(ty);
-    }
-    if def.everything {
-        keep_equal_types(kernel, &columns, &types, offers);
-    }
-    Ok((columns, types))
-}
-
-/// The columns of a probe without fields: everything that it offers. For a tracepoint that is its record.
-fn everything(offers: &[Vec<Offer<'_>>]) -> Result<Vec<ColumnDef>> {
-    let scopes = || offers.iter().flatten().flat_map(|offer| &offer.scopes);
-    let Some(scope) = scopes().find(|s| s.mechanism == Mechanism::Tracepoint).or_else(|| scopes().next())
-    else {
-        return Ok(Vec::new());
-    };
-    let mut columns = Vec::new();
-    let mut column = |name: &str, expr: &str, doc: String| {
-        let taken = |name: &str| schemas::column::standard_fields().iter().any(|f| f.name() == name);
-        let name = if taken(name) { format!("{name}_") } else { name.to_owned() };
-        let expr = Some(Field::parse(expr)?);
-        columns.push(ColumnDef { name, ty: None, unit: None, doc, expr });
-        anyhow::Ok(())
-    };
-    for (i, arg) in scope.args.iter().enumerate() {
-        if !matches!(arg.at, scope::ArgAt::Nowhere) {
-            let name = if arg.name.is_empty() { format!("arg{}", i + 1) } else { arg.name.clone() };
-            column(&name, &format!("$arg{}", i + 1), format!("{} of {}", name, scope.prototype))?;
-        }
-    }
-    if let scope::Returns::Value(_) = scope.returns {
-        column("retval", "retval", format!("what {} returned", scope.target))?;
-    }
-    Ok(columns)
-}
-
-/// Without fields, a mechanism is good only if its arguments are what the columns were made of.
-fn keep_equal_types(kernel: &Kernel, columns: &[ColumnDef], types: &[Type], offers: &mut [Vec<Offer<'_>>]) {
-    for offer in offers.iter_mut().flatten() {
-        let probe = offer.probe;
-        let (kept, dropped) = std::mem::take(&mut offer.scopes).into_iter().partition(|scope| {
-            columns.iter().zip(types).all(|(column, ty)| {
-                let Some(Field { expr, .. }) = &column.expr else { return true };
-                let same_name = match &expr.kind {
-                    Kind::Builtin(schemas::expr::Builtin::Arg(i)) => {
-                        scope.args.get(usize::from(*i)).is_some_and(|a| {
-                            a.name.is_empty()
-                                || a.name == column.name
-                                || column.name == format!("{}_", a.name)
-                        })
-                    }
-                    _ => true,
-                };
-                same_name && compile::infer_in(kernel, columns, column, probe, scope).is_ok_and(|t| t == *ty)
-            })
-        });
-        offer.scopes = kept;
-        for scope in <Vec<scope::Scope>>::from(dropped) {
-            let reason = "its arguments are not the fields of the tracepoint: name fields in braces";
-            offer.refused.push(scope::Refusal::of(&probe.on, scope.mechanism, reason));
-        }
-    }
-}
-
-/// Lay out the columns; those that any probe reads at entry come first.
-fn layout(def: &EventDef, columns: &[ColumnDef], types: Vec<Type>) -> Result<(Layout, u16)> {
-    let at_entry = |name: &str| {
-        columns.iter().filter(|c| c.name == name).any(|column| {
-            let probes = def.sources.iter().flat_map(|source| &source.probes);
-            probes
-                .filter_map(|probe| probe.value(column))
-                .any(|field| matches!(field.expr.kind, Kind::Entry(_)))
-        })
-    };
-    let size: usize = types.iter().map(|ty| usize::from(ty.wire_size()) + 8).sum();
-    if size > MAX_RECORD {
-        bail!(
-            "a record of it has up to {size} bytes, the limit is {MAX_RECORD}: shorten strings or leave columns out"
-        );
-    }
-    let wired = columns
-        .iter()
-        .zip(types)
-        .map(|(column, ty)| Column {
-            name: column.name.clone(),
-            ty,
-            unit: column.unit.clone(),
-            doc: column.doc.clone(),
-            offset: 0,
-            bit: 0,
-        })
-        .collect();
-    let (layout, stash) = Layout::new(&def.name, &def.summary, wired, at_entry);
-    if usize::from(stash) > MAX_STASH {
-        bail!("the columns with entry(..) have {stash} bytes, the limit is {MAX_STASH}: shorten strings");
-    }
-    Ok((layout, stash))
+    out
 }
 
 #[cfg(test)]

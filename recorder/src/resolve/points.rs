@@ -1,14 +1,14 @@
 //! `KIND:TARGET` -> the mechanisms of this kernel that may observe it, each with the arguments that it offers.
 
 use schemas::def::ProbeDef;
-use schemas::expr::{ProbeKind, Target, near};
+use schemas::expr::{ProbeKind, near};
 
 use super::Mechanism;
 use super::scope::{Arg, ArgAt, Offer, Refusal, Returns, Scope};
 use super::types::{S64, Ty, from_c};
 use crate::kernel::btf::{Kind, TypeId};
 use crate::kernel::tracefs::Location;
-use crate::kernel::{FunctionSymbol, Kernel};
+use crate::kernel::{FunctionSymbol, Kernel, Tracefs};
 
 /// Arguments that are in registers when a kprobe runs.
 const REGISTER_ARGS: u8 = 6;
@@ -49,6 +49,11 @@ pub(super) fn offer<'a>(kernel: &Kernel, probe: &'a ProbeDef) -> Offer<'a> {
             Err(reason) => offer.refused.push(Refusal::of(target, *mechanism, reason)),
         }
     }
+    let names: Vec<String> =
+        offer.scopes.iter().flat_map(|scope| &scope.args).map(|arg| arg.name.clone()).collect();
+    for scope in &mut offer.scopes {
+        scope.foreign_names.clone_from(&names);
+    }
     offer
 }
 
@@ -80,10 +85,9 @@ fn check_function(kernel: &Kernel, mechanism: Mechanism, name: &str) -> Result<(
                 Some(names) => near_text(name, names.iter()),
                 None => near_text(name, kernel.btf.names(Kind::Func)),
             };
-            let hint = if name.starts_with("sys_") {
-                format!("; for a system call write syscall:{}", &name[4..])
-            } else {
-                near
+            let hint = match name.strip_prefix("sys_") {
+                Some(call) => format!("; for a system call write syscall:{call}"),
+                None => near,
             };
             return Err(format!("this kernel has no function {name} (it may be inlined){hint}"));
         }
@@ -159,6 +163,13 @@ fn arguments(kernel: &Kernel, params: &[(&str, TypeId)], most: u8) -> (Vec<Arg>,
 fn raw_tracepoint(kernel: &Kernel, mechanism: Mechanism, target: &str) -> Result<Scope, String> {
     let name = target.rsplit(':').next().unwrap_or(target);
     let btf = &kernel.btf;
+    // The name alone decides, so a wrong category must be found out. Some tracepoints are not in tracefs at all.
+    if let (Some((category, _)), Ok(tracefs)) = (target.split_once(':'), kernel.tracefs())
+        && !tracefs.has(category, name)
+        && let Some(hint) = elsewhere(tracefs, name)
+    {
+        return Err(format!("there is no tracepoint {category}:{name}{hint}"));
+    }
     let Some(typedef) = btf.find(&format!("btf_trace_{name}"), Kind::Typedef) else {
         let names = btf.names(Kind::Typedef).filter_map(|n| n.strip_prefix("btf_trace_"));
         let hint = near_text(name, names);
@@ -181,21 +192,28 @@ fn raw_tracepoint(kernel: &Kernel, mechanism: Mechanism, target: &str) -> Result
     Ok(scope)
 }
 
+/// Tracepoints of that name in other categories, as a hint.
+fn elsewhere(tracefs: &Tracefs, name: &str) -> Option<String> {
+    let all = tracefs.tracepoints().unwrap_or_default();
+    let found: Vec<String> =
+        all.iter().filter(|(_, n)| n == name).map(|(c, n)| format!("tp:{c}:{n}")).collect();
+    (!found.is_empty()).then(|| format!("; did you mean {}?", found.join(" or ")))
+}
+
 /// A classic tracepoint: the fields of its record.
 fn tracepoint(kernel: &Kernel, target: &str) -> Result<Scope, String> {
     let (category, name) = target.split_once(':').unwrap_or(("", target));
     let tracefs = kernel.tracefs().map_err(|error| error.to_string())?;
     if !tracefs.has(category, name) {
-        let all = tracefs.tracepoints().unwrap_or_default();
-        let near = near_text(name, all.iter().map(|(_, name)| name.as_str()));
-        let elsewhere: Vec<String> =
-            all.iter().filter(|(_, n)| n == name).map(|(c, n)| format!("tp:{c}:{n}")).collect();
-        let hint =
-            if elsewhere.is_empty() { near } else { format!("; did you mean {}?", elsewhere.join(" or ")) };
+        let hint = elsewhere(tracefs, name).unwrap_or_else(|| {
+            let all = tracefs.tracepoints().unwrap_or_default();
+            near_text(name, all.iter().map(|(_, name)| name.as_str()))
+        });
         return Err(format!("tracefs has no tracepoint {category}:{name}{hint}"));
     }
     let fields = tracefs.fields(category, name).map_err(|error| format!("{error:#}"))?;
     let mut scope = Scope::new(Mechanism::Tracepoint, target);
+    scope.user_pointers = category == "syscalls";
     for field in &fields {
         let at = match field.location {
             Some(location) => ArgAt::Located { field: field.offset, relative: location == Location::Field },
@@ -288,9 +306,4 @@ fn user_function(kernel: &Kernel, mechanism: Mechanism, target: &str) -> Result<
         scope.returns = Returns::Value(S64);
     }
     Ok(scope)
-}
-
-/// The mechanisms that a target may be observed by are decided by its kind alone; its name is not looked at.
-pub(super) fn is_tracepoint(target: &Target) -> bool {
-    target.kind == ProbeKind::Tracepoint
 }

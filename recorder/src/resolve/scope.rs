@@ -6,6 +6,9 @@ use schemas::expr::Target;
 use super::Mechanism;
 use super::types::Ty;
 
+/// Arguments that an entry program keeps.
+const STASHED_ARGS: u8 = 6;
+
 /// A probe point as one mechanism offers it.
 #[derive(Clone, Debug)]
 pub(super) struct Scope {
@@ -15,6 +18,8 @@ pub(super) struct Scope {
     /// As C writes it, for `--explain`.
     pub prototype: String,
     pub args: Vec<Arg>,
+    /// Names of arguments that other mechanisms offer for the same probe: no builtin may stand in for them.
+    pub foreign_names: Vec<String>,
     /// `$argN` beyond `args`, as plain 64-bit values.
     pub unnamed_args: bool,
     pub returns: Returns,
@@ -65,6 +70,7 @@ impl Scope {
             target: target.to_owned(),
             prototype: target.to_owned(),
             args: Vec::new(),
+            foreign_names: Vec::new(),
             unnamed_args: false,
             returns: Returns::NotHere("retval is known at return only: use fn:, fexit: or kretprobe:"),
             user_pointers: false,
@@ -74,6 +80,17 @@ impl Scope {
             btf_id: None,
             at_return: false,
         }
+    }
+
+    /// This scope when the arguments come from the entry program, which keeps the first ones only.
+    pub fn with_stashed_args(&self) -> Self {
+        let mut scope = self.clone();
+        for arg in &mut scope.args {
+            if matches!(arg.at, ArgAt::Register(index) if index >= STASHED_ARGS) {
+                arg.at = ArgAt::Nowhere;
+            }
+        }
+        scope
     }
 
     /// The scope of the program that runs when the function is entered.

@@ -4,11 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::PathBuf;
 
+use anyhow::{Result, ensure};
 use procfs::process::Process as Proc;
 
 use super::cgroups::Hierarchy;
 
 const NS_PER_S: u64 = 1_000_000_000;
+/// The first pid namespace has this inode on every kernel.
+const INITIAL_PIDNS: &str = "pid:[4026531836]";
 
 /// A running process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +36,17 @@ pub struct Process {
     pub mntns: Option<u32>,
     /// Pid namespace of its children.
     pub pidns: Option<u32>,
+}
+
+/// Fails in a pid namespace other than the first: the kernel's programs know processes by other numbers than we do.
+pub fn check_pid_namespace() -> Result<()> {
+    let own = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    ensure!(
+        own.to_str() == Some(INITIAL_PIDNS),
+        "this is not the initial pid namespace, so processes cannot be followed (--pid, COMMAND): in a container use \
+         the host's pid namespace (docker run --pid=host)"
+    );
+    Ok(())
 }
 
 /// Ids of all processes.

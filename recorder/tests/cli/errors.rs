@@ -35,7 +35,11 @@ fn an_unknown_event_gets_the_nearest_name() {
 
 #[test]
 fn an_inline_probe_that_cannot_be_read_is_shown_with_the_reason() {
-    refused_with(&["record", "kprob:vfs_read"], &["kprob", "did you mean kprobe"]);
+    let text = Sandbox::new().expect(2, &["record", "kprob:vfs_read"]).err;
+    assert_eq!(
+        text,
+        "recorder: there is no probe kind 'kprob': did you mean kprobe?\n  kprob:vfs_read\n  ^^^^^\n"
+    );
 }
 
 #[test]

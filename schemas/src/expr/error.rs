@@ -60,7 +60,8 @@ impl std::error::Error for ParseError {}
 /// left out.
 pub fn near<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let wanted_lower = wanted.to_lowercase();
-    let most = wanted.len().div_ceil(3).max(1);
+    // Of one or two letters nothing is left when one is wrong.
+    let most = if wanted.len() < 3 { 0 } else { wanted.len().div_ceil(3) };
     let mut found: Vec<(usize, &str)> = names
         .into_iter()
         .filter(|name| !name.is_empty())
@@ -80,6 +81,9 @@ pub fn near<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&
         .collect();
     found.sort();
     found.dedup();
+    // With a good guess at hand, far ones are noise.
+    let best = found.first().map_or(0, |(distance, _)| *distance);
+    found.retain(|(distance, _)| *distance < 2 * best.max(1));
     found.truncate(5);
     found.into_iter().map(|(_, name)| name).collect()
 }

@@ -151,6 +151,15 @@ pub const BUILTINS: &[(&str, Builtin)] = &[
 ];
 
 impl Builtin {
+    /// Whether it may be written without `$` where no argument has its name.
+    pub fn is_plain(self) -> bool {
+        match self {
+            Self::Comm | Self::Pid | Self::Tid | Self::Uid | Self::Gid | Self::CgroupId | Self::Netns => true,
+            Self::KernelStack | Self::UserStack => true,
+            Self::Task | Self::Item | Self::Arg(_) => false,
+        }
+    }
+
     /// The builtin of that name, without `$`.
     pub fn by_name(name: &str) -> Option<Self> {
         if let Some(&(_, builtin)) = BUILTINS.iter().find(|(n, _)| *n == name) {
