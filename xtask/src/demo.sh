@@ -11,6 +11,8 @@ await() {
     echo "$1 does not appear"
     exit 1
 }
+# Until all probes are attached.
+await_recording() { until grep -q "recording" "$1"; do sleep 0.1; done; }
 show() {
     echo "\$ $*"
     "$@" 2>&1
@@ -29,7 +31,7 @@ if [ "$1" = guest ]; then
     echo '$ recorder record kmem --stacks kernel -o memory.trace & xtask workload kmem'
     recorder record kmem --stacks kernel --buffer-size 128M -o memory.trace >memory.log 2>&1 &
     recorder=$!
-    await memory.trace/trace.json
+    await_recording memory.log
     xtask workload kmem --truth memory.json
     sleep 1
     kill -INT $recorder

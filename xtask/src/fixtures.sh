@@ -12,14 +12,14 @@ await() {
 }
 # start TRACE ARGUMENTS...: record everything in the guest, in the background; returns once it records.
 start() {
-    recorder record -o "$@" &
+    recorder record -o "$@" 2>/tmp/recorder.log &
     recorder=$!
-    await "$1/trace.json"
-    sleep 0.5
+    until grep -q "recording" /tmp/recorder.log; do sleep 0.1; done
 }
 stop() {
     kill -INT $recorder
     wait $recorder
+    cat /tmp/recorder.log
 }
 printf 'kernel    %s\ndate      %s\nrecorder  %s\n' "$(uname -rv)" "$(date -u +%F)" "$(recorder --version)" >about
 

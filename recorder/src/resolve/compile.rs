@@ -99,7 +99,11 @@ impl<'a> Compiler<'a> {
         plan.n_args = scope.n_args;
         plan.syscall_regs = scope.syscall_regs.into();
         if self.def.context == Context::Process {
-            plan.exclude_pid = self.filter.exclude_pid.unwrap_or(0);
+            // An event with other subjects than the current process is theirs too: when the recorder leaves a
+            // processor, another thread comes.
+            if self.probe.filter_pids.is_empty() {
+                plan.exclude_pid = self.filter.exclude_pid.unwrap_or(0);
+            }
             plan.filter_pids = self.filter.pids.into();
         }
         let base = plan;
