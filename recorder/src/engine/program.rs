@@ -15,7 +15,6 @@ use zerocopy::IntoBytes;
 use super::{check, object};
 use crate::resolve::{Candidate, Mechanism};
 
-
 /// Names of the programs in the object.
 const EVENT: &str = "on_event";
 const ENTRY: &str = "on_entry";
