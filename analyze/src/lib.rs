@@ -1,1 +1,25 @@
+//! Answer questions about a trace with SQL.
+//!
+//! ```text
+//! DIR --trace, segment--> Trace --provider, session--> tables
+//! sql/NAME.sql --analysis, params--> query --expand--> SQL --DataFusion--> rows --output--> text, CSV, JSON
+//! ```
 
+pub mod analysis;
+pub mod cli;
+pub mod docs;
+pub mod errors;
+pub mod expand;
+pub mod functions;
+pub mod loss;
+pub mod output;
+pub mod pairs;
+pub mod pairs_table;
+pub mod params;
+pub mod provider;
+pub mod run;
+pub mod segment;
+pub mod session;
+pub mod summary;
+pub mod symbols;
+pub mod trace;

@@ -1,1 +1,44 @@
-fn main() {}
+//! `analyze`: parse, run, print the error, exit.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use analyze::{cli, output, run};
+
+fn main() -> ExitCode {
+    // A damaged segment can make the Parquet reader panic; the answer is one line, not a backtrace.
+    std::panic::set_hook(Box::new(|_| {}));
+    let request = match cli::parse(std::env::args_os()) {
+        Ok(request) => request,
+        Err(error) => {
+            let code = if error.use_stderr() { run::ERROR } else { run::OK };
+            // Help into a closed pipe is nobody's problem.
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    match std::panic::catch_unwind(|| answer(request)) {
+        Ok(Ok(code)) => ExitCode::from(code),
+        Ok(Err(error)) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Ok(Err(error)) => fail(&format!("{error:#}")),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+            fail(&format!(
+                "a segment is damaged, or this is a bug: {text}; leave the segment out, or report it"
+            ))
+        }
+    }
+}
+
+fn answer(request: cli::Request) -> anyhow::Result<u8> {
+    let threads = request.options.threads;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+    runtime.block_on(run::run(request, io::stdout().lock(), &mut io::stderr()))
+}
+
+fn fail(message: &str) -> ExitCode {
+    // Nothing is left to do if stderr is closed as well.
+    let _ = writeln!(io::stderr(), "analyze: {}", message.replace('\n', " "));
+    ExitCode::from(run::ERROR)
+}

@@ -7,7 +7,10 @@
 //!   losses/ counts/ clock/ probes/ stacks/ symbols/ cgroups/     side tables, segments likewise
 //! ```
 //! A segment is written as `.NAME.tmp`, fsynced, renamed, and the directory fsynced: whatever has a `.parquet`
-//! name is whole. Names are numbers of six digits or more, rising with time.
+//! name is whole. Names are numbers of six digits or more, rising with time; no number is used twice. The exception
+//! to order is a segment with [`LATE_KEY`] in a trace that was not closed or compacted. docs/trace-format.md tells all.
+
+use std::collections::HashMap;
 
 use arrow_schema::{DataType, Field, Schema};
 use serde::{Deserialize, Serialize};
@@ -20,6 +23,12 @@ pub const FORMAT_VERSION: u32 = 1;
 pub const META_FILE: &str = "trace.json";
 /// Ending of a segment that can be read.
 pub const SEGMENT_SUFFIX: &str = ".parquet";
+
+/// Key in a segment's Parquet metadata: its table as JSON (`doc`, and `columns` with `name`, `type`, `unit`, `doc`),
+/// for readers that do not decode the Arrow schema.
+pub const TABLE_KEY: &str = "ktape.table";
+/// Key in a segment's Parquet metadata, value `true`: its rows came late and lie between those of other segments.
+pub const LATE_KEY: &str = "ktape.late";
 
 /// How a recording ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,7 +91,7 @@ pub struct SideTable {
 pub const SIDE_TABLES: &[SideTable] = &[
     SideTable {
         name: "counts",
-        summary: "per second, probe and cpu with any activity: fired = filtered + recorded + lost, seen = recorded + lost",
+        summary: "per second, probe and cpu with any activity: fired = filtered + seen, seen = recorded + lost",
         schema: counts,
     },
     SideTable {
@@ -101,7 +110,7 @@ pub const SIDE_TABLES: &[SideTable] = &[
     SideTable { name: "cgroups", summary: "path and container of each cgroup id seen", schema: cgroups },
 ];
 
-/// A reason of table `losses` ([`losses`] column `reason`).
+/// A reason of table `losses`, column `reason`.
 pub struct LossReason {
     /// As in the table.
     pub name: &'static str,
@@ -149,7 +158,7 @@ pub const LOSS_REASONS: &[LossReason] = &[
         name: "disk",
         loses_event: true,
         meaning: "rows could not be written",
-        remedy: "free space, or use --max-size",
+        remedy: "free space, or write to another disk with -o",
     },
     LossReason {
         name: "fetch_fault",
@@ -172,10 +181,49 @@ pub const LOSS_REASONS: &[LossReason] = &[
     LossReason {
         name: "late",
         loses_event: false,
-        meaning: "a row arrived after later rows had been written; it is kept in a segment of its own at its time, flagged here",
-        remedy: "raise --segment-age",
+        meaning: "a row arrived after later rows had been written; it is kept in a segment of its own until the trace is closed or compacted, which puts it in its place",
+        remedy: "none needed; `recorder compact` on a trace that was not closed",
     },
 ];
+
+/// The value of [`TABLE_KEY`] for a table with that schema.
+pub fn table_json(schema: &Schema) -> String {
+    let text = |metadata: &HashMap<String, String>, key: &str| metadata.get(key).cloned();
+    let columns: Vec<serde_json::Value> = schema
+        .fields()
+        .iter()
+        .map(|field| {
+            let ty = text(field.metadata(), "ktape_type").unwrap_or_else(|| field.data_type().to_string());
+            serde_json::json!({
+                "name": field.name(),
+                "type": ty,
+                "unit": text(field.metadata(), "unit"),
+                "doc": text(field.metadata(), "doc"),
+            })
+        })
+        .collect();
+    serde_json::json!({ "doc": text(schema.metadata(), "doc"), "columns": columns }).to_string()
+}
+
+/// The text of docs/losses.md.
+pub fn losses_markdown() -> String {
+    let mut text = String::from(LOSSES_INTRODUCTION);
+    text.push_str("\n| reason | severity | meaning | remedy |\n|---|---|---|---|\n");
+    for LossReason { name, loses_event, meaning, remedy } in LOSS_REASONS {
+        let severity = if *loses_event { "event missing" } else { "event there, incomplete" };
+        text.push_str(&format!("| `{name}` | {severity} | {meaning} | {remedy} |\n"));
+    }
+    text
+}
+
+const LOSSES_INTRODUCTION: &str = "\
+<!-- Made from LOSS_REASONS in schemas/src/trace.rs: do not edit. -->
+# Losses
+
+What the kernel saw and the trace does not have, or has incompletely. Counters are kept where it happens, per probe
+and CPU, and read each second: table `counts` has `seen = recorded + lost` for every second, table `losses` says why.
+A reason that a kernel cannot report has one row with `count` NULL at the end: unknown, not zero.
+";
 
 fn ns(name: &str, doc: &str) -> Field {
     field(name, timestamp(), false, Some("ns"), doc)
@@ -206,10 +254,13 @@ fn probe_columns() -> [Field; 4] {
 
 fn counts() -> Schema {
     let own = [
-        number("fired", "times the probe ran"),
+        number("fired", "times the probe ran; can be ahead of filtered + seen by what runs at that moment"),
         number("filtered", "times the filter said no"),
-        number("seen", "fired - filtered = recorded + lost"),
-        number("recorded", "rows in the event table"),
+        number("seen", "events that passed the filter: recorded + lost"),
+        number(
+            "recorded",
+            "rows in the event table; negative where a failing disk takes back what was counted before",
+        ),
         number("lost", "events that passed the filter and are missing; table losses has the reasons"),
     ];
     Schema::new(probe_columns().into_iter().chain(own).collect::<Vec<_>>())

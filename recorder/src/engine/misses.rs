@@ -4,8 +4,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use aya::util::KernelVersion;
 
-use super::candidate::Mechanism;
 use super::sys;
+use crate::resolve::Mechanism;
 
 /// Offset of `recursion_misses` in `struct bpf_prog_info`.
 const RECURSION_MISSES: usize = 208;

@@ -5,7 +5,6 @@
 //! kernel -> ring (one per probe and CPU) -> Engine::drain          sys: bpf(2); misses: what nobody saw
 //! ```
 
-mod candidate;
 mod check;
 mod misses;
 mod object;
@@ -17,15 +16,16 @@ mod sys;
 mod tests;
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, bail};
 use aya::Btf;
 use schemas::wire::{Counters, CpuState};
 use zerocopy::FromBytes;
 
-pub use candidate::{Candidate, Mechanism};
 pub use pids::{MAX_PIDS, PidSet};
 
+pub use crate::resolve::{Candidate, Mechanism};
 use crate::source::{EventSource, ProbeCounters, ProbeId};
 use program::{Loader, Programs};
 use ring::Ring;
@@ -144,6 +144,13 @@ impl Engine {
 
     /// Detach all probes. What is in the rings stays there to be drained, and the counters to be read.
     pub fn detach_all(&mut self) {
+        // A panic in one of its threads has been told; what is not detached goes with the process.
+        let _ = self.start_detaching().join();
+    }
+
+    /// Start to detach all probes in the background, because that may take a second in which events still come: drain
+    /// until the thread has finished.
+    pub fn start_detaching(&mut self) -> JoinHandle<()> {
         let mut programs: Vec<Programs> = self.follow.take().into_iter().collect();
         for probe in &mut self.probes {
             if let Some(attached) = probe.programs.take() {
@@ -151,13 +158,15 @@ impl Engine {
                 programs.push(attached);
             }
         }
-        let each = programs.len().div_ceil(DETACH_THREADS).max(1);
-        std::thread::scope(|scope| {
-            while !programs.is_empty() {
-                let some = programs.split_off(programs.len().saturating_sub(each));
-                scope.spawn(|| drop(some));
-            }
-        });
+        std::thread::spawn(move || {
+            let each = programs.len().div_ceil(DETACH_THREADS).max(1);
+            std::thread::scope(|scope| {
+                while !programs.is_empty() {
+                    let some = programs.split_off(programs.len().saturating_sub(each));
+                    scope.spawn(|| drop(some));
+                }
+            });
+        })
     }
 
     fn follow_children(&mut self) -> Result<()> {

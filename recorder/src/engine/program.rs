@@ -12,8 +12,8 @@ use aya::{Btf, Ebpf, EbpfLoader, Pod, VerifierLogLevel};
 use schemas::wire::{Plan, context};
 use zerocopy::IntoBytes;
 
-use super::candidate::{Candidate, Mechanism};
 use super::{check, object};
+use crate::resolve::{Candidate, Mechanism};
 
 /// Names of the programs in the object.
 const EVENT: &str = "on_event";

@@ -1,0 +1,46 @@
+-- Every packet at which the burst detector raises its alarm.
+--
+-- The detector counts packets that follow the one before in less than threshold_ns; a longer gap, or an equal one, sets
+-- the counter to 0. The very first packet of a stream sets it to 1. Above count, each packet is an alarm.
+--
+-- @table packets(netns u32, saddr ip)
+-- @param threshold_ns duration = 100us: gaps shorter than this are fast
+-- @param count count = 10: the counter that is still no alarm
+-- @param by choice(all|netns|source) = all: one detector for all packets, one per network namespace, or one per namespace and source address
+-- @column ts time: time of the packet
+-- @column netns u32: network namespace; NULL if by => 'all'
+-- @column source ip: source address; NULL unless by => 'source'
+-- @column counter s64: the detector's counter at that packet
+-- @loss lost packets make gaps longer, and alarms may be missing
+WITH stream AS (
+    SELECT
+        ts,
+        CASE WHEN $by <> 'all' THEN netns END AS netns,
+        CASE WHEN $by = 'source' THEN saddr END AS source
+    FROM packets
+),
+gap AS (
+    SELECT
+        *,
+        ns(ts) - lag(ns(ts)) OVER (PARTITION BY netns, source ORDER BY ts) AS gap_ns,
+        row_number() OVER (PARTITION BY netns, source ORDER BY ts) AS nth
+    FROM stream
+),
+run AS (
+    SELECT
+        *,
+        sum(CASE WHEN gap_ns < $threshold_ns THEN 0 ELSE 1 END)
+            OVER (PARTITION BY netns, source ORDER BY nth ROWS UNBOUNDED PRECEDING) AS run
+    FROM gap
+),
+counted AS (
+    SELECT
+        ts, netns, source,
+        CAST(row_number() OVER (PARTITION BY netns, source, run ORDER BY nth) AS BIGINT)
+            - CASE WHEN run = 1 THEN 0 ELSE 1 END AS counter
+    FROM run
+)
+SELECT ts, netns, source, counter
+FROM counted
+WHERE counter > $count
+ORDER BY ts, netns, source, counter

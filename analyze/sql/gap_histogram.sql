@@ -1,0 +1,37 @@
+-- How many gaps between packets fall into each power of two.
+--
+-- @table packets(netns u32, saddr ip)
+-- @param by choice(all|netns|source) = all: all packets as one stream, one per network namespace, or one per namespace and source address
+-- @column netns u32: network namespace; NULL if by => 'all'
+-- @column source ip: source address; NULL unless by => 'source'
+-- @column from_ns s64 [ns]: shortest gap of the row; 0 for the first, which goes to 1
+-- @column to_ns s64 [ns]: longest gap of the row
+-- @column gaps s64: how many
+-- @column bar text: the same as a bar, 40 wide for the largest number
+-- @loss a gap with a lost packet in it is too long
+WITH stream AS (
+    SELECT
+        ts,
+        CASE WHEN $by <> 'all' THEN netns END AS netns,
+        CASE WHEN $by = 'source' THEN saddr END AS source
+    FROM packets
+),
+gap AS (
+    SELECT netns, source, ns(ts) - lag(ns(ts)) OVER (PARTITION BY netns, source ORDER BY ts) AS gap_ns
+    FROM stream
+),
+bucket AS (
+    SELECT netns, source, log2_floor(gap_ns) AS e, count(*) AS gaps
+    FROM gap
+    WHERE gap_ns IS NOT NULL
+    GROUP BY netns, source, log2_floor(gap_ns)
+)
+SELECT
+    netns,
+    source,
+    CASE WHEN e = 0 THEN 0 ELSE CAST(power(2, e) AS BIGINT) END AS from_ns,
+    CAST(power(2, e + 1) AS BIGINT) - 1 AS to_ns,
+    gaps,
+    repeat('#', CAST(ceil(40.0 * gaps / max(gaps) OVER ()) AS BIGINT)) AS bar
+FROM bucket
+ORDER BY netns, source, e

@@ -1,0 +1,235 @@
+//! Command-line words go in, a [`Request`] comes out. The subcommands of the analyses are made from their headers.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::builder::{EnumValueParser, PossibleValuesParser};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use crate::analysis::{self, Analysis, ParamType};
+use crate::output::Format;
+use crate::session::Options;
+
+/// What the user asks for.
+#[derive(Debug)]
+pub struct Request {
+    /// The question.
+    pub action: Action,
+    /// How rows are written.
+    pub format: Format,
+    /// How queries run.
+    pub options: Options,
+}
+
+/// The question.
+#[derive(Debug)]
+pub enum Action {
+    /// What is in the trace.
+    Summary(Vec<PathBuf>),
+    /// Any SQL.
+    Sql(Vec<PathBuf>, String),
+    /// Which analyses, functions and tables there are.
+    List,
+    /// An analysis with parameters as the user wrote them: name in SQL, text.
+    Analysis(&'static Analysis, Vec<PathBuf>, Vec<(String, String)>),
+}
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  answered
+  1  answered, but there are no rows, or losses or unreadable segments make the answer uncertain
+  2  error
+
+Examples:
+  analyze run.trace                                        what is in it, what to ask
+  analyze listens run.trace --at +1.5s                     who listened where, 1.5 s after the start
+  analyze sql run.trace 'SELECT * FROM leaks(top => 3)'    an analysis inside SQL
+  analyze sql a.trace b.trace 'SELECT host, count(*) FROM listens GROUP BY host'";
+
+/// The command line as clap knows it.
+pub fn command() -> Command {
+    let mut command = Command::new("analyze")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Answer questions about a trace with SQL")
+        .after_help(AFTER_HELP)
+        .args_conflicts_with_subcommands(true)
+        .subcommand_negates_reqs(true)
+        .disable_help_subcommand(true)
+        .max_term_width(110)
+        .arg(traces("Trace to summarize (a directory made by `recorder record`)"))
+        .args(common())
+        .subcommand(
+            Command::new("sql")
+                .about("Run a query on one or several traces")
+                .long_about(
+                    "Run a query on one or several traces.\n\nTables of several traces are put together and get a column host. \
+                     `analyze list` shows analyses and functions, `SHOW TABLES` and `DESCRIBE TABLE` the tables.",
+                )
+                .arg(
+                    Arg::new("words")
+                        .value_names(["TRACE", "QUERY"])
+                        .help("Traces, then the query")
+                        .num_args(2..)
+                        .required(true)
+                        .value_parser(value_parser!(OsString)),
+                )
+                .args(common()),
+        )
+        .subcommand(Command::new("list").about("List analyses and functions"));
+    for analysis in analysis::all() {
+        command = command.subcommand(subcommand(analysis));
+    }
+    command
+}
+
+fn traces(help: &'static str) -> Arg {
+    Arg::new("trace")
+        .value_name("TRACE")
+        .help(help)
+        .num_args(1..)
+        .required(true)
+        .value_parser(value_parser!(PathBuf))
+}
+
+fn common() -> [Arg; 3] {
+    let options = Options::default();
+    [
+        Arg::new("format")
+            .long("format")
+            .short('f')
+            .help("How rows are written")
+            .default_value("table")
+            .value_parser(EnumValueParser::<Format>::new()),
+        Arg::new("memory")
+            .long("memory")
+            .value_name("SIZE")
+            .help(format!(
+                "Memory for sorting, joining and grouping, such as 512M; more goes to temporary files [default: {}M]",
+                options.memory_bytes >> 20
+            )),
+        Arg::new("threads").long("threads").value_name("N").help("Threads [default: one per processor]").value_parser(
+            value_parser!(u16).range(1..=1024),
+        ),
+    ]
+}
+
+fn subcommand(analysis: &'static Analysis) -> Command {
+    let mut text = format!("{}\n\n", analysis.summary);
+    if !analysis.doc.is_empty() {
+        text += &format!("{}\n\n", analysis.doc);
+    }
+    text += "Columns:";
+    for column in &analysis.columns {
+        text += &format!("\n  {:18} {}", column.name, column.doc);
+    }
+    let mut command = Command::new(analysis.name)
+        .about(analysis.summary.trim_end_matches('.').to_owned())
+        .long_about(text)
+        .after_help(format!("In SQL: SELECT * FROM {}\nLosses: {}", call(analysis), analysis.loss))
+        .arg(traces("Trace, or several"))
+        .args(common());
+    for param in &analysis.params {
+        let mut arg = Arg::new(param.name.as_str())
+            .long(param.flag.as_str())
+            .help(sentence(&param.doc))
+            .default_value(param.default.as_str())
+            .action(ArgAction::Set);
+        arg = match &param.ty {
+            ParamType::Choice(words) => arg.value_parser(PossibleValuesParser::new(
+                words.iter().map(String::as_str).collect::<Vec<_>>(),
+            )),
+            ParamType::Duration => arg.value_name("DURATION"),
+            ParamType::Count => arg.value_name("N").allow_negative_numbers(true),
+            ParamType::Time => arg.value_name("TIME"),
+        };
+        command = command.arg(arg);
+    }
+    command
+}
+
+/// How the analysis is called in SQL, with its defaults.
+pub fn call(analysis: &Analysis) -> String {
+    let params: Vec<String> = analysis
+        .params
+        .iter()
+        .map(|p| {
+            let value = match &p.ty {
+                ParamType::Time => "NULL".to_owned(),
+                ty => crate::params::literal(ty, &p.default, 0).unwrap_or_default(),
+            };
+            format!("{} => {value}", p.name)
+        })
+        .collect();
+    format!("{}({})", analysis.name, params.join(", "))
+}
+
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
+}
+
+/// Read `words`, the first of which is the name of the programme.
+///
+/// Fails as clap says: also for `--help`.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request, clap::Error> {
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(words)?;
+    request(&matches)
+        .map_err(|error| command.error(clap::error::ErrorKind::ValueValidation, format!("{error:#}")))
+}
+
+fn request(matches: &ArgMatches) -> Result<Request> {
+    let (action, matches) = match matches.subcommand() {
+        None => (Action::Summary(paths(matches)), matches),
+        Some(("list", _)) => {
+            return Ok(Request { action: Action::List, format: Format::Table, options: Options::default() });
+        }
+        Some(("sql", sub)) => {
+            let mut words: Vec<OsString> = sub.get_many("words").into_iter().flatten().cloned().collect();
+            let Some(Ok(query)) = words.pop().map(OsString::into_string) else {
+                bail!("the query is not UTF-8")
+            };
+            (Action::Sql(words.into_iter().map(PathBuf::from).collect(), query), sub)
+        }
+        Some((name, sub)) => {
+            let analysis = analysis::find(name).with_context(|| format!("unknown command {name}"))?;
+            let given = analysis
+                .params
+                .iter()
+                .filter_map(|p| Some((p.name.clone(), sub.get_one::<String>(&p.name)?.clone())));
+            (Action::Analysis(analysis, paths(sub), given.collect()), sub)
+        }
+    };
+    let mut options = Options::default();
+    if let Some(size) = matches.get_one::<String>("memory") {
+        options.memory_bytes = bytes(size)?;
+    }
+    if let Some(threads) = matches.get_one::<u16>("threads") {
+        options.threads = usize::from(*threads);
+    }
+    let format = matches.get_one::<Format>("format").copied().unwrap_or_default();
+    Ok(Request { action, format, options })
+}
+
+fn paths(matches: &ArgMatches) -> Vec<PathBuf> {
+    matches.get_many("trace").into_iter().flatten().cloned().collect()
+}
+
+fn bytes(text: &str) -> Result<usize> {
+    let wrong = || format!("--memory: '{text}' is no size: write 512M or 2G, at least 16M");
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim_end_matches("iB").trim_end_matches('B') {
+        "" => 0,
+        "K" | "k" => 10,
+        "M" | "m" => 20,
+        "G" | "g" => 30,
+        _ => bail!(wrong()),
+    };
+    let bytes = number.parse::<usize>().ok().and_then(|n| n.checked_mul(1 << shift)).with_context(wrong)?;
+    if bytes < 16 << 20 {
+        bail!(wrong());
+    }
+    Ok(bytes)
+}

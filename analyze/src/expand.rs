@@ -1,0 +1,157 @@
+//! SQL of a user goes in; out comes SQL in which every analysis is written out.
+//!
+//! `FROM leaks(min_age_ns => 5, top => 3)`, `FROM leaks(5)` and `FROM a.leaks` (defaults) become the query of that
+//! analysis in parentheses. What comes out is plain SQL that other engines can run too.
+
+use std::ops::ControlFlow;
+
+use anyhow::{Context, Result, anyhow, bail};
+use datafusion::sql::parser::{DFParser, Statement};
+use datafusion::sql::sqlparser::ast::{
+    FunctionArg, FunctionArgExpr, FunctionArgOperator, Ident, ObjectName, Query, Statement as SqlStatement,
+    TableAlias, TableFactor, VisitMut, VisitorMut,
+};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+
+use crate::analysis::{self, Analysis};
+
+/// Schema of the analyses with their default parameters.
+pub const VIEW_SCHEMA: &str = "a";
+/// Analyses do not use each other deeper than this.
+const MAX_DEPTH: usize = 4;
+
+/// Parse `sql`, which must be one statement, and write out its analyses.
+///
+/// Fails if it is no SQL, several statements, an analysis is called with parameters that it does not have, or at all
+/// while several `traces` are open: what it pairs (pointers, sockets, processors) means nothing across machines.
+pub fn expand(sql: &str, traces: usize) -> Result<Statement> {
+    let mut statements = DFParser::parse_sql(sql).map_err(|e| anyhow!("{}", e.strip_backtrace()))?;
+    let Some(mut statement) = statements.pop_front() else {
+        bail!("the query is empty: try \"SHOW TABLES\" or \"SELECT * FROM listens LIMIT 10\"");
+    };
+    if !statements.is_empty() {
+        bail!("there are {} statements: give one query at a time", statements.len() + 1);
+    }
+    let inner = match &mut statement {
+        Statement::Statement(inner) => inner,
+        Statement::Explain(explain) => match explain.statement.as_mut() {
+            Statement::Statement(inner) => inner,
+            _ => bail!("only queries can be explained"),
+        },
+        _ => bail!("only queries are possible: a trace is not changed"),
+    };
+    expand_statement(inner, 0, traces)?;
+    Ok(statement)
+}
+
+fn expand_statement(statement: &mut SqlStatement, depth: usize, traces: usize) -> Result<()> {
+    match statement.visit(&mut Expander { depth, traces }) {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+struct Expander {
+    depth: usize,
+    traces: usize,
+}
+
+impl VisitorMut for Expander {
+    type Break = anyhow::Error;
+
+    fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<anyhow::Error> {
+        match derived(factor, self.depth, self.traces) {
+            Ok(Some(query)) => {
+                *factor = query;
+                ControlFlow::Continue(())
+            }
+            Ok(None) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
+    }
+}
+
+/// The query to put in the place of `factor`, if that is an analysis.
+fn derived(factor: &TableFactor, depth: usize, traces: usize) -> Result<Option<TableFactor>> {
+    let TableFactor::Table { name, alias, args, .. } = factor else { return Ok(None) };
+    let parts = words(name);
+    let (found, given) = match (parts.as_slice(), args) {
+        ([name], Some(args)) => match analysis::find(name) {
+            Some(found) => (found, arguments(found, &args.args)?),
+            None => return Ok(None),
+        },
+        ([schema, name], None) if schema.eq_ignore_ascii_case(VIEW_SCHEMA) => match analysis::find(name) {
+            Some(found) => (found, Vec::new()),
+            None => bail!(
+                "there is no analysis '{name}'{}",
+                crate::errors::near(name, analysis::all().iter().map(|a| a.name))
+            ),
+        },
+        _ => return Ok(None),
+    };
+    if traces > 1 && found.name != "losses" {
+        bail!(
+            "analysis '{}' answers for one trace, and {traces} are open: open one, or ask the tables, which have a column host",
+            found.name
+        );
+    }
+    let alias = alias.clone().unwrap_or_else(|| TableAlias {
+        explicit: true,
+        name: Ident::new(found.name),
+        columns: Vec::new(),
+        at: None,
+    });
+    let subquery = Box::new(parse_query(&found.query(&given)?, depth + 1, traces)?);
+    Ok(Some(TableFactor::Derived { lateral: false, subquery, alias: Some(alias), sample: None }))
+}
+
+fn parse_query(sql: &str, depth: usize, traces: usize) -> Result<Query> {
+    if depth > MAX_DEPTH {
+        bail!("analyses use each other too deeply");
+    }
+    let mut statements = Parser::parse_sql(&GenericDialect {}, sql)?;
+    let mut statement = statements.pop().context("the analysis has no query")?;
+    expand_statement(&mut statement, depth, traces)?;
+    match statement {
+        SqlStatement::Query(query) => Ok(*query),
+        _ => bail!("an analysis must be a query"),
+    }
+}
+
+fn words(name: &ObjectName) -> Vec<String> {
+    name.0.iter().map(|part| part.as_ident().map_or_else(|| part.to_string(), |i| i.value.clone())).collect()
+}
+
+/// Name and SQL of each argument.
+fn arguments(analysis: &Analysis, args: &[FunctionArg]) -> Result<Vec<(String, String)>> {
+    let names = || analysis.params.iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ");
+    let mut given: Vec<(String, String)> = Vec::new();
+    for (position, arg) in args.iter().enumerate() {
+        let (name, value) = match arg {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => {
+                let param = analysis.params.get(position).with_context(|| {
+                    format!("{} has {} parameters: {}", analysis.name, analysis.params.len(), names())
+                })?;
+                (param.name.clone(), value)
+            }
+            FunctionArg::Named {
+                name,
+                arg: FunctionArgExpr::Expr(value),
+                operator:
+                    FunctionArgOperator::RightArrow
+                    | FunctionArgOperator::Assignment
+                    | FunctionArgOperator::Equals,
+            } => (name.value.clone(), value),
+            other => bail!("{}: write NAME => VALUE, not '{other}'", analysis.name),
+        };
+        if !analysis.params.iter().any(|p| p.name == name) {
+            bail!("{} has no parameter '{name}': it has {}", analysis.name, names());
+        }
+        if given.iter().any(|(n, _)| *n == name) {
+            bail!("{}: parameter '{name}' is given twice", analysis.name);
+        }
+        given.push((name, format!("({value})")));
+    }
+    Ok(given)
+}

@@ -1,0 +1,151 @@
+//! The scalar functions that SQL on traces has beside those of DataFusion.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, UInt64Type};
+use arrow_array::{ArrayRef, Int64Array, StringArray};
+use arrow_cast::cast;
+use arrow_schema::DataType;
+use datafusion::common::{DataFusionError, Result, exec_err};
+use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    cast as cast_expr,
+};
+use schemas::column::timestamp;
+
+use crate::symbols::{Symbols, name_of};
+
+/// A function: name, arguments, what it returns.
+pub const DOCS: &[(&str, &str)] = &[
+    ("ns(ts)", "UTC nanoseconds of a timestamp as Int64: subtract these, never unsigned numbers"),
+    ("utc(ns)", "the timestamp of UTC nanoseconds"),
+    ("log2_floor(n)", "the exponent of the largest power of two that is at most n; 0 for n below 2"),
+    ("symbol(addr)", "name of a code address, such as call_site; the address in hexadecimal if unknown"),
+    ("stack_text(stack_id)", "names of the frames of a stack, innermost first, separated by ' <- '"),
+];
+
+/// All functions, for the traces behind `symbols`.
+pub fn all(symbols: &Arc<Symbols>) -> Vec<ScalarUDF> {
+    [Kind::Ns, Kind::Utc, Kind::Log2Floor, Kind::Symbol, Kind::StackText]
+        .into_iter()
+        .map(|kind| ScalarUDF::new_from_impl(Function::new(kind, symbols.clone())))
+        .collect()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Ns,
+    Utc,
+    Log2Floor,
+    Symbol,
+    StackText,
+}
+
+#[derive(Debug)]
+struct Function {
+    kind: Kind,
+    signature: Signature,
+    symbols: Arc<Symbols>,
+}
+
+impl PartialEq for Function {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind == other.kind && Arc::ptr_eq(&self.symbols, &other.symbols)
+    }
+}
+
+impl Eq for Function {}
+
+impl std::hash::Hash for Function {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.kind.hash(state);
+    }
+}
+
+impl Function {
+    fn new(kind: Kind, symbols: Arc<Symbols>) -> Self {
+        // Symbols are read from files, but they do not change while a trace is open.
+        let signature = match kind {
+            Kind::Ns | Kind::Utc => Signature::any(1, Volatility::Immutable),
+            Kind::Log2Floor => one(DataType::Int64),
+            Kind::Symbol => one(DataType::UInt64),
+            Kind::StackText => one(DataType::Int64),
+        };
+        Self { kind, signature, symbols }
+    }
+}
+
+/// Exactly one argument of that type.
+fn one(ty: DataType) -> Signature {
+    Signature::exact(vec![ty], Volatility::Immutable)
+}
+
+impl ScalarUDFImpl for Function {
+    fn name(&self) -> &str {
+        match self.kind {
+            Kind::Ns => "ns",
+            Kind::Utc => "utc",
+            Kind::Log2Floor => "log2_floor",
+            Kind::Symbol => "symbol",
+            Kind::StackText => "stack_text",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(match self.kind {
+            Kind::Ns | Kind::Log2Floor => DataType::Int64,
+            Kind::Utc => timestamp(),
+            Kind::Symbol | Kind::StackText => DataType::Utf8,
+        })
+    }
+
+    /// `ns` and `utc` become casts, so that DataFusion sees through them (order, statistics).
+    fn simplify(&self, mut args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
+        let wanted = match self.kind {
+            Kind::Ns => timestamp(),
+            Kind::Utc => DataType::Int64,
+            _ => return Ok(ExprSimplifyResult::Original(args)),
+        };
+        let Some(arg) = args.pop() else { return exec_err!("{} takes one argument", self.name()) };
+        let found = info.get_data_type(&arg)?;
+        let to = self.return_type(&[])?;
+        let direct = found == wanted || (self.kind == Kind::Utc && matches!(found, DataType::Timestamp(..)));
+        let inner = if direct { arg } else { cast_expr(arg, wanted) };
+        Ok(ExprSimplifyResult::Simplified(cast_expr(inner, to)))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let [arg] = args.args.as_slice() else { return exec_err!("{} takes one argument", self.name()) };
+        let scalar = matches!(arg, ColumnarValue::Scalar(_));
+        let input = arg.to_array(if scalar { 1 } else { args.number_rows })?;
+        let failed = |message: String| DataFusionError::Execution(message);
+        let output: ArrayRef = match self.kind {
+            Kind::Ns => cast(&cast(&input, &timestamp())?, &DataType::Int64)?,
+            Kind::Utc => cast(&input, &timestamp())?,
+            Kind::Log2Floor => {
+                let floor = |n: i64| i64::from(n.max(1).ilog2());
+                Arc::new(input.as_primitive::<Int64Type>().unary::<_, Int64Type>(floor)) as ArrayRef
+            }
+            Kind::Symbol => {
+                let names = self.symbols.names().map_err(failed)?;
+                let texts = input.as_primitive::<UInt64Type>().iter().map(|a| a.map(|a| name_of(names, a)));
+                Arc::new(texts.collect::<StringArray>())
+            }
+            Kind::StackText => {
+                let stacks = self.symbols.stacks().map_err(failed)?;
+                let ids: &Int64Array = input.as_primitive();
+                Arc::new(ids.iter().map(|id| stacks.get(&id?)).collect::<StringArray>())
+            }
+        };
+        if scalar {
+            return Ok(ColumnarValue::Scalar(datafusion::common::ScalarValue::try_from_array(&output, 0)?));
+        }
+        Ok(ColumnarValue::Array(output))
+    }
+}

@@ -1,0 +1,148 @@
+//! A [`Request`] goes in, the answer is written, an exit code comes out.
+
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+
+use anyhow::Result;
+use futures::StreamExt;
+
+use crate::analysis::{self, Analysis, ParamType};
+use crate::cli::{Action, Request, call};
+use crate::errors::explain;
+use crate::loss::losses;
+use crate::output::{Format, Writer};
+use crate::session::Session;
+use crate::{functions, params, summary};
+
+/// Answered.
+pub const OK: u8 = 0;
+/// Answered, but without rows, or in doubt because of losses or unreadable segments.
+pub const DOUBT: u8 = 1;
+/// Not answered.
+pub const ERROR: u8 = 2;
+
+/// Answer `request` on `out`; remarks go to `notes`.
+///
+/// Fails if a trace cannot be opened, the question is wrong, or `out` cannot be written.
+pub async fn run(request: Request, out: impl Write, notes: &mut dyn Write) -> Result<u8> {
+    let mut out = BufWriter::new(out);
+    let Request { action, format, options } = request;
+    let open = |dirs: &[PathBuf], notes: &mut dyn Write| -> Result<Session> {
+        let session = Session::open(dirs, &options)?;
+        for warning in session.warnings() {
+            writeln!(notes, "analyze: warning: {warning}")?;
+        }
+        Ok(session)
+    };
+    match action {
+        Action::List => {
+            list(&mut out)?;
+            out.flush()?;
+            Ok(OK)
+        }
+        Action::Summary(dirs) => {
+            let session = open(&dirs, notes)?;
+            let doubt = summary::write(&session, &mut out).await?;
+            out.flush()?;
+            Ok(code(!doubt, &session))
+        }
+        Action::Sql(dirs, query) => {
+            let session = open(&dirs, notes)?;
+            let rows = print(&session, &query, format, &mut out).await?;
+            Ok(code(rows > 0, &session))
+        }
+        Action::Analysis(analysis, dirs, given) => {
+            let session = open(&dirs, notes)?;
+            analyze(analysis, &given, &session, format, &mut out, notes).await
+        }
+    }
+}
+
+fn code(good: bool, session: &Session) -> u8 {
+    if good && session.warnings().next().is_none() { OK } else { DOUBT }
+}
+
+async fn analyze(
+    analysis: &Analysis,
+    given: &[(String, String)],
+    session: &Session,
+    format: Format,
+    out: &mut impl Write,
+    notes: &mut dyn Write,
+) -> Result<u8> {
+    let (start_ns, _) = session.span();
+    let mut args = Vec::new();
+    let mut until_ns = None;
+    for (name, text) in given {
+        let Some(param) = analysis.params.iter().find(|p| p.name == *name) else { continue };
+        let value = params::literal(&param.ty, text, start_ns)
+            .map_err(|error| error.context(format!("option --{}", param.flag)))?;
+        if param.ty == ParamType::Time && text != "end" {
+            until_ns = Some(params::time_ns(text, start_ns)?);
+        }
+        args.push((name.clone(), value));
+    }
+    // As a query of its own it keeps its ORDER BY, which SQL does not promise for a table in FROM.
+    let rows = print(session, &analysis.query(&args)?, format, out).await?;
+    let tables: Vec<String> = analysis.tables.iter().map(|t| t.name.clone()).collect();
+    let is_the_list = analysis.name == "losses";
+    let lost = losses(session, &tables, until_ns).await?;
+    let lost = if is_the_list { Vec::new() } else { lost };
+    let mut remarks = Vec::new();
+    if rows == 0 {
+        remarks.push("no rows".to_owned());
+    }
+    for loss in &lost {
+        remarks.push(format!("loss: {}", loss.line(start_ns)));
+    }
+    if !lost.is_empty() {
+        remarks.push(format!("so: {}", analysis.loss));
+    }
+    for remark in remarks {
+        let line = remark.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\"");
+        if format.is_for_people() { writeln!(out, "-- {line}")? } else { writeln!(notes, "analyze: {line}")? }
+    }
+    out.flush()?;
+    let good = if is_the_list { rows == 0 } else { rows > 0 && lost.is_empty() };
+    Ok(code(good, session))
+}
+
+/// Write the rows of `query`; how many there were.
+async fn print(session: &Session, query: &str, format: Format, out: &mut impl Write) -> Result<usize> {
+    let (schema, mut stream) = session.run(query).await?;
+    let mut writer = Writer::new(format, &schema, &mut *out);
+    let mut rows = 0;
+    while let Some(batch) = stream.next().await {
+        let batch = batch.map_err(|e| explain(e, session))?;
+        rows += batch.num_rows();
+        writer.write(&batch)?;
+    }
+    writer.finish()?;
+    Ok(rows)
+}
+
+fn list(out: &mut impl Write) -> Result<()> {
+    writeln!(
+        out,
+        "Analyses: analyze NAME TRACE, in SQL NAME(PARAMETER => VALUE, ...) or, with defaults, a.NAME"
+    )?;
+    for analysis in analysis::all() {
+        writeln!(out, "  {:18} {}", analysis.name, analysis.summary)?;
+        if !analysis.params.is_empty() {
+            writeln!(out, "  {:18} {}", "", call(analysis))?;
+        }
+    }
+    writeln!(out, "\nFunctions of SQL, beside those of DataFusion")?;
+    for (name, doc) in functions::DOCS {
+        writeln!(out, "  {name:22} {doc}")?;
+    }
+    writeln!(out, "\nTables: analyze TRACE lists those of a trace; these are always there")?;
+    for (name, doc) in [
+        ("traces", "the traces that are open: host, kernel, start_ts, end_ts"),
+        ("loss_reasons", "what each reason of table losses means, and the remedy"),
+        ("kmem_pairs", "kmem paired by pointer: one row per allocation, with its end (only with event kmem)"),
+    ] {
+        writeln!(out, "  {name:22} {doc}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,262 @@
+//! Directories of traces go in, a [`Session`] comes out that answers SQL with bounded memory.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use arrow_array::{ArrayRef, BooleanArray, RecordBatch, StringArray, TimestampNanosecondArray};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::MemTable;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::prelude::{DataFrame, SQLOptions, SessionConfig, SessionContext};
+use schemas::column::{field, timestamp};
+use schemas::trace::LOSS_REASONS;
+
+use crate::pairs_table::PairsTable;
+use crate::provider::SegmentTable;
+use crate::symbols::Symbols;
+use crate::trace::Trace;
+use crate::{errors, expand, functions};
+
+/// Tables that `analyze` makes itself; no event may have such a name.
+pub const RESERVED_TABLES: &[&str] = &["traces", "loss_reasons", "kmem_pairs"];
+
+/// How to run queries.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Memory that sorts, joins and aggregates may use together before they spill to disk; bytes.
+    pub memory_bytes: usize,
+    /// Threads, and parts of a plan that run side by side.
+    pub threads: usize,
+    /// Where to spill; default: the system's directory for temporary files.
+    pub spill_dir: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism().map_or(2, |n| n.get());
+        Self { memory_bytes: 1 << 30, threads, spill_dir: None }
+    }
+}
+
+/// Open traces, ready for queries.
+pub struct Session {
+    ctx: SessionContext,
+    /// The traces in the order given.
+    pub traces: Vec<Arc<Trace>>,
+    tables: Vec<String>,
+}
+
+impl Session {
+    /// Open `dirs` as one database: tables of the same name are put together, with a column `host` if there are several.
+    ///
+    /// Fails if a directory is no trace, or two traces differ in the type of a column.
+    pub fn open(dirs: &[PathBuf], options: &Options) -> Result<Self> {
+        ensure!(!dirs.is_empty(), "no trace given");
+        let traces: Vec<Arc<Trace>> =
+            dirs.iter().map(|d| Trace::open(d).map(Arc::new)).collect::<Result<_>>()?;
+        let ctx = context(options)?;
+        let several = traces.len() > 1;
+        let mut names: Vec<String> = Vec::new();
+        for table in traces.iter().flat_map(|t| &t.tables) {
+            if !names.contains(&table.name) {
+                names.push(table.name.clone());
+            }
+        }
+        for name in &names {
+            let table = Arc::new(unite(name, &traces, several)?);
+            if name == "kmem" {
+                ctx.register_table("kmem_pairs", Arc::new(PairsTable::new(table.clone(), several)))?;
+            }
+            ctx.register_table(name.as_str(), table)?;
+        }
+        ctx.register_table("traces", traces_table(&traces)?)?;
+        ctx.register_table("loss_reasons", loss_reasons()?)?;
+        let symbols = Arc::new(Symbols::new(traces.clone()));
+        for function in functions::all(&symbols) {
+            ctx.register_udf(function);
+        }
+        if names.iter().any(|n| n == "kmem") {
+            names.push("kmem_pairs".to_owned());
+        }
+        names.extend(["traces", "loss_reasons"].map(str::to_owned));
+        Ok(Self { ctx, traces, tables: names })
+    }
+
+    /// Names of all tables.
+    pub fn table_names(&self) -> &[String] {
+        &self.tables
+    }
+
+    /// What could not be read, one line each.
+    pub fn warnings(&self) -> impl Iterator<Item = &str> {
+        self.traces.iter().flat_map(|t| &t.warnings).map(String::as_str)
+    }
+
+    /// UTC nanoseconds of the first start and the last end.
+    pub fn span(&self) -> (i64, i64) {
+        let start = self.traces.iter().map(|t| t.meta.start_ns).min().unwrap_or_default();
+        let end = self.traces.iter().map(|t| t.end_ns()).max().unwrap_or_default();
+        (start, end)
+    }
+
+    /// Plan `sql`, in which analyses may stand as tables.
+    ///
+    /// Fails if it is no single query, or names what is not there.
+    pub async fn query(&self, sql: &str) -> Result<DataFrame> {
+        let statement = expand::expand(sql, self.traces.len())?;
+        let state = self.ctx.state();
+        let plan = state.statement_to_plan(statement).await.map_err(|e| errors::explain(e, self))?;
+        let options =
+            SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        options
+            .verify_plan(&plan)
+            .map_err(|_| anyhow!("only queries are possible: a trace is not changed"))?;
+        Ok(DataFrame::new(state, plan))
+    }
+
+    /// Run `sql`: the schema of its rows, and the rows as they come.
+    ///
+    /// Fails as [`Self::query`] does.
+    pub async fn run(&self, sql: &str) -> Result<(SchemaRef, SendableRecordBatchStream)> {
+        let frame = self.query(sql).await?;
+        let schema = Arc::new(frame.schema().as_arrow().clone());
+        let stream = frame.execute_stream().await.map_err(|e| errors::explain(e, self))?;
+        Ok((schema, stream))
+    }
+
+    /// Run `sql` and keep all rows; for small answers.
+    pub async fn collect(&self, sql: &str) -> Result<Vec<RecordBatch>> {
+        self.query(sql).await?.collect().await.map_err(|e| errors::explain(e, self))
+    }
+}
+
+fn context(options: &Options) -> Result<SessionContext> {
+    let mode = match &options.spill_dir {
+        Some(dir) => DiskManagerMode::Directories(vec![dir.clone()]),
+        None => DiskManagerMode::OsTmpDirectory,
+    };
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(FairSpillPool::new(options.memory_bytes)))
+        .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(mode))
+        .build_arc()
+        .context("cannot set up temporary files")?;
+    let mut config =
+        SessionConfig::new().with_target_partitions(options.threads.max(1)).with_information_schema(true);
+    let settings = config.options_mut();
+    // Types stay as the trace has them, and files are as small as the order of time allows.
+    settings.execution.parquet.schema_force_view_types = false;
+    settings.execution.parquet.pushdown_filters = true;
+    // A sort keeps this much for its merge; the default does not fit into a small --memory.
+    let reserve = options.memory_bytes / options.threads.max(1) / 8;
+    settings.execution.sort_spill_reservation_bytes = reserve.clamp(64 << 10, 10 << 20);
+    settings.sql_parser.map_string_types_to_utf8view = false;
+    Ok(SessionContext::new_with_config_rt(config, runtime))
+}
+
+/// One table over the segments of all traces that have it.
+fn unite(name: &str, traces: &[Arc<Trace>], several: bool) -> Result<SegmentTable> {
+    let mut fields: Vec<Field> = Vec::new();
+    let mut metadata = Default::default();
+    let mut files = Vec::new();
+    for trace in traces {
+        let Some(table) = trace.table(name) else { continue };
+        for new in table.schema.fields() {
+            match fields.iter().find(|f| f.name() == new.name()) {
+                Some(old) => ensure!(
+                    old.data_type() == new.data_type(),
+                    "{}: column {name}.{} is {}, but {} in a trace before it: open them apart",
+                    trace.dir.display(),
+                    new.name(),
+                    new.data_type(),
+                    old.data_type()
+                ),
+                None => fields.push(new.as_ref().clone()),
+            }
+        }
+        metadata = table.schema.metadata().clone();
+        files.push((trace.meta.host.clone(), table.segments.clone()));
+    }
+    let schema = Arc::new(Schema::new(fields).with_metadata(metadata));
+    Ok(SegmentTable::new(schema, files, several))
+}
+
+/// Schema of table `traces`.
+pub fn traces_schema() -> Schema {
+    let text = |name, doc| field(name, DataType::Utf8, false, None, doc);
+    Schema::new(vec![
+        text("trace", "directory"),
+        text("host", "machine"),
+        text("kernel_release", "as uname -r says"),
+        text("machine", "as uname -m says"),
+        text("state", "open, closed or recovered"),
+        text("command_line", "the recorder's"),
+        field("start_ts", timestamp(), false, Some("ns"), "every probe was attached"),
+        field(
+            "end_ts",
+            timestamp(),
+            false,
+            Some("ns"),
+            "end of the recording; the last row if it did not end well",
+        ),
+    ])
+}
+
+fn traces_table(traces: &[Arc<Trace>]) -> Result<Arc<dyn TableProvider>> {
+    let text = |get: &dyn Fn(&Trace) -> String| {
+        Arc::new(traces.iter().map(|t| Some(get(t))).collect::<StringArray>()) as ArrayRef
+    };
+    let time = |get: &dyn Fn(&Trace) -> i64| {
+        let times: Vec<i64> = traces.iter().map(|t| get(t)).collect();
+        Arc::new(TimestampNanosecondArray::from(times).with_timezone("UTC")) as ArrayRef
+    };
+    memory_table(
+        traces_schema(),
+        vec![
+            text(&|t| t.dir.display().to_string()),
+            text(&|t| t.meta.host.clone()),
+            text(&|t| t.meta.kernel_release.clone()),
+            text(&|t| t.meta.machine.clone()),
+            text(&|t| format!("{:?}", t.meta.state).to_lowercase()),
+            text(&|t| t.meta.command_line.join(" ")),
+            time(&|t| t.meta.start_ns),
+            time(&|t| t.end_ns()),
+        ],
+    )
+}
+
+/// Schema of table `loss_reasons`.
+pub fn loss_reasons_schema() -> Schema {
+    let text = |name, doc| field(name, DataType::Utf8, false, None, doc);
+    Schema::new(vec![
+        text("reason", "as in table losses"),
+        field(
+            "loses_event",
+            DataType::Boolean,
+            false,
+            None,
+            "true: rows are missing; false: values are incomplete",
+        ),
+        text("meaning", "what happened"),
+        text("remedy", "what to do about it"),
+    ])
+}
+
+fn loss_reasons() -> Result<Arc<dyn TableProvider>> {
+    let text = |get: fn(&schemas::trace::LossReason) -> &'static str| {
+        Arc::new(LOSS_REASONS.iter().map(|r| Some(get(r))).collect::<StringArray>()) as ArrayRef
+    };
+    let loses: BooleanArray = LOSS_REASONS.iter().map(|r| Some(r.loses_event)).collect();
+    let columns = vec![text(|r| r.name), Arc::new(loses), text(|r| r.meaning), text(|r| r.remedy)];
+    memory_table(loss_reasons_schema(), columns)
+}
+
+fn memory_table(schema: Schema, columns: Vec<ArrayRef>) -> Result<Arc<dyn TableProvider>> {
+    let schema = Arc::new(schema);
+    let batch = RecordBatch::try_new(schema.clone(), columns)?;
+    Ok(Arc::new(MemTable::try_new(schema, vec![vec![batch]])?))
+}

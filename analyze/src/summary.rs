@@ -1,0 +1,138 @@
+//! A session goes in, a page about its traces comes out: what is there, what is missing, what to ask next.
+
+use std::io::Write;
+
+use anyhow::Result;
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, RecordBatch, TimestampNanosecondArray};
+use arrow_cast::display::{ArrayFormatter, FormatOptions};
+
+use crate::analysis;
+use crate::loss::{Loss, losses, seconds};
+use crate::session::Session;
+use crate::trace::Trace;
+
+/// Write the page; the second value is true if there is doubt: a loss.
+///
+/// Fails if a table cannot be read or `out` cannot be written.
+pub async fn write(session: &Session, out: &mut impl Write) -> Result<bool> {
+    for (number, trace) in session.traces.iter().enumerate() {
+        if number > 0 {
+            writeln!(out)?;
+        }
+        header(trace, out)?;
+        tables(trace, out)?;
+    }
+    let lost = losses(session, &[], None).await?;
+    write_losses(&lost, session.span().0, out)?;
+    probes(session, out).await?;
+    next(session, out)?;
+    Ok(!lost.is_empty())
+}
+
+fn header(trace: &Trace, out: &mut impl Write) -> Result<()> {
+    let meta = &trace.meta;
+    let clean = |text: &str| text.escape_debug().to_string();
+    let end = trace.end_ns();
+    writeln!(out, "{}", trace.dir.display())?;
+    writeln!(
+        out,
+        "  host      {}, Linux {} {}, {} processors",
+        clean(&meta.host),
+        clean(&meta.kernel_release),
+        clean(&meta.machine),
+        meta.cpus
+    )?;
+    writeln!(out, "  recorded  {} to {} ({})", time(meta.start_ns), time(end), seconds(end - meta.start_ns))?;
+    writeln!(out, "  state     {}", trace.state_text())?;
+    writeln!(out, "  command   {}", clean(&meta.command_line.join(" ")))?;
+    if let Some(code) = meta.command_exit_code {
+        writeln!(out, "  exit code {code}")?;
+    }
+    Ok(())
+}
+
+fn time(ns: i64) -> String {
+    let array = TimestampNanosecondArray::from(vec![ns]).with_timezone("UTC");
+    let options = FormatOptions::default().with_display_error(true);
+    ArrayFormatter::try_new(&array, &options).map_or_else(|_| ns.to_string(), |f| f.value(0).to_string())
+}
+
+fn tables(trace: &Trace, out: &mut impl Write) -> Result<()> {
+    writeln!(out, "\n  {:14} {:>12}  {:>12} {:>12}  what", "table", "rows", "first", "last")?;
+    for table in &trace.tables {
+        let when =
+            |ns: Option<i64>| ns.map_or("-".to_owned(), |ns| seconds(ns.saturating_sub(trace.meta.start_ns)));
+        let span = table.span();
+        writeln!(
+            out,
+            "  {:14} {:>12}  {:>12} {:>12}  {}",
+            table.name,
+            table.rows(),
+            when(span.map(|s| s.0)),
+            when(span.map(|s| s.1)),
+            table.summary.escape_debug()
+        )?;
+    }
+    Ok(())
+}
+
+fn write_losses(lost: &[Loss], start_ns: i64, out: &mut impl Write) -> Result<()> {
+    if lost.is_empty() {
+        writeln!(out, "\nNo losses: every event that the probes saw is there.")?;
+        return Ok(());
+    }
+    writeln!(out, "\nLosses")?;
+    for loss in lost {
+        writeln!(out, "  {}", loss.line(start_ns))?;
+    }
+    Ok(())
+}
+
+async fn probes(session: &Session, out: &mut impl Write) -> Result<()> {
+    let batches = session
+        .collect(
+            "SELECT event, source, kind, target, attached, coalesce(reason, '') AS reason FROM probes
+             ORDER BY event, source, attached DESC, target",
+        )
+        .await?;
+    if batches.iter().all(|b| b.num_rows() == 0) {
+        return Ok(());
+    }
+    writeln!(out, "\nProbes")?;
+    for batch in &batches {
+        for row in 0..batch.num_rows() {
+            writeln!(out, "  {}", probe_line(batch, row)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn probe_line(batch: &RecordBatch, row: usize) -> Result<String> {
+    let text = |column: usize| -> Result<String> {
+        let options = FormatOptions::default();
+        Ok(ArrayFormatter::try_new(batch.column(column).as_ref(), &options)?.value(row).to_string())
+    };
+    let attached = batch.column(4).as_boolean();
+    let mark = if attached.is_valid(row) && attached.value(row) { "attached" } else { "not used" };
+    let reason = text(5)?;
+    let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+    let line = format!("{mark}  {}.{}  {}:{}{why}", text(0)?, text(1)?, text(2)?, text(3)?);
+    Ok(line.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\""))
+}
+
+fn next(session: &Session, out: &mut impl Write) -> Result<()> {
+    let Some(trace) = session.traces.first() else { return Ok(()) };
+    let dir = trace.dir.display();
+    writeln!(out, "\nAsk next")?;
+    let has_rows = |used: &analysis::TableUse| {
+        session.traces.iter().any(|t| t.table(&used.name).is_some_and(|t| t.rows() > 0))
+    };
+    for analysis in analysis::all().iter().filter(|a| a.tables.iter().all(has_rows)) {
+        writeln!(out, "  {:40} # {}", format!("analyze {} {dir}", analysis.name), analysis.summary)?;
+    }
+    if let Some(table) = trace.tables.iter().filter(|t| t.is_event).max_by_key(|t| t.rows()) {
+        writeln!(out, "  analyze sql {dir} 'SELECT * FROM {} ORDER BY ts LIMIT 20'", table.name)?;
+    }
+    Ok(())
+}

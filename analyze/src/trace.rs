@@ -1,0 +1,247 @@
+//! A directory goes in, a [`Trace`] comes out: its `trace.json` and its tables with the segments that can be read.
+//!
+//! A trace may come from anywhere, so nothing in it is believed: names that lead out of the directory, files that are
+//! none, damaged segments and wrong types give an error or a warning that names the file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use arrow_schema::{Field, Schema, SchemaRef};
+use schemas::trace::{FORMAT_VERSION, META_FILE, Meta, SEGMENT_SUFFIX, SIDE_TABLES, State};
+use serde::Deserialize;
+
+use crate::analysis;
+use crate::segment::Segment;
+
+/// A `trace.json` is a few KiB per event; more than this is not one.
+const MAX_META_BYTES: u64 = 16 << 20;
+/// More tables than any recording has.
+const MAX_EVENTS: usize = 1000;
+
+/// An open trace.
+#[derive(Debug)]
+pub struct Trace {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Its `trace.json`.
+    pub meta: Meta,
+    /// Event tables, then side tables.
+    pub tables: Vec<Table>,
+    /// What could not be read, one line each.
+    pub warnings: Vec<String>,
+}
+
+/// A table of a trace; without segments it is empty.
+#[derive(Debug)]
+pub struct Table {
+    /// Name in SQL.
+    pub name: String,
+    /// One sentence.
+    pub summary: String,
+    /// Is it a table of events, not a side table.
+    pub is_event: bool,
+    /// Columns, all of them nullable: an older recording may lack some.
+    pub schema: SchemaRef,
+    /// Files in order of time.
+    pub segments: Vec<Segment>,
+}
+
+impl Table {
+    /// Rows in all segments.
+    pub fn rows(&self) -> u64 {
+        self.segments.iter().map(|s| s.rows).sum()
+    }
+
+    /// First and last `ts`, UTC nanoseconds.
+    pub fn span(&self) -> Option<(i64, i64)> {
+        let spans = self.segments.iter().filter_map(|s| s.ts_range);
+        spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    }
+}
+
+impl Trace {
+    /// Open the trace in `dir`.
+    ///
+    /// Fails if it is no trace, is of a newer format, or its `trace.json` is damaged; damaged segments are left out with
+    /// a warning.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let meta = read_meta(dir)?;
+        let mut trace = Self { dir: dir.to_owned(), meta, tables: Vec::new(), warnings: Vec::new() };
+        for layout in &trace.meta.events {
+            let schema = complete(&layout.event, &layout.schema());
+            trace.tables.push(Table {
+                name: layout.event.clone(),
+                summary: layout.summary.clone(),
+                is_event: true,
+                schema,
+                segments: Vec::new(),
+            });
+        }
+        for side in SIDE_TABLES {
+            trace.tables.push(Table {
+                name: side.name.to_owned(),
+                summary: side.summary.to_owned(),
+                is_event: false,
+                schema: nullable(&(side.schema)()),
+                segments: Vec::new(),
+            });
+        }
+        for table in &mut trace.tables {
+            table.segments = open_segments(&dir.join(&table.name), &table.schema, &mut trace.warnings)?;
+        }
+        Ok(trace)
+    }
+
+    /// The table of that name.
+    pub fn table(&self, name: &str) -> Option<&Table> {
+        self.tables.iter().find(|t| t.name == name)
+    }
+
+    /// UTC nanoseconds of its end: as recorded, or of the last row if the recorder did not come to that.
+    pub fn end_ns(&self) -> i64 {
+        let last = self.tables.iter().filter(|t| t.name != "clock").filter_map(|t| Some(t.span()?.1)).max();
+        self.meta.end_ns.or(last).unwrap_or(self.meta.start_ns).max(self.meta.start_ns)
+    }
+
+    /// How the recording ended, for people.
+    pub fn state_text(&self) -> &'static str {
+        match self.meta.state {
+            State::Closed => "closed",
+            State::Recovered => "recovered after the recorder died: up to a second may be missing at the end",
+            State::Open => {
+                "open: still being recorded, or the recorder died (then up to a second is missing at the end)"
+            }
+        }
+    }
+}
+
+fn read_meta(dir: &Path) -> Result<Meta> {
+    let path = dir.join(META_FILE);
+    let is_file = match fs::symlink_metadata(&path) {
+        Ok(meta) => {
+            ensure!(
+                meta.len() <= MAX_META_BYTES,
+                "{}: {} bytes is too large for one",
+                path.display(),
+                meta.len()
+            );
+            meta.is_file()
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            return Err(error)
+                .with_context(|| format!("cannot read {}: ask its owner, or use sudo", path.display()));
+        }
+        Err(_) => false,
+    };
+    if !is_file {
+        match fs::metadata(dir) {
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot open trace '{}'", dir.display()));
+            }
+            Ok(meta) if !meta.is_dir() => bail!("'{}' is not a trace: a trace is a directory", dir.display()),
+            Ok(_) => bail!(
+                "'{}' is not a trace: it has no {META_FILE}; `recorder record -o DIR` makes one",
+                dir.display()
+            ),
+        }
+    }
+    let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    #[derive(Deserialize)]
+    struct Version {
+        format_version: u32,
+    }
+    let damaged = || format!("{} is damaged: restore it from a copy, or record again", path.display());
+    let Version { format_version } = serde_json::from_slice(&text).with_context(damaged)?;
+    ensure!(
+        format_version <= FORMAT_VERSION,
+        "{} has format version {format_version}, this analyze reads up to {FORMAT_VERSION}: use a newer analyze",
+        path.display()
+    );
+    let meta: Meta = serde_json::from_slice(&text).with_context(damaged)?;
+    check_layouts(&meta).with_context(damaged)?;
+    Ok(meta)
+}
+
+/// Names become directories and SQL names: only identifiers, each once.
+fn check_layouts(meta: &Meta) -> Result<()> {
+    ensure!(meta.events.len() <= MAX_EVENTS, "it has {} events", meta.events.len());
+    let is_name =
+        |s: &str| !s.is_empty() && s.len() <= 64 && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let reserved = |name: &str| {
+        crate::session::RESERVED_TABLES.contains(&name) || SIDE_TABLES.iter().any(|t| t.name == name)
+    };
+    let mut names = Vec::new();
+    for layout in &meta.events {
+        let name = layout.event.as_str();
+        ensure!(
+            is_name(name) && !reserved(name) && !names.contains(&name),
+            "event name '{}'",
+            name.escape_debug()
+        );
+        names.push(name);
+        let mut columns: Vec<String> =
+            schemas::column::standard_fields().iter().map(|f| f.name().clone()).collect();
+        columns.push("host".to_owned());
+        for column in &layout.columns {
+            let unique = is_name(&column.name) && !columns.contains(&column.name);
+            ensure!(unique, "event {name}: column name '{}'", column.name.escape_debug());
+            columns.push(column.name.clone());
+        }
+    }
+    Ok(())
+}
+
+fn nullable(schema: &Schema) -> SchemaRef {
+    let fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+    Arc::new(Schema::new(fields).with_metadata(schema.metadata().clone()))
+}
+
+/// The columns of an event, and those that analyses ask for and an older recorder did not have: these are NULL.
+fn complete(event: &str, schema: &Schema) -> SchemaRef {
+    let mut fields: Vec<Field> = nullable(schema).fields().iter().map(|f| f.as_ref().clone()).collect();
+    let uses = analysis::all().iter().flat_map(|a| &a.tables).filter(|t| t.name == event);
+    for (name, ty) in uses.flat_map(|t| &t.columns) {
+        if fields.iter().all(|f| f.name() != name) {
+            let doc = "not in this recording: an older recorder did not have it";
+            fields.push(schemas::column::field(name, ty.arrow(), true, None, doc));
+        }
+    }
+    Arc::new(Schema::new(fields).with_metadata(schema.metadata().clone()))
+}
+
+fn open_segments(dir: &Path, schema: &SchemaRef, warnings: &mut Vec<String>) -> Result<Vec<Segment>> {
+    match fs::symlink_metadata(dir) {
+        Err(_) => return Ok(Vec::new()),
+        Ok(meta) if meta.is_dir() => {}
+        Ok(_) => {
+            warnings.push(format!("{} is not a directory: its table is taken as empty", dir.display()));
+            return Ok(Vec::new());
+        }
+    }
+    let mut names = Vec::new();
+    for entry in dir.read_dir().with_context(|| format!("cannot list {}", dir.display()))? {
+        let Ok(name) =
+            entry.with_context(|| format!("cannot list {}", dir.display()))?.file_name().into_string()
+        else {
+            continue;
+        };
+        let digits = name.strip_suffix(SEGMENT_SUFFIX).unwrap_or_default();
+        if digits.len() >= 6 && digits.len() <= 18 && digits.bytes().all(|b| b.is_ascii_digit()) {
+            names.push((digits.parse::<u64>()?, name));
+        }
+    }
+    names.sort();
+    let mut segments = Vec::new();
+    for (_, name) in names {
+        let path = dir.join(name);
+        match Segment::open(&path, schema) {
+            Ok(segment) => segments.push(segment),
+            Err(error) => {
+                warnings.push(format!("{}: {error:#}; its rows are left out", path.display()));
+            }
+        }
+    }
+    Ok(segments)
+}

@@ -1,0 +1,250 @@
+//! A trace with many small segments in, the same rows in files of about a million out.
+//!
+//! A table is compacted by building the directory `.compact-TABLE` beside it and exchanging the two in one step
+//! (`renameat2` with `RENAME_EXCHANGE`): whoever lists the table sees every row exactly once at any instant, also
+//! after a crash at any instant, because the directory that is not the table is left over either way. Files get
+//! numbers that no segment had before, so that a reader which has listed the old names finds them gone (and lists
+//! again) rather than different. On a file system that cannot exchange, the segments stay as they are.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use schemas::trace::{Meta, State};
+
+use super::files::{Owner, TEMP_SUFFIX, create_dir, lock, open_dir, sync_dir};
+use super::merged::{Input, Merged};
+use super::meta::{read_meta, tables, write_meta};
+use super::segment::{list_segments, segment_name};
+
+/// Rows of a file that is worth no further merging.
+const FILE_ROWS: u64 = 1 << 20;
+const WORK_PREFIX: &str = ".compact-";
+
+/// What [`compact`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compacted {
+    /// What was left by a recorder that died, if one did: one line.
+    pub recovered: Option<String>,
+    /// Segments before.
+    pub segments_before: u64,
+    /// Segments after.
+    pub segments_after: u64,
+}
+
+/// Tidy the trace in `dir` up and merge its small segments: `recorder compact`. Fails if it is being written.
+pub fn compact(dir: &Path) -> Result<Compacted> {
+    let dir = &canonical(dir)?;
+    let _lock = lock(dir)?;
+    let owner = Owner::of_this_process();
+    let (meta, recovered) = recover_locked(dir, owner)?;
+    let (_, segments_before) = size_of_trace(dir)?;
+    compact_tables(dir, &meta, owner)?;
+    let (_, segments_after) = size_of_trace(dir)?;
+    Ok(Compacted { recovered, segments_before, segments_after })
+}
+
+/// Remove what a recorder that died has left half-made in `dir` and mark the trace as recovered. The result is one
+/// line about it, `None` if there was nothing to do. Fails if the trace is being written.
+pub fn recover(dir: &Path) -> Result<Option<String>> {
+    let dir = &canonical(dir)?;
+    let _lock = lock(dir)?;
+    Ok(recover_locked(dir, Owner::of_this_process())?.1)
+}
+
+fn canonical(dir: &Path) -> Result<PathBuf> {
+    dir.canonicalize().with_context(|| format!("cannot open '{}'", dir.display()))
+}
+
+fn recover_locked(dir: &Path, owner: Owner) -> Result<(Meta, Option<String>)> {
+    let mut meta = read_meta(dir)?;
+    let mut removed = 0;
+    for entry in fs::read_dir(dir).with_context(|| format!("cannot list '{}'", dir.display()))? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with(WORK_PREFIX) {
+            remove_dir(&entry.path())?;
+            removed += 1;
+        } else if is_temp(&name) {
+            remove_file(&entry.path())?;
+            removed += 1;
+        }
+    }
+    for table in tables(&meta) {
+        let table_dir = dir.join(table);
+        for entry in fs::read_dir(&table_dir).into_iter().flatten().flatten() {
+            if is_temp(&entry.file_name().to_string_lossy()) {
+                remove_file(&entry.path())?;
+                removed += 1;
+            }
+        }
+    }
+    if meta.state != State::Open && removed == 0 {
+        return Ok((meta, None));
+    }
+    let mut line = format!("'{}': {removed} unfinished files removed", dir.display());
+    if meta.state == State::Open {
+        meta.state = State::Recovered;
+        write_meta(dir, &meta, owner)?;
+        line.push_str("; the recorder died, up to a second may be missing at the end");
+    }
+    Ok((meta, Some(line)))
+}
+
+fn is_temp(name: &str) -> bool {
+    name.starts_with('.') && name.ends_with(TEMP_SUFFIX)
+}
+
+fn remove_file(path: &Path) -> Result<()> {
+    fs::remove_file(path).with_context(|| format!("cannot remove '{}'", path.display()))
+}
+
+fn remove_dir(path: &Path) -> Result<()> {
+    fs::remove_dir_all(path).with_context(|| format!("cannot remove '{}'", path.display()))
+}
+
+/// Bytes and number of all segments.
+pub fn size_of_trace(dir: &Path) -> Result<(u64, u64)> {
+    let meta = read_meta(dir)?;
+    let mut size = (0, 0);
+    for table in tables(&meta) {
+        let table_dir = dir.join(table);
+        if table_dir.is_dir() {
+            for (_, path) in list_segments(&table_dir)? {
+                size.0 += fs::metadata(&path).map_or(0, |m| m.len());
+                size.1 += 1;
+            }
+        }
+    }
+    Ok(size)
+}
+
+/// Compact every table; the caller holds the trace.
+pub fn compact_tables(dir: &Path, meta: &Meta, owner: Owner) -> Result<()> {
+    for table in tables(meta) {
+        if dir.join(table).is_dir() {
+            let result = compact_table(dir, table, owner, &mut |_| Ok(()));
+            if result.is_err() {
+                // Half-made, or the old segments: not the table either way.
+                let _ = fs::remove_dir_all(dir.join(format!("{WORK_PREFIX}{table}")));
+            }
+            result.with_context(|| format!("cannot merge the segments of table '{table}'"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Steps of a compaction, for tests that stop it there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The new directory is there, empty.
+    Begun,
+    /// A file of the new directory is there.
+    FileMade,
+    /// The new directory is whole.
+    Built,
+    /// The directories have changed places.
+    Exchanged,
+}
+
+/// Compact one table; `at` is called after each step and may stop it.
+pub fn compact_table(
+    dir: &Path,
+    table: &str,
+    owner: Owner,
+    at: &mut dyn FnMut(Step) -> Result<()>,
+) -> Result<()> {
+    let table_dir = dir.join(table);
+    let segments = list_segments(&table_dir)?;
+    let Some((last, _)) = segments.last() else { return Ok(()) };
+    let first_number = last + 1;
+    let inputs = segments.iter().map(|(n, path)| Input::open(*n, path)).collect::<Result<Vec<_>>>()?;
+    let units = units(inputs);
+    let groups = groups(units);
+    let is_merged = |group: &Vec<Unit>| group.len() > 1 || group.iter().any(|unit| unit.len() > 1);
+    if !groups.iter().any(is_merged) {
+        return Ok(());
+    }
+    let work = dir.join(format!("{WORK_PREFIX}{table}"));
+    if work.exists() {
+        remove_dir(&work)?;
+    }
+    create_dir(&work, owner)?;
+    at(Step::Begun)?;
+    for (number, group) in (first_number..).zip(&groups) {
+        let name = segment_name(number);
+        if is_merged(group) {
+            let mut merged = Merged::create(&work, &name, &group[0][0], owner)?;
+            for unit in group {
+                merged.append(unit)?;
+            }
+            merged.publish(&name)?;
+        } else {
+            let (from, to) = (&group[0][0].path, work.join(&name));
+            fs::hard_link(from, &to).with_context(|| format!("cannot link '{}'", to.display()))?;
+        }
+        at(Step::FileMade)?;
+    }
+    sync_dir(&work)?;
+    at(Step::Built)?;
+    exchange(dir, &work, &table_dir)?;
+    at(Step::Exchanged)?;
+    remove_dir(&work)
+}
+
+fn exchange(dir: &Path, work: &Path, table_dir: &Path) -> Result<()> {
+    if let Err(error) = renameat2(AT_FDCWD, work, AT_FDCWD, table_dir, RenameFlags::RENAME_EXCHANGE) {
+        remove_dir(work)?;
+        bail!("this file system cannot exchange directories ({error}): the small segments stay");
+    }
+    open_dir(dir)?.sync_all().with_context(|| format!("cannot sync directory '{}'", dir.display()))
+}
+
+/// Segments whose times overlap: one, or several with late rows among them.
+type Unit = Vec<Input>;
+
+/// Order segments by time and put those together that overlap; empty ones go.
+fn units(mut inputs: Vec<Input>) -> Vec<Unit> {
+    let only_empty = inputs.iter().all(|i| i.rows == 0);
+    inputs.retain(|i| i.rows > 0 || (only_empty && i.number == 0));
+    // Tables without a time have no range and stay in the order of their numbers.
+    inputs.sort_by_key(|i| (i.range.map(|r| r.0), i.number));
+    let mut units: Vec<Unit> = Vec::new();
+    let mut end = i64::MIN;
+    for input in inputs {
+        let range = input.range;
+        match (units.last_mut(), range) {
+            (Some(unit), Some((start, stop))) if start <= end => {
+                unit.push(input);
+                end = end.max(stop);
+            }
+            _ => {
+                units.push(vec![input]);
+                end = range.map_or(i64::MIN, |(_, stop)| stop);
+            }
+        }
+    }
+    units
+}
+
+/// Put neighbours together until a file has its rows.
+fn groups(units: Vec<Unit>) -> Vec<Vec<Unit>> {
+    let rows = |unit: &Unit| unit.iter().map(|i| i.rows).sum::<u64>();
+    let mut groups: Vec<Vec<Unit>> = Vec::new();
+    let mut group_rows = 0;
+    for unit in units {
+        let more = rows(&unit);
+        match groups.last_mut() {
+            Some(group) if group_rows + more <= FILE_ROWS => {
+                group.push(unit);
+                group_rows += more;
+            }
+            _ => {
+                groups.push(vec![unit]);
+                group_rows = more;
+            }
+        }
+    }
+    groups
+}

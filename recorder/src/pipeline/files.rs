@@ -1,0 +1,135 @@
+//! Names and bytes in, files and directories of a trace out: private to the invoking user, visible only when whole.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+const FILE_MODE: u32 = 0o600;
+const DIR_MODE: u32 = 0o700;
+/// Ending of a file that is not there yet.
+pub const TEMP_SUFFIX: &str = ".tmp";
+
+/// Who owns what the recorder writes: the user who called sudo, if one did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Owner(Option<(u32, u32)>);
+
+impl Owner {
+    /// From `SUDO_UID` and `SUDO_GID`, which count only for root.
+    pub fn of_this_process() -> Self {
+        let id = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
+        let is_root = nix::unistd::geteuid().is_root();
+        Self(if is_root { id("SUDO_UID").zip(id("SUDO_GID")) } else { None })
+    }
+
+    fn give(self, file: &File, path: &Path) -> Result<()> {
+        match self.0 {
+            Some((uid, gid)) => fchown(file, Some(uid), Some(gid))
+                .with_context(|| format!("cannot give '{}' to user {uid}", path.display())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Make the directory `path`. Fails if anything has that name already.
+pub fn create_dir(path: &Path, owner: Owner) -> Result<()> {
+    DirBuilder::new()
+        .mode(DIR_MODE)
+        .create(path)
+        .with_context(|| format!("cannot create directory '{}'", path.display()))?;
+    owner.give(&open_dir(path)?, path)
+}
+
+/// Open a directory, not through a symbolic link, to lock or sync it.
+pub fn open_dir(path: &Path) -> Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
+        .open(path)
+        .with_context(|| format!("cannot open directory '{}'", path.display()))
+}
+
+/// Make what happened in the directory `path` durable.
+pub fn sync_dir(path: &Path) -> Result<()> {
+    open_dir(path)?.sync_all().with_context(|| format!("cannot sync directory '{}'", path.display()))
+}
+
+/// Hold the trace in `dir` for this process, as long as the result lives. Fails if another process holds it.
+pub fn lock(dir: &Path) -> Result<File> {
+    let file = open_dir(dir)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => {
+            bail!("'{}' is being written by another recorder: wait until it ends", dir.display())
+        }
+        Err(fs::TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock '{}'", dir.display()))
+        }
+    }
+}
+
+/// A file under a temporary name. Dropped before [`publish`](Self::publish), it is removed.
+pub struct TempFile {
+    file: File,
+    temp: PathBuf,
+    is_published: bool,
+}
+
+impl TempFile {
+    /// Create `DIR/.NAME.tmp`.
+    pub fn create(dir: &Path, name: &str, owner: Owner) -> Result<Self> {
+        let temp = dir.join(format!(".{name}{TEMP_SUFFIX}"));
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(FILE_MODE)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&temp)
+            .with_context(|| format!("cannot create '{}'", temp.display()))?;
+        let this = Self { file, temp, is_published: false };
+        owner.give(&this.file, &this.temp)?;
+        Ok(this)
+    }
+
+    /// Another handle of the file.
+    pub fn handle(&self) -> Result<File> {
+        self.file.try_clone().with_context(|| format!("cannot use '{}'", self.temp.display()))
+    }
+
+    /// Where it is for now.
+    pub fn path(&self) -> &Path {
+        &self.temp
+    }
+
+    /// Make the contents durable, give the file its `name` (replacing a file of that name), make that durable too.
+    pub fn publish(mut self, name: &str) -> Result<PathBuf> {
+        let path = self.temp.with_file_name(name);
+        self.file.sync_all().with_context(|| format!("cannot write '{}'", path.display()))?;
+        fs::rename(&self.temp, &path).with_context(|| format!("cannot create '{}'", path.display()))?;
+        self.is_published = true;
+        if let Some(dir) = path.parent() {
+            sync_dir(dir)?;
+        }
+        Ok(path)
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        if !self.is_published {
+            // Nothing more can be done than leave it to `recorder compact`.
+            let _ = fs::remove_file(&self.temp);
+        }
+    }
+}
+
+/// Write `DIR/NAME` as a whole, replacing it if it exists.
+pub fn replace(dir: &Path, name: &str, contents: &[u8], owner: Owner) -> Result<()> {
+    let mut temp = TempFile::create(dir, name, owner)?;
+    temp.file.write_all(contents).with_context(|| format!("cannot write '{}'", dir.join(name).display()))?;
+    temp.publish(name)?;
+    Ok(())
+}

@@ -1,0 +1,277 @@
+//! Segments of one table in, one larger file with the same rows in time order out.
+//!
+//! Row groups that are large already are spliced byte for byte; small neighbours are decoded and encoded again as one
+//! row group, because thousands of tiny ones would cost a reader more than the copy costs us.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{TimestampNanosecondType, UInt16Type, UInt64Type};
+use arrow_schema::{Schema, SchemaRef};
+use arrow_select::interleave::interleave_record_batch;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, ArrowWriterOptions, compute_leaves};
+use parquet::column::writer::ColumnCloseResult;
+use parquet::file::metadata::PageIndexPolicy;
+use parquet::file::statistics::Statistics;
+use parquet::file::writer::SerializedFileWriter;
+
+use super::files::{Owner, TempFile};
+use super::segment::{ROW_GROUP_ROWS, plain_io, writer_properties};
+
+/// Row groups of this size and more are spliced.
+const SPLICE_ROWS: usize = 64 * 1024;
+const BATCH_ROWS: usize = 8192;
+const ZSTD_LEVEL: i32 = 1;
+const OWN_KEYS: &str = "ktape.";
+
+/// A segment to be merged.
+pub struct Input {
+    /// Its number.
+    pub number: u64,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its rows.
+    pub rows: u64,
+    /// First and last ts, if the table has one.
+    pub range: Option<(i64, i64)>,
+    file: File,
+    metadata: ArrowReaderMetadata,
+}
+
+impl Input {
+    /// Read the footer of the segment at `path`.
+    pub fn open(number: u64, path: &Path) -> Result<Self> {
+        let context = || format!("cannot read '{}'", path.display());
+        let file = File::open(path).with_context(context)?;
+        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+        let metadata = ArrowReaderMetadata::load(&file, options).map_err(plain_io).with_context(context)?;
+        let rows = metadata.metadata().file_metadata().num_rows();
+        let rows = u64::try_from(rows).ok().with_context(context)?;
+        let range = ts_range(&metadata);
+        Ok(Self { number, path: path.to_owned(), rows, range, file, metadata })
+    }
+
+    fn reader(&self, row_groups: Vec<usize>) -> Result<ParquetRecordBatchReader> {
+        let file = self.file.try_clone()?;
+        ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
+            .with_batch_size(BATCH_ROWS)
+            .with_row_groups(row_groups)
+            .build()
+            .map_err(plain_io)
+            .with_context(|| format!("cannot read '{}'", self.path.display()))
+    }
+}
+
+fn ts_range(metadata: &ArrowReaderMetadata) -> Option<(i64, i64)> {
+    if metadata.schema().fields().first()?.name() != "ts" {
+        return None;
+    }
+    let ranges: Option<Vec<(i64, i64)>> = metadata
+        .metadata()
+        .row_groups()
+        .iter()
+        .map(|group| match group.columns().first()?.statistics()? {
+            Statistics::Int64(ts) => Some((*ts.min_opt()?, *ts.max_opt()?)),
+            _ => None,
+        })
+        .collect();
+    let ranges = ranges?;
+    Some((ranges.iter().map(|r| r.0).min()?, ranges.iter().map(|r| r.1).max()?))
+}
+
+/// The file being made.
+pub struct Merged {
+    writer: SerializedFileWriter<File>,
+    factory: ArrowRowGroupWriterFactory,
+    schema: SchemaRef,
+    temp: TempFile,
+    pending: Vec<RecordBatch>,
+    pending_rows: usize,
+    row_groups: usize,
+}
+
+impl Merged {
+    /// Begin a file in `dir` for the table of which `example` is a segment.
+    pub fn create(dir: &Path, name: &str, example: &Input, owner: Owner) -> Result<Self> {
+        // What the file's own keys have put into the metadata is written again by `writer_properties`.
+        let mut metadata = example.metadata.schema().metadata().clone();
+        metadata.retain(|key, _| !key.starts_with(OWN_KEYS));
+        let fields = example.metadata.schema().fields().clone();
+        let schema: SchemaRef = Schema::new_with_metadata(fields, metadata).into();
+        let properties = writer_properties(&schema, ZSTD_LEVEL, false)?;
+        let temp = TempFile::create(dir, name, owner)?;
+        let options = ArrowWriterOptions::new().with_properties(properties);
+        let (writer, factory) = ArrowWriter::try_new_with_options(temp.handle()?, schema.clone(), options)
+            .and_then(ArrowWriter::into_serialized_writer)
+            .map_err(plain_io)
+            .with_context(|| format!("cannot write '{}'", temp.path().display()))?;
+        Ok(Self { writer, factory, schema, temp, pending: Vec::new(), pending_rows: 0, row_groups: 0 })
+    }
+
+    /// Append segments that overlap each other (mostly just one); units come in time order.
+    pub fn append(&mut self, unit: &[Input]) -> Result<()> {
+        for input in unit {
+            ensure!(
+                input.metadata.schema().fields() == self.schema.fields(),
+                "'{}' has other columns than the segments before it",
+                input.path.display()
+            );
+        }
+        match unit {
+            [input] => self.append_one(input),
+            several => self.append_overlapping(several),
+        }
+        .with_context(|| format!("cannot write '{}'", self.temp.path().display()))
+    }
+
+    fn append_one(&mut self, input: &Input) -> Result<()> {
+        for (index, group) in input.metadata.metadata().row_groups().iter().enumerate() {
+            if group.num_rows() as usize >= SPLICE_ROWS {
+                self.flush()?;
+                self.splice(input, index)?;
+            } else {
+                for batch in input.reader(vec![index])? {
+                    self.push(batch?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn splice(&mut self, input: &Input, index: usize) -> Result<()> {
+        let metadata = input.metadata.metadata();
+        let group = metadata.row_group(index);
+        let mut out = self.writer.next_row_group().map_err(plain_io)?;
+        for (i, column) in group.columns().iter().enumerate() {
+            let close = ColumnCloseResult {
+                bytes_written: column.compressed_size() as u64,
+                rows_written: group.num_rows() as u64,
+                metadata: column.clone(),
+                bloom_filter: None,
+                column_index: metadata.column_index().and_then(|all| all.get(index)?.get(i).cloned()),
+                offset_index: metadata.offset_index().and_then(|all| all.get(index)?.get(i).cloned()),
+            };
+            out.append_column(&input.file, close).map_err(plain_io)?;
+        }
+        out.close().map_err(plain_io)?;
+        self.row_groups += 1;
+        Ok(())
+    }
+
+    /// A merge of sorted streams, holding one batch of each.
+    fn append_overlapping(&mut self, inputs: &[Input]) -> Result<()> {
+        let mut streams = inputs.iter().map(Stream::open).collect::<Result<Vec<_>>>()?;
+        let mut heap: BinaryHeap<_> =
+            streams.iter().enumerate().filter_map(|(i, s)| Some(Reverse((s.key()?, i)))).collect();
+        let mut order: Vec<(usize, usize)> = Vec::new();
+        while let Some(Reverse((_, index))) = heap.pop() {
+            let stream = &mut streams[index];
+            order.push((index, stream.row));
+            stream.row += 1;
+            let is_used_up = stream.row >= stream.batch.num_rows();
+            if is_used_up || order.len() >= BATCH_ROWS {
+                let batches: Vec<&RecordBatch> = streams.iter().map(|s| &s.batch).collect();
+                let batch = interleave_record_batch(&batches, &order)?;
+                order.clear();
+                self.push(batch)?;
+            }
+            let stream = &mut streams[index];
+            if is_used_up {
+                stream.advance()?;
+            }
+            if let Some(key) = stream.key() {
+                heap.push(Reverse((key, index)));
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, batch: RecordBatch) -> Result<()> {
+        self.pending_rows += batch.num_rows();
+        self.pending.push(batch);
+        if self.pending_rows >= ROW_GROUP_ROWS { self.flush() } else { Ok(()) }
+    }
+
+    /// Encode what is pending as a row group.
+    fn flush(&mut self) -> Result<()> {
+        if self.pending_rows == 0 {
+            return Ok(());
+        }
+        let mut columns = self.factory.create_column_writers(self.row_groups).map_err(plain_io)?;
+        for batch in self.pending.drain(..) {
+            let mut writers = columns.iter_mut();
+            for (field, array) in self.schema.fields().iter().zip(batch.columns()) {
+                for leaf in compute_leaves(field, array).map_err(plain_io)? {
+                    let writer = writers.next().context("a column more than the table has")?;
+                    writer.write(&leaf).map_err(plain_io)?;
+                }
+            }
+        }
+        let mut out = self.writer.next_row_group().map_err(plain_io)?;
+        for column in columns {
+            column.close().and_then(|chunk| chunk.append_to_row_group(&mut out)).map_err(plain_io)?;
+        }
+        out.close().map_err(plain_io)?;
+        self.pending_rows = 0;
+        self.row_groups += 1;
+        Ok(())
+    }
+
+    /// Finish the file and call it `name`.
+    pub fn publish(mut self, name: &str) -> Result<()> {
+        let path = self.temp.path().to_owned();
+        let finish = |this: &mut Self| {
+            this.flush()?;
+            this.writer.finish().map_err(plain_io)
+        };
+        finish(&mut self).with_context(|| format!("cannot write '{}'", path.display()))?;
+        self.temp.publish(name)?;
+        Ok(())
+    }
+}
+
+/// A sorted segment being read.
+struct Stream {
+    reader: ParquetRecordBatchReader,
+    batch: RecordBatch,
+    row: usize,
+}
+
+impl Stream {
+    fn open(input: &Input) -> Result<Self> {
+        let groups = (0..input.metadata.metadata().num_row_groups()).collect();
+        let reader = input.reader(groups)?;
+        let batch = RecordBatch::new_empty(input.metadata.schema().clone());
+        let mut stream = Self { reader, batch, row: 0 };
+        stream.advance()?;
+        Ok(stream)
+    }
+
+    fn advance(&mut self) -> Result<()> {
+        self.row = 0;
+        let schema = self.batch.schema();
+        self.batch = self.reader.next().transpose()?.unwrap_or_else(|| RecordBatch::new_empty(schema));
+        Ok(())
+    }
+
+    /// ts, cpu, seq of the next row; cpu and seq only where the table has them.
+    fn key(&self) -> Option<(i64, u16, u64)> {
+        if self.row >= self.batch.num_rows() {
+            return None;
+        }
+        let column = |name| self.batch.column_by_name(name);
+        let ts = self.batch.column(0).as_primitive_opt::<TimestampNanosecondType>()?.value(self.row);
+        let cpu = column("cpu").and_then(|c| Some(c.as_primitive_opt::<UInt16Type>()?.value(self.row)));
+        let seq = column("seq").and_then(|c| Some(c.as_primitive_opt::<UInt64Type>()?.value(self.row)));
+        Some((ts, cpu.unwrap_or(0), seq.unwrap_or(0)))
+    }
+}

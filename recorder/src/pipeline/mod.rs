@@ -1,0 +1,51 @@
+//! Raw records in, a trace on disk out.
+//!
+//! ```text
+//! EventSource -> TraceWriter::feed -> staging (runs per probe and cpu) --watermark--> chunk --queue-->
+//!   merge (sorted rows) -> decode (Arrow batch) -> segment (Parquet)          counts -> counts, losses
+//! RecordBuilder makes records without a kernel; FrameFile and Tee keep and replay them.
+//! ```
+
+pub mod record_builder;
+pub mod replay;
+
+mod text;
+
+mod merge;
+#[cfg(test)]
+mod merge_tests;
+mod staging;
+
+mod stacks;
+
+mod decode;
+
+mod queue;
+
+mod files;
+mod segment;
+
+mod clock;
+mod counts;
+mod probes;
+
+mod meta;
+mod options;
+mod worker;
+mod writer;
+
+pub mod cgroups;
+pub mod compact;
+mod merged;
+
+pub use clock::{boottime_ns, utc_minus_boottime_ns};
+pub use counts::{Totals, loses_event};
+pub use files::Owner;
+pub use meta::read_meta;
+pub use options::{End, Options, Summary};
+pub use probes::ProbeRow;
+pub use record_builder::RecordBuilder;
+pub use replay::{FrameFile, Tee};
+pub use stacks::{Cgroup, CgroupFinder, Symbol, Symbolizer};
+pub use worker::BatchHook;
+pub use writer::TraceWriter;

@@ -1,0 +1,121 @@
+//! Jobs from the drain in, the same jobs in order to the encoder out; bounded in bytes.
+//!
+//! A full queue makes the drain wait. The rings then fill, and what does not fit is counted by the kernel as
+//! `ring_full`: there is no loss between ring and disk that is not counted somewhere.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+struct State<T> {
+    jobs: VecDeque<(usize, T)>,
+    bytes: usize,
+    is_closed: bool,
+}
+
+struct Shared<T> {
+    state: Mutex<State<T>>,
+    changed: Condvar,
+    limit_bytes: usize,
+}
+
+impl<T> Shared<T> {
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The end that puts jobs in; dropped, it ends the queue.
+pub struct Sender<T>(Arc<Shared<T>>);
+
+/// The end that takes jobs out; dropped, it lets all later jobs vanish.
+pub struct Receiver<T>(Arc<Shared<T>>);
+
+/// A queue that holds jobs of `limit_bytes` together, or a single larger one.
+pub fn bounded<T>(limit_bytes: usize) -> (Sender<T>, Receiver<T>) {
+    let state = Mutex::new(State { jobs: VecDeque::new(), bytes: 0, is_closed: false });
+    let shared = Arc::new(Shared { state, changed: Condvar::new(), limit_bytes });
+    (Sender(shared.clone()), Receiver(shared))
+}
+
+impl<T> Sender<T> {
+    /// Put a job of `bytes` in, after waiting for room. False if nobody takes jobs any more.
+    pub fn send(&self, bytes: usize, job: T) -> bool {
+        let full = |s: &mut State<T>| s.bytes > 0 && s.bytes + bytes > self.0.limit_bytes && !s.is_closed;
+        let guard = self.0.changed.wait_while(self.0.lock(), full);
+        let mut state = guard.unwrap_or_else(PoisonError::into_inner);
+        if state.is_closed {
+            return false;
+        }
+        state.bytes += bytes;
+        state.jobs.push_back((bytes, job));
+        self.0.changed.notify_all();
+        true
+    }
+}
+
+impl<T> Receiver<T> {
+    /// The next job and its size, after waiting for one; `None` once there are none and there will be none.
+    /// Its bytes count as queued until [`done`](Self::done).
+    pub fn receive(&self) -> Option<(usize, T)> {
+        let empty = |s: &mut State<T>| s.jobs.is_empty() && !s.is_closed;
+        let guard = self.0.changed.wait_while(self.0.lock(), empty);
+        guard.unwrap_or_else(PoisonError::into_inner).jobs.pop_front()
+    }
+
+    /// A received job of `bytes` holds no memory any more.
+    pub fn done(&self, bytes: usize) {
+        self.0.lock().bytes -= bytes;
+        self.0.changed.notify_all();
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        self.0.lock().is_closed = true;
+        self.0.changed.notify_all();
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        self.0.lock().is_closed = true;
+        self.0.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_full_queue_makes_the_sender_wait_and_loses_nothing() {
+        let (sender, receiver) = bounded(10);
+        let reader = std::thread::spawn(move || {
+            let mut got = Vec::new();
+            let mut most = 0;
+            while let Some((bytes, job)) = receiver.receive() {
+                std::thread::sleep(Duration::from_micros(50));
+                most = most.max(receiver.0.lock().bytes);
+                got.push(job);
+                receiver.done(bytes);
+            }
+            (got, most)
+        });
+        for job in 0..500 {
+            assert!(sender.send(4, job));
+        }
+        drop(sender);
+        let (got, most) = reader.join().unwrap();
+        assert_eq!(got, (0..500).collect::<Vec<_>>());
+        assert!(most <= 10, "{most} bytes were queued");
+    }
+
+    #[test]
+    fn a_sender_does_not_wait_for_a_receiver_that_is_gone() {
+        let (sender, receiver) = bounded(10);
+        assert!(sender.send(10, 1));
+        drop(receiver);
+        assert!(!sender.send(10, 2));
+    }
+}

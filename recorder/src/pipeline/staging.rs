@@ -1,0 +1,221 @@
+//! Raw records of one event as they come from the rings in; chunks of records behind the watermark out.
+//!
+//! Records are copied once, into one buffer per probe and CPU. A cut takes every record older than the watermark;
+//! since no cut takes a record older than the cut before, what the cuts give is sorted across chunks. A record that
+//! comes behind the last cut is late: it goes into buffers of its own.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::merge::{Buffer, Chunk, seq, ts_ns};
+use crate::source::ProbeId;
+
+/// Bytes of the buffers kept for reuse.
+const POOL_BYTES: usize = 16 << 20;
+
+#[derive(Default)]
+struct Free {
+    buffers: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+/// Buffers that go round between the drain and the encoder.
+#[derive(Clone, Default)]
+pub struct Pool(Arc<Mutex<Free>>);
+
+impl Pool {
+    fn take(&self) -> Vec<u8> {
+        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let buffer = free.buffers.pop().unwrap_or_default();
+        free.bytes -= buffer.capacity();
+        buffer
+    }
+
+    /// Give the buffers of a written chunk back.
+    pub fn put_back(&self, chunk: Chunk) {
+        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for mut buffer in chunk.buffers {
+            let bytes = buffer.bytes.capacity();
+            if free.bytes + bytes <= POOL_BYTES {
+                buffer.bytes.clear();
+                free.bytes += bytes;
+                free.buffers.push(buffer.bytes);
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Lane {
+    buffer: Buffer,
+    last: (u64, u32),
+}
+
+impl Lane {
+    fn push(&mut self, record: &[u8]) {
+        let key = (ts_ns(record), seq(record));
+        let (last_ts, last_seq) = self.last;
+        let steps_back = key.0 < last_ts || (key.0 == last_ts && (key.1.wrapping_sub(last_seq) as i32) < 0);
+        if steps_back && !self.buffer.bytes.is_empty() {
+            self.buffer.breaks.push(self.buffer.bytes.len());
+        }
+        self.last = key;
+        self.buffer.bytes.extend_from_slice(record);
+    }
+
+    /// Take the records before `watermark` (all for `None`).
+    fn cut(&mut self, watermark: Option<u64>, record_size: usize, pool: &Pool) -> Option<Buffer> {
+        if self.buffer.bytes.is_empty() {
+            return None;
+        }
+        let fresh = Buffer { bytes: pool.take(), breaks: Vec::new(), ..self.buffer };
+        let mut taken = std::mem::replace(&mut self.buffer, fresh);
+        let Some(watermark) = watermark else { return Some(taken) };
+        let before = |bytes: &[u8]| ts_ns(bytes) < watermark;
+        if taken.breaks.is_empty() && before(&taken.bytes[taken.bytes.len() - record_size..]) {
+            return Some(taken);
+        }
+        let all = std::mem::replace(&mut taken.bytes, pool.take());
+        let mut start = 0;
+        for end in std::mem::take(&mut taken.breaks).into_iter().chain([all.len()]) {
+            let run = &all[start..end];
+            let (mut low, mut high) = (0, run.len() / record_size);
+            while low < high {
+                let middle = (low + high) / 2;
+                if before(&run[middle * record_size..]) { low = middle + 1 } else { high = middle }
+            }
+            let (head, tail) = run.split_at(low * record_size);
+            append_run(&mut taken, head);
+            append_run(&mut self.buffer, tail);
+            start = end;
+        }
+        // What is left may end with an older run than the one last fed.
+        if let Some(at) = self.buffer.bytes.len().checked_sub(record_size) {
+            let record = &self.buffer.bytes[at..];
+            self.last = (ts_ns(record), seq(record));
+        }
+        (!taken.bytes.is_empty()).then_some(taken)
+    }
+}
+
+fn append_run(buffer: &mut Buffer, run: &[u8]) {
+    if !run.is_empty() && !buffer.bytes.is_empty() {
+        buffer.breaks.push(buffer.bytes.len());
+    }
+    buffer.bytes.extend_from_slice(run);
+}
+
+struct Source {
+    on_time: Lane,
+    late: Lane,
+    fed: u64,
+    late_total: u64,
+}
+
+/// What one probe and CPU has fed so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fed {
+    /// Which probe.
+    pub probe: ProbeId,
+    /// Which CPU.
+    pub cpu: u16,
+    /// Records, late ones included.
+    pub rows: u64,
+    /// Late ones.
+    pub late: u64,
+}
+
+/// Records of one event that are not yet on their way to the disk.
+pub struct Staging {
+    record_size: usize,
+    sources: Vec<Source>,
+    /// No record before this boot time (ns) may go into an ordinary segment any more.
+    pub cut_until_ns: u64,
+    /// Boot time (ns) of the first record staged since the last cut.
+    pub first_ns: Option<u64>,
+    /// Bytes staged, late ones not counted.
+    pub bytes: usize,
+    /// Watermark at the first late record since the last late cut.
+    pub late_since_ns: Option<u64>,
+    pool: Pool,
+}
+
+impl Staging {
+    /// Nothing staged yet.
+    pub fn new(record_size: usize, pool: Pool) -> Self {
+        Self {
+            record_size,
+            sources: Vec::new(),
+            cut_until_ns: 0,
+            first_ns: None,
+            bytes: 0,
+            late_since_ns: None,
+            pool,
+        }
+    }
+
+    /// A new probe and CPU; the result is its number.
+    pub fn add_source(&mut self, probe: ProbeId, cpu: u16) -> usize {
+        let source = self.sources.len();
+        let lane =
+            || Lane { buffer: Buffer { probe, cpu, source, ..Buffer::default() }, last: Default::default() };
+        self.sources.push(Source { on_time: lane(), late: lane(), fed: 0, late_total: 0 });
+        source
+    }
+
+    /// Keep a copy of `record`, whose length was checked.
+    pub fn push(&mut self, source: usize, record: &[u8]) {
+        let source = &mut self.sources[source];
+        source.fed += 1;
+        let ts = ts_ns(record);
+        if ts < self.cut_until_ns {
+            source.late.push(record);
+            source.late_total += 1;
+            self.late_since_ns.get_or_insert(self.cut_until_ns);
+        } else {
+            source.on_time.push(record);
+            self.bytes += record.len();
+            if self.first_ns.is_none_or(|first| ts < first) {
+                self.first_ns = Some(ts);
+            }
+        }
+    }
+
+    /// Everything before `watermark_ns`, or everything (`None`).
+    pub fn cut(&mut self, watermark_ns: Option<u64>) -> Chunk {
+        self.cut_until_ns = watermark_ns.unwrap_or(u64::MAX).max(self.cut_until_ns);
+        let Self { sources, record_size, pool, .. } = self;
+        let buffers: Vec<Buffer> =
+            sources.iter_mut().filter_map(|s| s.on_time.cut(watermark_ns, *record_size, pool)).collect();
+        let chunk = Chunk { buffers, record_size: *record_size };
+        self.bytes -= chunk.bytes();
+        self.first_ns = sources
+            .iter()
+            .flat_map(|s| {
+                let Buffer { bytes, breaks, .. } = &s.on_time.buffer;
+                [0].into_iter()
+                    .chain(breaks.iter().copied())
+                    .filter(|&at| at < bytes.len())
+                    .map(|at| ts_ns(&bytes[at..]))
+            })
+            .min();
+        chunk
+    }
+
+    /// All late records.
+    pub fn cut_late(&mut self) -> Chunk {
+        self.late_since_ns = None;
+        let Self { sources, record_size, pool, .. } = self;
+        let buffers = sources.iter_mut().filter_map(|s| s.late.cut(None, *record_size, pool)).collect();
+        Chunk { buffers, record_size: *record_size }
+    }
+
+    /// What each probe and CPU has fed.
+    pub fn fed(&self) -> impl Iterator<Item = Fed> + '_ {
+        self.sources.iter().map(|s| Fed {
+            probe: s.on_time.buffer.probe,
+            cpu: s.on_time.buffer.cpu,
+            rows: s.fed,
+            late: s.late_total,
+        })
+    }
+}

@@ -1,0 +1,183 @@
+//! Raw bytes of text columns in, UTF-8 text out; text of few distinct values is interned into Arrow dictionary keys.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, StringArray};
+use arrow_buffer::{OffsetBuffer, ScalarBuffer};
+
+/// Distinct values of a column after which its dictionary starts afresh, so that its memory is bounded.
+const MAX_INTERNED: usize = 8192;
+
+/// The bytes before the first NUL.
+pub fn until_nul(raw: &[u8]) -> &[u8] {
+    let end = raw.iter().position(|&byte| byte == 0).unwrap_or(raw.len());
+    &raw[..end]
+}
+
+/// Text of at most `most` bytes; what is not UTF-8 becomes U+FFFD, but a character that the cut left incomplete is
+/// dropped.
+pub fn text(raw: &[u8], most: usize) -> Cow<'_, str> {
+    let raw = until_nul(raw);
+    let (raw, was_cut) = if raw.len() > most { (&raw[..most], true) } else { (raw, false) };
+    match std::str::from_utf8(raw) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(error) if was_cut && error.error_len().is_none() => {
+            Cow::Owned(String::from_utf8_lossy(&raw[..error.valid_up_to()]).into_owned())
+        }
+        Err(_) => String::from_utf8_lossy(raw),
+    }
+}
+
+/// A fast hash of short keys: a multiply per eight bytes. Tables keyed with it are bounded, so a hostile choice of
+/// keys costs time, not memory.
+#[derive(Default)]
+pub struct FastHasher(u64);
+
+/// Builds [`FastHasher`].
+pub type FastHash = BuildHasherDefault<FastHasher>;
+
+const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+
+impl FastHasher {
+    fn mix(&mut self, word: u64) {
+        let product =
+            u128::from(self.0.rotate_left(23) ^ word ^ 0x2545_f491_4f6c_dd1d) * u128::from(MULTIPLIER);
+        self.0 = (product as u64) ^ ((product >> 64) as u64);
+    }
+}
+
+impl Hasher for FastHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let mut words = bytes.chunks_exact(8);
+        for word in &mut words {
+            self.mix(u64::from_ne_bytes(word.try_into().unwrap_or_default()));
+        }
+        let rest = words.remainder();
+        if !rest.is_empty() {
+            let mut word = [0; 8];
+            word[..rest.len()].copy_from_slice(rest);
+            self.mix(u64::from_ne_bytes(word));
+        }
+    }
+
+    fn write_u32(&mut self, value: u32) {
+        self.mix(u64::from(value));
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.mix(value);
+    }
+
+    fn write_usize(&mut self, value: usize) {
+        self.mix(value as u64);
+    }
+}
+
+/// Hash of 64-bit words, the same in every recording.
+pub fn stable_hash(words: impl IntoIterator<Item = u64>) -> u64 {
+    let mut hasher = FastHasher::default();
+    words.into_iter().for_each(|word| hasher.mix(word));
+    hasher.finish()
+}
+
+/// Raw values of one column -> keys of a dictionary of texts.
+#[derive(Default)]
+pub struct Interner {
+    /// Keys by raw bytes; two raw values may be one text (bytes after the NUL differ).
+    by_raw: HashMap<Box<[u8]>, i32, FastHash>,
+    by_text: HashMap<Box<str>, i32, FastHash>,
+    offsets: Vec<i32>,
+    bytes: Vec<u8>,
+    values: Option<ArrayRef>,
+    last: Option<(Box<[u8]>, i32)>,
+}
+
+impl Interner {
+    /// Called before each batch: forgets everything if there is much.
+    pub fn begin_batch(&mut self) {
+        if self.by_raw.len() > MAX_INTERNED || self.offsets.is_empty() {
+            *self = Self { offsets: vec![0], ..Self::default() };
+        }
+    }
+
+    /// The key of `raw`, whose text is made by `text` the first time.
+    pub fn key(&mut self, raw: &[u8], text: impl FnOnce(&[u8]) -> String) -> i32 {
+        if let Some((last, key)) = &self.last
+            && **last == *raw
+        {
+            return *key;
+        }
+        let key = match self.by_raw.get(raw) {
+            Some(&key) => key,
+            None => self.insert(raw, text(raw)),
+        };
+        match &mut self.last {
+            Some((last, last_key)) if last.len() == raw.len() => {
+                last.copy_from_slice(raw);
+                *last_key = key;
+            }
+            last => *last = Some((raw.into(), key)),
+        }
+        key
+    }
+
+    fn insert(&mut self, raw: &[u8], text: String) -> i32 {
+        let key = match self.by_text.get(text.as_str()) {
+            Some(&key) => key,
+            None => {
+                let key = self.offsets.len() as i32 - 1;
+                self.bytes.extend_from_slice(text.as_bytes());
+                self.offsets.push(self.bytes.len() as i32);
+                self.by_text.insert(text.into(), key);
+                self.values = None;
+                key
+            }
+        };
+        self.by_raw.insert(raw.into(), key);
+        key
+    }
+
+    /// All texts so far, by key.
+    pub fn values(&mut self) -> ArrayRef {
+        let Self { offsets, bytes, values, .. } = self;
+        values
+            .get_or_insert_with(|| {
+                let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets.clone()));
+                Arc::new(StringArray::new(offsets, bytes.clone().into(), None))
+            })
+            .clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_ends_at_nul_and_at_its_limit_and_never_in_mid_character() {
+        assert_eq!(text(b"abc\0stale", 16), "abc");
+        assert_eq!(text(b"abcdef", 4), "abcd");
+        assert_eq!(text("a\u{e9}\u{e9}".as_bytes(), 4), "a\u{e9}");
+        assert_eq!(text(b"a\xffb", 16), "a\u{fffd}b");
+        assert_eq!(text(b"", 16), "");
+    }
+
+    #[test]
+    fn equal_texts_get_one_key_whatever_follows_the_nul() {
+        let mut interner = Interner::default();
+        interner.begin_batch();
+        let mut key = |raw: &[u8]| interner.key(raw, |raw| text(raw, 16).into_owned());
+        let (a, b, c) = (key(b"x\0\0"), key(b"x\0y"), key(b"z\0\0"));
+        assert_eq!(a, b);
+        assert_ne!(a, c);
+        assert_eq!(key(b"x\0\0"), a);
+        assert_eq!(interner.values().len(), 2);
+    }
+}

@@ -1,0 +1,459 @@
+//! Raw records and counters of a recording in, a trace on disk out.
+//!
+//! ```text
+//! feed: one copy into a buffer per probe and cpu                                         (thread of the caller)
+//! tick: cut behind the watermark -> chunk -> bounded queue; publish, counts, clock       (thread of the caller)
+//!       chunk -> merge -> decode -> Parquet -> segment; stacks, symbols, cgroups         (thread `encode`)
+//! ```
+//! Memory: [`CUT_BYTES`] per event and what one drain gives beyond, plus [`Options::queue_bytes`], plus 16 MiB of
+//! buffers for reuse, plus the encoded rows of one open row group per event (about 12 bytes a row, at most 256 Ki
+//! rows) and their dictionaries, plus the distinct stacks, addresses and cgroups.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use schemas::trace::{Meta, State};
+
+use super::clock;
+use super::compact;
+use super::counts::{Counts, Snapshot, Totals};
+use super::files::{Owner, create_dir, lock, sync_dir};
+use super::merge::ts_ns;
+use super::meta::{check_events, tables, write_meta};
+use super::options::{End, Options, Summary};
+use super::probes::{self, ProbeRow};
+use super::queue::{Sender, bounded};
+use super::staging::{Pool, Staging};
+use super::worker::{Job, Setup, SharedProgress, Worker};
+use crate::source::{EventSource, ProbeCounters, ProbeId};
+
+/// Staged bytes of an event after which they go to the encoder.
+pub const CUT_BYTES: usize = 4 << 20;
+/// Age of staged records after which they go to the encoder, so that its work comes in small pieces.
+const CUT_AGE_NS: u64 = 100_000_000;
+/// 146 years after boot: with the offset to UTC this is still a timestamp that rises.
+const MAX_TS_NS: u64 = 1 << 62;
+const COUNTS_EVERY_NS: u64 = 1_000_000_000;
+const CLOCK_EVERY_NS: u64 = 10_000_000_000;
+
+struct Event {
+    staging: Staging,
+    /// Boot time (ns) of the first record handed over since the last publication.
+    open_since_ns: Option<u64>,
+}
+
+/// Where records of a probe go: event, and source number by CPU.
+struct Route {
+    event: usize,
+    by_cpu: Vec<Option<usize>>,
+}
+
+/// A trace being written.
+pub struct TraceWriter {
+    dir: PathBuf,
+    owner: Owner,
+    meta: Meta,
+    events: Vec<Event>,
+    routes: Vec<Option<Route>>,
+    record_sizes: Vec<usize>,
+    probes: Vec<ProbeRow>,
+    probes_are_dirty: bool,
+    counts: Counts,
+    progress: SharedProgress,
+    queue: Option<Sender<Job>>,
+    encoder: Option<JoinHandle<()>>,
+    publish_after_ns: u64,
+    next_counts_ns: u64,
+    next_clock_ns: u64,
+    watermark_ns: u64,
+    /// The last watermark that is a time (the end of recorded frames is not).
+    replay_now_ns: u64,
+    is_live: bool,
+    compact_at_close: bool,
+    /// Keeps other recorders away; given up with the process.
+    _lock: File,
+}
+
+impl TraceWriter {
+    /// Make the directory `dir` with everything that a trace has. Fails if anything of that name exists; what was
+    /// made before a failure is removed.
+    pub fn create(dir: &Path, meta: Meta, options: Options) -> Result<Self> {
+        check_events(&meta)?;
+        ensure!(
+            fs::symlink_metadata(dir).is_err(),
+            "'{}' exists already: remove it, or choose another name with -o",
+            dir.display()
+        );
+        let owner = Owner::of_this_process();
+        create_dir(dir, owner)?;
+        let result = Self::fill(dir, meta, options, owner);
+        if result.is_err() {
+            // The directory is ours and new; if it cannot be removed, the first error says more.
+            let _ = fs::remove_dir_all(dir);
+        }
+        result
+    }
+
+    fn fill(dir: &Path, mut meta: Meta, options: Options, owner: Owner) -> Result<Self> {
+        let Options {
+            segment_age,
+            zstd_level,
+            queue_bytes,
+            compact_at_close,
+            is_live,
+            symbolizer,
+            cgroups,
+            on_batch,
+        } = options;
+        let lock = lock(dir)?;
+        for name in tables(&meta) {
+            create_dir(&dir.join(name), owner)?;
+        }
+        meta.state = State::Open;
+        write_meta(dir, &meta, owner)?;
+        if let Some(parent) = dir.canonicalize().ok().as_deref().and_then(Path::parent) {
+            sync_dir(parent)?;
+        }
+        let pool = Pool::default();
+        let progress = SharedProgress::default();
+        let setup = Setup {
+            dir: dir.to_owned(),
+            events: meta.events.clone(),
+            utc_minus_boottime_ns: meta.utc_minus_boottime_ns,
+            zstd_level,
+            owner,
+            symbolizer,
+            cgroups,
+            on_batch,
+        };
+        let worker = Worker::new(setup, pool.clone(), progress.clone())?;
+        let (sender, receiver) = bounded(queue_bytes);
+        let encoder = std::thread::Builder::new()
+            .name("encode".to_owned())
+            .spawn(move || worker.run(&receiver))
+            .context("cannot start the encoder's thread")?;
+        let record_sizes: Vec<usize> = meta.events.iter().map(|e| e.record_size as usize).collect();
+        let events = record_sizes
+            .iter()
+            .map(|&size| Event { staging: Staging::new(size, pool.clone()), open_since_ns: None })
+            .collect();
+        Ok(Self {
+            dir: dir.to_owned(),
+            owner,
+            meta,
+            events,
+            routes: Vec::new(),
+            record_sizes,
+            probes: Vec::new(),
+            probes_are_dirty: false,
+            counts: Counts::default(),
+            progress,
+            queue: Some(sender),
+            encoder: Some(encoder),
+            // The rest of the time is for the encoder and the disk.
+            publish_after_ns: u64::try_from(segment_age.as_nanos()).unwrap_or(u64::MAX) / 10 * 7,
+            next_counts_ns: 0,
+            next_clock_ns: 0,
+            watermark_ns: 0,
+            replay_now_ns: 0,
+            is_live,
+            compact_at_close,
+            _lock: lock,
+        })
+    }
+
+    /// Where the trace is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// `trace.json` as it is now.
+    pub fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// Change `trace.json` (not its events and not its time scale).
+    pub fn update_meta(&mut self, change: impl FnOnce(&mut Meta)) -> Result<()> {
+        change(&mut self.meta);
+        write_meta(&self.dir, &self.meta, self.owner)
+    }
+
+    /// A probe was tried. With a number, its records may be fed from now on.
+    pub fn add_probe(&mut self, row: ProbeRow) -> Result<()> {
+        if let Some(probe) = row.probe {
+            let event = self.meta.events.iter().position(|e| e.event == row.event);
+            let event =
+                event.with_context(|| format!("probe {probe} is of unknown event '{}'", row.event))?;
+            let index = usize::from(probe);
+            if index >= self.routes.len() {
+                self.routes.resize_with(index + 1, || None);
+            }
+            ensure!(self.routes[index].is_none(), "probe {probe} is there already");
+            self.routes[index] = Some(Route { event, by_cpu: Vec::new() });
+            self.counts.add_probe(probe, &row.event);
+        }
+        self.probes.push(row);
+        self.probes_are_dirty = true;
+        Ok(())
+    }
+
+    /// A probe was detached at that time (UTC ns); without this the time of [`close`](Self::close) counts.
+    pub fn probe_detached(&mut self, probe: ProbeId, detached_ns: i64) {
+        for row in self.probes.iter_mut().filter(|row| row.probe == Some(probe)) {
+            row.detached_ns = Some(detached_ns);
+            self.probes_are_dirty = true;
+        }
+    }
+
+    /// Take a copy of a raw record. Fails if the probe is unknown, the length is not that of its event's records, or
+    /// the time is impossible.
+    pub fn feed(&mut self, probe: ProbeId, cpu: u16, record: &[u8]) -> Result<()> {
+        let Some(Some(route)) = self.routes.get_mut(usize::from(probe)) else {
+            bail!("a record of {} bytes came from unknown probe {probe}", record.len());
+        };
+        let event = route.event;
+        if record.len() != self.record_sizes[event] {
+            bail!(
+                "event '{}', probe {probe}: a record has {} bytes, expected {}",
+                self.meta.events[event].event,
+                record.len(),
+                self.record_sizes[event]
+            );
+        }
+        let ts_ns = ts_ns(record);
+        if ts_ns > MAX_TS_NS {
+            bail!(
+                "event '{}', probe {probe}: a record is of impossible time {ts_ns} ns",
+                self.meta.events[event].event
+            );
+        }
+        let staging = &mut self.events[event].staging;
+        let index = usize::from(cpu);
+        if index >= route.by_cpu.len() {
+            route.by_cpu.resize(index + 1, None);
+        }
+        let source = *route.by_cpu[index].get_or_insert_with(|| staging.add_source(probe, cpu));
+        staging.push(source, record);
+        Ok(())
+    }
+
+    /// Drain `source` once, feed what it gave, and [`tick`](Self::tick).
+    pub fn pump(&mut self, source: &mut dyn EventSource) -> Result<()> {
+        let mut failed = None;
+        let watermark_ns = source.drain(&mut |probe, cpu, record| {
+            if failed.is_none() {
+                failed = self.feed(probe, cpu, record).err();
+            }
+        })?;
+        match failed {
+            Some(error) => Err(error),
+            None => self.tick(watermark_ns, &mut || source.counters()),
+        }
+    }
+
+    /// After each drain: hand over what is due. `watermark_ns` (boot time) is what the drain returned; `counters` is
+    /// asked once a second. Fails if something could not be written; then nothing more will be, and
+    /// [`close`](Self::close) is what remains to do.
+    pub fn tick(
+        &mut self,
+        watermark_ns: u64,
+        counters: &mut dyn FnMut() -> Result<Vec<ProbeCounters>>,
+    ) -> Result<()> {
+        self.watermark_ns = self.watermark_ns.max(watermark_ns);
+        if watermark_ns != u64::MAX {
+            self.replay_now_ns = self.replay_now_ns.max(watermark_ns);
+        }
+        let watermark_ns = self.watermark_ns;
+        if let Some(failure) = self.failure() {
+            return Err(anyhow!(
+                "{failure:#}: recording ends, what was written stays in '{}'",
+                self.dir.display()
+            ));
+        }
+        if self.probes_are_dirty {
+            self.probes_are_dirty = false;
+            self.send(0, Job::ReplaceSide { table: "probes", batch: probes::batch(&self.probes)? });
+        }
+        for event in 0..self.events.len() {
+            self.hand_over(event, watermark_ns);
+        }
+        let now_ns = self.now_ns();
+        if now_ns >= self.next_counts_ns {
+            if self.next_counts_ns > 0 {
+                let counters = counters()?;
+                self.count(&counters, now_ns, false)?;
+            }
+            self.next_counts_ns = now_ns.saturating_add(COUNTS_EVERY_NS);
+        }
+        if now_ns >= self.next_clock_ns {
+            self.clock()?;
+            self.next_clock_ns = now_ns.saturating_add(CLOCK_EVERY_NS);
+        }
+        Ok(())
+    }
+
+    fn hand_over(&mut self, event: usize, watermark_ns: u64) {
+        let age = |since: Option<u64>| since.map_or(0, |since| watermark_ns.saturating_sub(since));
+        let Event { staging, open_since_ns } = &self.events[event];
+        let since = [*open_since_ns, staging.first_ns, staging.late_since_ns].into_iter().flatten().min();
+        let publish = age(since) >= self.publish_after_ns;
+        let cut = staging.bytes >= CUT_BYTES || age(staging.first_ns) >= CUT_AGE_NS;
+        if publish || cut {
+            self.cut(event, Some(watermark_ns));
+        }
+        if publish {
+            self.publish(event);
+        }
+    }
+
+    fn cut(&mut self, event: usize, watermark_ns: Option<u64>) {
+        let Event { staging, open_since_ns } = &mut self.events[event];
+        let first_ns = staging.first_ns;
+        let chunk = staging.cut(watermark_ns);
+        if !chunk.buffers.is_empty() {
+            *open_since_ns = [*open_since_ns, first_ns].into_iter().flatten().min();
+            self.send(chunk.bytes(), Job::Rows { event, chunk });
+        }
+    }
+
+    fn publish(&mut self, event: usize) {
+        let Event { staging, open_since_ns } = &mut self.events[event];
+        *open_since_ns = None;
+        let late = staging.cut_late();
+        if !late.buffers.is_empty() {
+            self.send(late.bytes(), Job::LateRows { event, chunk: late });
+        }
+        self.send(0, Job::Publish { event });
+    }
+
+    fn send(&self, bytes: usize, job: Job) {
+        // Refused only when the encoder's thread is gone; `close` finds out why.
+        let _ = self.queue.as_ref().is_some_and(|queue| queue.send(bytes, job));
+    }
+
+    fn failure(&self) -> Option<Arc<anyhow::Error>> {
+        let ended = self.encoder.as_ref().is_some_and(JoinHandle::is_finished);
+        let failure = self.progress.lock().failure.clone();
+        failure.or_else(|| ended.then(|| Arc::new(anyhow!("the encoder's thread has died"))))
+    }
+
+    fn now_ns(&self) -> u64 {
+        if self.is_live { clock::boottime_ns() } else { self.replay_now_ns }
+    }
+
+    fn utc_ns(&self, boottime_ns: u64) -> i64 {
+        (boottime_ns as i64).wrapping_add(self.meta.utc_minus_boottime_ns)
+    }
+
+    fn count(&mut self, counters: &[ProbeCounters], now_ns: u64, is_last: bool) -> Result<()> {
+        let snapshot = Snapshot {
+            ts_ns: self.utc_ns(now_ns),
+            probes: counters,
+            fed: self.events.iter().flat_map(|e| e.staging.fed()).collect(),
+            disk_lost: if is_last { self.progress.lock().disk_lost.clone() } else { HashMap::new() },
+            is_last,
+        };
+        let rows = self.counts.update(&snapshot)?;
+        for (table, batch) in [("counts", rows.counts), ("losses", rows.losses)] {
+            if let Some(batch) = batch {
+                self.send(0, Job::Side { table, batch });
+            }
+        }
+        Ok(())
+    }
+
+    fn clock(&self) -> Result<()> {
+        if self.is_live {
+            let batch = clock::batch(self.meta.utc_minus_boottime_ns)?;
+            self.send(0, Job::Side { table: "clock", batch });
+        }
+        Ok(())
+    }
+
+    /// Totals by event as of the last counters, for a progress line.
+    pub fn totals(&self) -> &BTreeMap<String, Totals> {
+        self.counts.totals()
+    }
+
+    /// Bytes of the segments published so far.
+    pub fn bytes_written(&self) -> u64 {
+        self.progress.lock().bytes
+    }
+
+    /// Write what is left, say how it ended, merge small segments. A failure to write is in the summary; an error
+    /// means that not even `trace.json` could be written.
+    pub fn close(mut self, end: End) -> Result<Summary> {
+        for event in 0..self.events.len() {
+            self.cut(event, None);
+            self.publish(event);
+        }
+        let now_ns = self.now_ns();
+        let end_ns = self.utc_ns(now_ns);
+        for row in self.probes.iter_mut().filter(|row| row.probe.is_some()) {
+            row.detached_ns.get_or_insert(end_ns);
+        }
+        self.wait_for_encoder();
+        // Only now it is known what the disk has lost.
+        self.send(0, Job::Retry);
+        self.send(0, Job::ReplaceSide { table: "probes", batch: probes::batch(&self.probes)? });
+        self.clock()?;
+        self.count(&end.counters, now_ns, true)?;
+        self.send(0, Job::Finish);
+        drop(self.queue.take());
+        if let Some(encoder) = self.encoder.take()
+            && encoder.join().is_err()
+        {
+            self.progress
+                .lock()
+                .failure
+                .get_or_insert_with(|| Arc::new(anyhow!("the encoder's thread has died")));
+        }
+        let failure = self.progress.lock().failure.clone();
+        self.meta.state = State::Closed;
+        self.meta.end_ns = Some(end_ns);
+        self.meta.command_exit_code = end.command_exit_code;
+        let mut not_compacted = None;
+        if failure.is_none()
+            && self.compact_at_close
+            && let Err(error) = compact::compact_tables(&self.dir, &self.meta, self.owner)
+        {
+            not_compacted = Some(format!("{error:#}"));
+        }
+        match (write_meta(&self.dir, &self.meta, self.owner), &failure) {
+            (Err(error), Some(failure)) => return Err(error.context(format!("{failure:#}"))),
+            (result, _) => result?,
+        }
+        let (bytes, segments) = compact::size_of_trace(&self.dir)?;
+        let events = self.counts.totals().clone();
+        Ok(Summary { events, bytes, segments, failure, not_compacted })
+    }
+
+    fn wait_for_encoder(&self) {
+        let (reply, answer) = std::sync::mpsc::channel();
+        self.send(0, Job::Answer(reply));
+        // The sender is dropped, and this ends, also when the encoder is gone.
+        let _ = answer.recv();
+    }
+
+    /// Give up before anything was recorded: remove the directory.
+    pub fn abandon(mut self) -> Result<()> {
+        drop(self.queue.take());
+        if let Some(encoder) = self.encoder.take() {
+            let _ = encoder.join();
+        }
+        fs::remove_dir_all(&self.dir).with_context(|| format!("cannot remove '{}'", self.dir.display()))
+    }
+}
+
+impl Drop for TraceWriter {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if let Some(encoder) = self.encoder.take() {
+            let _ = encoder.join();
+        }
+    }
+}

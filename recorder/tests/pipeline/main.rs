@@ -1,0 +1,6 @@
+//! The pipeline from raw records to a trace on disk, without a kernel.
+
+mod common;
+mod crash;
+mod replay;
+mod values;

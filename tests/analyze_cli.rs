@@ -1,0 +1,397 @@
+//! The `analyze` program as users meet it: its words, its exit codes, and what it makes of traces that are not well.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+struct Run {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+/// A directory with built fixtures, in which `analyze` runs.
+struct Bench {
+    dir: tempfile::TempDir,
+}
+
+impl Bench {
+    fn with(fixture: &[&str]) -> Self {
+        let bench = Self { dir: tempfile::tempdir().unwrap() };
+        for name in fixture {
+            fixtures::build(name, &bench.path(&format!("{name}.trace"))).unwrap();
+        }
+        bench
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn analyze(&self, words: &[&str]) -> Run {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_analyze")).args(words).current_dir(self.dir.path()).output();
+        let output = output.unwrap();
+        let text = |bytes: Vec<u8>| {
+            String::from_utf8(bytes).unwrap().replace(self.dir.path().to_str().unwrap(), "DIR")
+        };
+        let code = output.status.code().unwrap_or_else(|| panic!("{words:?} died: {}", output.status));
+        Run { code, out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// It must end with code 2 and this one line.
+    fn refused(&self, words: &[&str], line: &str) {
+        let run = self.analyze(words);
+        assert_eq!((run.code, run.out.as_str(), run.err.trim_end()), (2, "", line), "{words:?}");
+    }
+}
+
+#[test]
+fn a_summary_tells_what_is_there_and_what_to_ask() {
+    let bench = Bench::with(&["joins"]);
+    let run = bench.analyze(&["joins.trace"]);
+    assert_eq!(run.code, 0, "{}", run.err);
+    let expected = "\
+joins.trace
+  host      alpha, Linux 6.12.0-synthetic x86_64, 2 processors
+  recorded  2027-01-15T08:00:00Z to 2027-01-15T08:00:00.000010Z (+0.000s)
+  state     closed
+  command   recorder record
+
+  table                  rows         first         last  what
+  netns_joins               6       +0.000s      +0.000s  a process enters another namespace with setns
+";
+    assert!(run.out.starts_with(expected), "{}", run.out);
+    let next = "\
+No losses: every event that the probes saw is there.
+
+Ask next
+  analyze joins joins.trace                # Which programs entered other namespaces with setns, and where they went.
+  analyze sql joins.trace 'SELECT * FROM netns_joins ORDER BY ts LIMIT 20'
+";
+    assert!(run.out.ends_with(next), "{}", run.out);
+}
+
+#[test]
+fn the_summary_of_a_lossy_trace_says_why_and_what_to_do_and_exits_with_1() {
+    let bench = Bench::with(&["kmem_lossy"]);
+    let run = bench.analyze(&["kmem_lossy.trace"]);
+    assert_eq!(run.code, 1);
+    assert!(
+        run.out.contains("kmem: 7 lost before +1.000s to +1.500s (ring_full: the ring buffer had no room"),
+        "{}",
+        run.out
+    );
+    assert!(run.out.contains("kmem: an unknown number lost before +1.600s (recursion:"), "{}", run.out);
+    assert!(run.out.contains("kmem: 9 incomplete before +1.700s (stack_fault:"), "{}", run.out);
+    assert!(
+        run.out
+            .contains("not used  kmem.kmem_cache_free_bulk  fentry:kmem_cache_free_bulk: no such function"),
+        "{}",
+        run.out
+    );
+}
+
+#[test]
+fn an_analysis_on_lossy_data_says_what_it_cannot_know() {
+    let bench = Bench::with(&["kmem_lossy"]);
+    let run = bench.analyze(&["leaks", "kmem_lossy.trace"]);
+    assert_eq!((run.code, run.err.as_str()), (1, ""));
+    let last = "-- so: a lost free makes an allocation look outstanding (column unknown counts these); a lost allocation is not seen at all\n";
+    assert!(run.out.contains("-- loss: kmem: 7 lost before") && run.out.ends_with(last), "{}", run.out);
+    // For machines the rows stay alone on stdout.
+    let run = bench.analyze(&["leaks", "kmem_lossy.trace", "--format", "csv"]);
+    assert_eq!(run.code, 1);
+    assert_eq!(run.out.lines().count(), 3, "{}", run.out);
+    assert!(
+        run.err.contains("analyze: loss: kmem: 7 lost") && run.err.contains("analyze: so: a lost free"),
+        "{}",
+        run.err
+    );
+}
+
+#[test]
+fn rows_in_each_format() {
+    let bench = Bench::with(&["mkdirs"]);
+    let query = "SELECT comm, mode, ret, ts FROM mkdirs WHERE ret < -10 ORDER BY ts LIMIT 2";
+    let rows = |format: &str| bench.analyze(&["sql", "mkdirs.trace", query, "-f", format]).out;
+    let table = "\
+comm    mode  ret  ts
+mkdir  0x1ff  -17  2027-01-15T08:00:00.000000450Z
+mkdir  0x1ff  -13  2027-01-15T08:00:00.000000600Z
+";
+    assert_eq!(rows("table"), table);
+    let csv = "\
+comm,mode,ret,ts
+mkdir,511,-17,2027-01-15T08:00:00.000000450Z
+mkdir,511,-13,2027-01-15T08:00:00.000000600Z
+";
+    assert_eq!(rows("csv"), csv);
+    let first = r#"{"comm":"mkdir","mode":511,"ret":-17,"ts":"2027-01-15T08:00:00.000000450Z"}"#;
+    let second = r#"{"comm":"mkdir","mode":511,"ret":-13,"ts":"2027-01-15T08:00:00.000000600Z"}"#;
+    assert_eq!(rows("ndjson"), format!("{first}\n{second}\n"));
+    assert_eq!(rows("json"), format!("[{first},{second}]\n"));
+}
+
+#[test]
+fn no_rows_is_exit_code_1_and_each_format_stays_well_formed() {
+    let bench = Bench::with(&["open_empty"]);
+    let rows = |format: &str| {
+        let run = bench.analyze(&["sql", "open_empty.trace", "SELECT comm, ret FROM mkdirs", "-f", format]);
+        assert_eq!(run.code, 1);
+        run.out
+    };
+    assert_eq!(rows("table"), "comm  ret\n");
+    assert_eq!(rows("csv"), "comm,ret\n");
+    assert_eq!(rows("json"), "[]\n");
+    assert_eq!(rows("ndjson"), "");
+    let run = bench.analyze(&["listens", "open_empty.trace"]);
+    assert_eq!((run.code, run.out.lines().last()), (1, Some("-- no rows")));
+    assert!(
+        bench.analyze(&["open_empty.trace"]).out.contains("open: still being recorded, or the recorder died")
+    );
+}
+
+#[test]
+fn parameters_are_options_with_units() {
+    let bench = Bench::with(&["packets", "listens"]);
+    let run =
+        bench.analyze(&["bursts", "packets.trace", "--threshold", "100.001us", "--count", "10", "-f", "csv"]);
+    assert_eq!(run.code, 0);
+    assert!(run.out.contains(",24,24,960,14,"), "{}", run.out);
+    let at = |time: &str| {
+        bench.analyze(&["listens", "listens.trace", "--at", time, "-f", "csv"]).out.lines().count() - 1
+    };
+    assert_eq!((at("+7ns"), at("2027-01-15T08:00:00.000003Z"), at("end")), (1, 3, 3));
+    let run = bench.analyze(&["listens", "listens.trace", "--at", "noon"]);
+    assert_eq!(run.code, 2);
+    assert!(
+        run.err.starts_with("analyze: option --at: 'noon' is no time: write +1.5s (after the start)"),
+        "{}",
+        run.err
+    );
+    let run = bench.analyze(&["leaks", "listens.trace", "--by", "color"]);
+    assert!(run.code == 2 && run.err.contains("[possible values: call_site, stack]"), "{}", run.err);
+}
+
+#[test]
+fn rows_of_an_analysis_come_in_its_order() {
+    let bench = Bench::with(&["kmem"]);
+    let run = bench.analyze(&["leak_classes", "kmem.trace", "-f", "csv"]);
+    let classes: Vec<&str> = run.out.lines().skip(1).filter_map(|l| l.split(',').next()).collect();
+    assert_eq!(classes, ["alloc_before_recording", "alloc_missed", "free_missed", "outstanding", "paired"]);
+}
+
+#[test]
+fn errors_are_one_line_with_the_remedy() {
+    let bench = Bench::with(&["listens", "newer"]);
+    fs::create_dir(bench.path("empty")).unwrap();
+    fs::write(bench.path("file"), "x").unwrap();
+    bench.refused(
+        &["nothing"],
+        "analyze: cannot open trace 'nothing': No such file or directory (os error 2)",
+    );
+    bench.refused(&["file"], "analyze: 'file' is not a trace: a trace is a directory");
+    bench.refused(
+        &["empty"],
+        "analyze: 'empty' is not a trace: it has no trace.json; `recorder record -o DIR` makes one",
+    );
+    bench.refused(
+        &["newer.trace"],
+        "analyze: newer.trace/trace.json has format version 99, this analyze reads up to 1: use a newer analyze",
+    );
+    bench.refused(
+        &["sql", "listens.trace", "SELECT prt FROM listens"],
+        "analyze: there is no column 'prt'; did you mean 'port' or 'pid' or 'ret'?; columns: addr, backlog, cgroup_id, comm, cpu, cuts, ev, \
+         family, faults, inode, netns, pid, port, probe, protocol, ret, seq, sk, tid, ts, v6only",
+    );
+    bench.refused(
+        &["sql", "listens.trace", "SELECT * FROM lisens"],
+        "analyze: there is no table 'lisens'; did you mean 'listens'?; tables: listens, counts, losses, clock, probes, stacks, \
+         symbols, cgroups, traces, loss_reasons",
+    );
+    bench.refused(
+        &["sql", "listens.trace", ""],
+        "analyze: the query is empty: try \"SHOW TABLES\" or \"SELECT * FROM listens LIMIT 10\"",
+    );
+    let run = bench.analyze(&["leaks", "listens.trace"]);
+    assert!(
+        run.err
+            .starts_with("analyze: event 'kmem' is not in this trace: record it with `recorder record kmem`"),
+        "{}",
+        run.err
+    );
+    let run = bench.analyze(&["sql", "listens.trace", "SELECT 1", "--memory", "lots"]);
+    assert!(
+        run.code == 2 && run.err.contains("--memory: 'lots' is no size: write 512M or 2G"),
+        "{}",
+        run.err
+    );
+}
+
+#[test]
+fn help_names_every_analysis_and_the_exit_codes() {
+    let bench = Bench::with(&[]);
+    let run = bench.analyze(&["--help"]);
+    assert_eq!(run.code, 0);
+    for analysis in analyze::analysis::all() {
+        assert!(run.out.contains(&format!("\n  {} ", analysis.name)), "{}", run.out);
+    }
+    assert!(
+        run.out.contains("1  answered, but there are no rows, or losses or unreadable segments"),
+        "{}",
+        run.out
+    );
+    let run = bench.analyze(&["bursts", "--help"]);
+    assert!(
+        run.out.contains("--threshold <DURATION>") && run.out.contains("[default: 100us]"),
+        "{}",
+        run.out
+    );
+    assert!(
+        run.out.contains("SELECT * FROM bursts(threshold_ns => 100000, count => 10, by => 'all')"),
+        "{}",
+        run.out
+    );
+    let run = bench.analyze(&["list"]);
+    assert!(run.code == 0 && run.out.contains("stack_text(stack_id)"), "{}", run.out);
+}
+
+#[test]
+fn a_reader_that_closes_the_pipe_is_no_error() {
+    let bench = Bench::with(&["gaps"]);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_analyze"))
+        .args(["sql", "gaps.trace", "SELECT a.ts FROM packets a CROSS JOIN packets b", "-f", "csv"])
+        .current_dir(bench.dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+}
+
+#[test]
+fn text_in_a_trace_cannot_steer_the_terminal() {
+    let bench = Bench::with(&["mkdirs"]);
+    let run =
+        bench.analyze(&["sql", "mkdirs.trace", "SELECT comm || chr(27) || '[2J' AS x FROM mkdirs LIMIT 1"]);
+    assert_eq!(run.out, "x\nmkdir\\u{1b}[2J\n");
+}
+
+#[test]
+fn a_sort_larger_than_memory_spills() {
+    let bench = Bench::with(&["gaps"]);
+    let query = "SELECT count(*) FROM (SELECT row_number() OVER (ORDER BY a.ts * 7 % 1013, b.ts) AS n, a.ts AS x, b.ts AS y
+                 FROM (SELECT ns(ts) AS ts FROM packets) a CROSS JOIN (SELECT ns(ts) AS ts FROM packets) b) WHERE n > x - y";
+    let run = bench.analyze(&["sql", "gaps.trace", query, "--memory", "24M", "--threads", "2"]);
+    assert_eq!(run.code, 0, "{}", run.err);
+}
+
+fn segment(trace: &Path, table: &str) -> PathBuf {
+    trace.join(table).join("000000.parquet")
+}
+
+#[test]
+fn an_unreadable_segment_is_left_out_with_a_warning() {
+    let bench = Bench::with(&["gaps"]);
+    let second = bench.path("gaps.trace/packets/000001.parquet");
+    fs::write(&second, "no Parquet").unwrap();
+    let run = bench.analyze(&["sql", "gaps.trace", "SELECT count(*) AS n FROM packets", "-f", "csv"]);
+    assert_eq!((run.code, run.out.as_str()), (1, "n\n601\n"));
+    assert!(
+        run.err.starts_with(
+            "analyze: warning: gaps.trace/packets/000001.parquet: damaged or not a Parquet file"
+        ),
+        "{}",
+        run.err
+    );
+    assert_eq!(run.err.lines().count(), 1);
+    // A segment of another table is no better.
+    fs::copy(bench.path("gaps.trace/packets/000000.parquet"), &second).unwrap();
+    fs::create_dir_all(bench.path("gaps.trace/losses")).unwrap();
+    fs::copy(&second, bench.path("gaps.trace/losses/000000.parquet")).unwrap();
+    fs::remove_file(&second).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", &second).unwrap();
+    let run = bench.analyze(&["sql", "gaps.trace", "SELECT count(*) AS n FROM packets", "-f", "csv"]);
+    assert!(run.err.contains("packets/000001.parquet: not a regular file"), "{}", run.err);
+}
+
+#[test]
+fn damage_within_a_segment_names_the_file() {
+    let bench = Bench::with(&["gaps"]);
+    let path = bench.path("gaps.trace/packets/000001.parquet");
+    let mut bytes = fs::read(&path).unwrap();
+    // The first pages, after the magic number.
+    bytes[4..200].fill(0xff);
+    fs::write(&path, bytes).unwrap();
+    let run = bench.analyze(&["sql", "gaps.trace", "SELECT max(ts) FROM packets WHERE len_bytes > 0"]);
+    assert_eq!(run.code, 2);
+    let (start, end) = (
+        "analyze: DIR/gaps.trace/packets/000001.parquet is damaged: ",
+        "; move it out of the trace to ask the rest\n",
+    );
+    assert!(run.err.starts_with(start) && run.err.ends_with(end), "{}", run.err);
+}
+
+#[test]
+fn names_in_trace_json_cannot_lead_out_of_the_trace() {
+    let bench = Bench::with(&["mkdirs"]);
+    let path = bench.path("mkdirs.trace/trace.json");
+    let text = fs::read_to_string(&path).unwrap();
+    for name in ["../../etc", "/etc", "losses", "kmem_pairs", "", "a\\u001bb", "MKDIRS\\\" --"] {
+        fs::write(&path, text.replace("\"event\": \"mkdirs\"", &format!("\"event\": \"{name}\""))).unwrap();
+        let run = bench.analyze(&["mkdirs.trace"]);
+        assert!(
+            run.code == 2 && run.err.contains("trace.json is damaged"),
+            "{name}: {} {}",
+            run.code,
+            run.err
+        );
+    }
+    fs::write(&path, text.replace("\"name\": \"path\"", "\"name\": \"ts\"")).unwrap();
+    assert_eq!(bench.analyze(&["mkdirs.trace"]).code, 2);
+    fs::write(&path, vec![b' '; (16 << 20) + 1]).unwrap();
+    let run = bench.analyze(&["mkdirs.trace"]);
+    assert!(run.code == 2 && run.err.contains("16777217 bytes is too large"), "{}", run.err);
+}
+
+/// A cheap source of numbers that is the same each time.
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+    *state >> 33
+}
+
+#[test]
+fn damage_anywhere_ends_in_one_line_or_an_answer() {
+    let bench = Bench::with(&["kmem_lossy"]);
+    let trace = bench.path("kmem_lossy.trace");
+    let mut state = 7;
+    let files = [segment(&trace, "kmem"), segment(&trace, "losses"), trace.join("trace.json")];
+    for file in files {
+        let sound = fs::read(&file).unwrap();
+        for round in 0..18 {
+            let mut bytes = sound.clone();
+            if round % 3 == 0 {
+                bytes.truncate(next(&mut state) as usize % sound.len());
+            } else {
+                for _ in 0..=round % 4 {
+                    let at = next(&mut state) as usize % bytes.len();
+                    bytes[at] ^= 1 << (next(&mut state) % 8);
+                }
+            }
+            fs::write(&file, &bytes).unwrap();
+            let run = bench.analyze(&["leaks", "kmem_lossy.trace", "-f", "ndjson"]);
+            // Whatever it finds, it says so in whole lines of its own and ends in an orderly way.
+            assert!((0..=2).contains(&run.code), "{}", run.code);
+            assert!(
+                run.err.lines().all(|l| l.starts_with("analyze: ")),
+                "{} round {round}: {}",
+                file.display(),
+                run.err
+            );
+        }
+        fs::write(&file, &sound).unwrap();
+    }
+}

@@ -1,0 +1,164 @@
+//! The golden queries of `tests/slt/*.slt`, in both engines: `analyze` itself, and DuckDB over the same files.
+//!
+//! A file says `OPEN fixture[, fixture]` and then asks. DuckDB gets the query with every analysis written out, so the
+//! text under test is the same; only the functions (`tests/duckdb/functions.sql`) are written twice.
+
+#[path = "support/duckdb.rs"]
+mod duckdb;
+#[path = "support/rows.rs"]
+mod rows;
+
+use std::path::{Path, PathBuf};
+
+use analyze::session::{Options, Session};
+use duckdb::DuckDb;
+use sqllogictest::{DB, DBOutput, DefaultColumnType};
+
+/// An error of either engine.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct EngineError(String);
+
+fn failed(error: anyhow::Error) -> EngineError {
+    EngineError(format!("{error:#}"))
+}
+
+fn slt_files() -> Vec<PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/slt");
+    let mut files: Vec<PathBuf> = dir.read_dir().unwrap().map(|e| e.unwrap().path()).collect();
+    files.retain(|f| f.extension().is_some_and(|e| e == "slt"));
+    files.sort();
+    files
+}
+
+/// The traces that `OPEN a, b` names.
+fn open(sql: &str, dir: &Path) -> anyhow::Result<Option<Session>> {
+    let Some(names) = sql.trim().strip_prefix("OPEN ") else { return Ok(None) };
+    let mut paths = Vec::new();
+    for name in names.split(',').map(str::trim) {
+        let built = dir.join(format!("{name}.trace"));
+        paths.push(if built.exists() { built } else { fixtures::trace(name, dir)? });
+    }
+    Session::open(&paths, &Options { threads: 2, ..Options::default() }).map(Some)
+}
+
+struct Analyze {
+    runtime: tokio::runtime::Runtime,
+    dir: tempfile::TempDir,
+    session: Option<Session>,
+}
+
+impl DB for Analyze {
+    type Error = EngineError;
+    type ColumnType = DefaultColumnType;
+
+    fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>, EngineError> {
+        if let Some(session) = open(sql, self.dir.path()).map_err(failed)? {
+            self.session = Some(session);
+            return Ok(DBOutput::StatementComplete(0));
+        }
+        let session = self.session.as_ref().ok_or_else(|| EngineError("OPEN a fixture first".to_owned()))?;
+        let answer = self.runtime.block_on(async {
+            let frame = session.query(sql).await?;
+            let schema = frame.schema().as_arrow().clone();
+            let batches = frame.collect().await.map_err(|e| analyze::errors::explain(e, session))?;
+            rows::output(&schema, &batches)
+        });
+        answer.map_err(failed)
+    }
+
+    fn engine_name(&self) -> &str {
+        "analyze"
+    }
+}
+
+fn run_all<D: DB<Error = EngineError, ColumnType = DefaultColumnType> + Send + 'static>(
+    make: impl Fn() -> D + Copy,
+) {
+    let mut failures = Vec::new();
+    let files = slt_files();
+    assert!(files.len() >= 9, "there is a golden file for each analysis: {files:?}");
+    for file in files {
+        let mut runner = sqllogictest::Runner::new(|| async { Ok(make()) });
+        runner.with_column_validator(sqllogictest::strict_column_validator);
+        if let Err(error) = runner.run_file(&file) {
+            failures.push(format!("{}", error.display(false)));
+        }
+    }
+    assert!(failures.is_empty(), "{} files fail\n{}", failures.len(), failures.join("\n\n"));
+}
+
+#[test]
+fn analyze_gives_the_golden_rows() {
+    run_all(|| Analyze {
+        runtime: tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap(),
+        dir: tempfile::tempdir().unwrap(),
+        session: None,
+    });
+}
+
+#[test]
+fn duckdb_gives_the_same_rows() {
+    run_all(DuckDb::start);
+}
+
+#[test]
+fn pyarrow_opens_every_segment_and_sees_docs_and_units() {
+    let dir = tempfile::tempdir().unwrap();
+    let trace = fixtures::trace("kmem", dir.path()).unwrap();
+    let script = "import sys, pyarrow.parquet as pq\n\
+                  s = pq.read_schema(sys.argv[1])\n\
+                  f = s.field('bytes_alloc')\n\
+                  print(s.field('ts').type, s.metadata[b'doc'].decode()[:10], f.metadata[b'unit'].decode(), '|', f.metadata[b'doc'].decode())";
+    let output = duckdb::python(&["-c", script, trace.join("kmem/000000.parquet").to_str().unwrap()]);
+    assert_eq!(output, "timestamp[ns, tz=UTC] the kernel bytes | size taken from memory; NULL for free\n");
+}
+
+#[test]
+fn every_analysis_is_in_a_golden_file() {
+    let text: String = slt_files().iter().map(|f| std::fs::read_to_string(f).unwrap()).collect();
+    for analysis in analyze::analysis::all() {
+        assert!(text.contains(&format!("{}(", analysis.name)), "no golden query of {}", analysis.name);
+    }
+}
+
+#[test]
+fn the_columns_of_an_analysis_are_those_of_its_header() {
+    let dir = tempfile::tempdir().unwrap();
+    let session = open("OPEN open_empty", dir.path()).unwrap().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for analysis in analyze::analysis::all() {
+        let frame = runtime.block_on(session.query(&analysis.query(&[]).unwrap())).unwrap();
+        let found: Vec<&str> = frame.schema().fields().iter().map(|f| f.name().as_str()).collect();
+        let wanted: Vec<&str> = analysis.columns.iter().map(|c| c.name.as_str()).collect();
+        assert_eq!(found, wanted, "{}", analysis.name);
+    }
+}
+
+#[test]
+fn the_column_types_of_an_analysis_are_those_of_the_events() {
+    let events = fixtures::layouts::builtin(&[]).unwrap();
+    for analysis in analyze::analysis::all() {
+        for used in &analysis.tables {
+            let Some(layout) = events.get(&used.name) else { continue };
+            for (name, ty) in &used.columns {
+                let found = layout.column(name).map(|c| &c.ty);
+                assert_eq!(found, Some(ty), "{}: {}.{name}", analysis.name, used.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_page_on_analyses_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/analyses.md");
+    let wanted = analyze::docs::analyses_md();
+    if std::env::var_os("KTAPE_BLESS").is_some() {
+        std::fs::write(&path, &wanted).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        found == wanted,
+        "docs/analyses.md is old: KTAPE_BLESS=1 cargo test -p analyze --test goldens writes it"
+    );
+}

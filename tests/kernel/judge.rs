@@ -1,0 +1,91 @@
+//! A place's recordings in, verdicts out: each test compares one recording with the truth about its workload.
+
+mod kmem;
+mod listens;
+mod losses;
+mod packets;
+mod probes;
+mod processes;
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use serde::de::DeserializeOwned;
+
+use crate::place::Recorded;
+use crate::trace::{Trace, int};
+
+type Test = fn(&Recorded) -> Result<()>;
+
+/// Every test.
+pub const TESTS: &[(&str, Test)] = &[
+    ("a_thousand_listens_over_three_namespaces", listens::thousand),
+    ("ss_sees_the_same_listeners", listens::as_ss_sees_them),
+    ("every_listener_stops_once", listens::stops),
+    ("rare_ways_to_listen", listens::edges),
+    ("listens_through_a_kretprobe", listens::by_kretprobe),
+    ("listens_through_a_tracepoint", listens::by_tracepoint),
+    ("listeners_from_before_are_a_snapshot", listens::snapshot),
+    ("every_mkdir_with_its_path_and_result", processes::mkdirs),
+    ("every_join_with_before_and_after", processes::joins),
+    ("switches_as_proc_status_counts_them", processes::switches),
+    ("the_command_is_in_processes", processes::command),
+    ("packets_as_proc_snmp_counts_them", packets::packets),
+    ("bursts_are_where_they_were_sent", packets::bursts),
+    ("held_files_are_outstanding_and_no_others", kmem::held_files),
+    ("freed_rules_are_not_outstanding", kmem::rules),
+    ("allocations_have_kernel_stacks", kmem::stacks),
+    ("an_inline_tracepoint_is_a_typed_table", probes::tracepoint),
+    ("an_inline_function_is_a_typed_table", probes::function),
+    ("an_inline_kprobe_is_a_typed_table", probes::kprobe),
+    ("several_events_in_one_trace", processes::several),
+    ("seen_is_recorded_and_lost_everywhere", losses::balance),
+    ("nothing_is_lost_where_rings_are_large", losses::none_lost),
+    ("a_flood_is_counted_to_the_last_event", losses::flood),
+    ("a_killed_recorder_leaves_all_but_the_last_second", losses::killed),
+];
+
+/// What only guests are sure to allow: probes of functions, and recording all processes.
+pub const GUEST_ONLY: &[&str] = &[
+    "rare_ways_to_listen",
+    "listens_through_a_kretprobe",
+    "listens_through_a_tracepoint",
+    "freed_rules_are_not_outstanding",
+    "an_inline_function_is_a_typed_table",
+    "an_inline_kprobe_is_a_typed_table",
+];
+
+impl Recorded {
+    /// The trace of a case, if its recorder ended well.
+    fn trace(&self, case: &str) -> Result<Trace> {
+        let said = fs::read_to_string(self.dir.join(format!("{case}.log"))).unwrap_or_default();
+        let code = fs::read_to_string(self.dir.join(format!("{case}.code")))
+            .with_context(|| format!("{case} was not recorded; its log: {said}"))?;
+        ensure!(code.trim() == "0", "the recorder of {case} ended with {}: {said}", code.trim());
+        Trace::open(self.dir.join(format!("{case}.trace"))).with_context(|| said)
+    }
+
+    fn truth<T: DeserializeOwned>(&self, case: &str) -> Result<T> {
+        xtask::workload::truth(&self.dir.join(format!("{case}.json")))
+    }
+}
+
+/// The sum of a column.
+fn sum(rows: &[crate::trace::Row], column: &str) -> Result<i64> {
+    rows.iter().map(|row| int(row, column)).sum()
+}
+
+/// Both lists hold the same, in whatever order; says what differs.
+fn same<T: Ord + std::fmt::Debug>(what: &str, mut found: Vec<T>, mut expected: Vec<T>) -> Result<()> {
+    found.sort();
+    expected.sort();
+    let missing: Vec<_> = expected.iter().filter(|item| found.binary_search(item).is_err()).take(3).collect();
+    let extra: Vec<_> = found.iter().filter(|item| expected.binary_search(item).is_err()).take(3).collect();
+    ensure!(
+        found == expected,
+        "{what}: {} recorded, {} expected; missing: {missing:?}; not expected: {extra:?}",
+        found.len(),
+        expected.len()
+    );
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! Probes given on the command line: what is recorded, and with which types.
+
+use anyhow::{Context, Result, ensure};
+use xtask::workload::mkdirs;
+
+use super::same;
+use crate::place::Recorded;
+use crate::trace::{Trace, int, text};
+
+pub fn tracepoint(place: &Recorded) -> Result<()> {
+    let trace = place.trace("inline_tp")?;
+    types(&trace, "kills", &[("sig", "s32"), ("victim", "s32"), ("group", "s32"), ("result", "s32")])?;
+    let rows = trace.rows("kills")?;
+    // The workload ends its child, once.
+    ensure!(rows.len() == 1, "{} rows, one expected: {rows:?}", rows.len());
+    ensure!(int(&rows[0], "sig")? == 9 && int(&rows[0], "result")? == 0, "not the signal sent: {rows:?}");
+    ensure!(int(&rows[0], "victim")? != int(&rows[0], "pid")?, "nobody kills itself here: {rows:?}");
+    Ok(())
+}
+
+pub fn function(place: &Recorded) -> Result<()> {
+    let trace = place.trace("inline_fn")?;
+    types(&trace, "gone", &[("parent", "u64"), ("retval", "s32")])?;
+    for row in trace.rows("gone")? {
+        ensure!(int(&row, "retval")? == 0, "it was removed: {row:?}");
+    }
+    removed(&trace, &place.truth("inline_fn")?)
+}
+
+pub fn kprobe(place: &Recorded) -> Result<()> {
+    let trace = place.trace("inline_kprobe")?;
+    removed(&trace, &place.truth("inline_kprobe")?)
+}
+
+/// The workload removes each directory it made.
+fn removed(trace: &Trace, truth: &mkdirs::Truth) -> Result<()> {
+    let made = truth.calls.iter().filter(|call| call.ret == 0);
+    let made = made.filter_map(|call| call.path.rsplit('/').next()).map(str::to_owned).collect();
+    let rows = trace.rows("gone")?;
+    let gone = rows.iter().map(|row| text(row, "name").map(str::to_owned)).collect::<Result<_>>()?;
+    same("directories removed", gone, made)
+}
+
+/// The table has these columns, typed so.
+fn types(trace: &Trace, event: &str, expected: &[(&str, &str)]) -> Result<()> {
+    let layout = trace.meta.events.iter().find(|layout| layout.event == event);
+    let layout = layout.with_context(|| format!("no table {event}"))?;
+    for (name, ty) in expected {
+        let column = layout.column(name).with_context(|| format!("no column {name} in {event}"))?;
+        ensure!(column.ty.to_string() == *ty, "{name} is {}, not {ty}", column.ty);
+    }
+    Ok(())
+}

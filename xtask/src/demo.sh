@@ -1,0 +1,44 @@
+#!/bin/sh
+# Records three small known loads into the current directory: sh demo.sh guest|native
+# services.trace (who listens where), traffic.trace (packets), memory.trace (kernel memory); NAME.json is the truth.
+set -e
+field() { sed -n "s/.*\"$2\": *\"\{0,1\}\([^\",]*\).*/\1/p" "$1.json" | sed -n "$3p"; }
+await() {
+    for _ in $(seq 300); do
+        [ -e "$1" ] && return
+        sleep 0.1
+    done
+    echo "$1 does not appear"
+    exit 1
+}
+# Until all probes are attached.
+await_recording() { until grep -q "recording" "$1"; do sleep 0.1; done; }
+show() {
+    echo "\$ $*"
+    "$@" 2>&1
+}
+
+mkfifo hold.stdin
+xtask workload hold --truth hold.json <hold.stdin &
+exec 9>hold.stdin
+await hold.json
+
+show recorder record listens -o services.trace -- xtask workload listens --count 30 --truth services.json
+show recorder record packets --netns "$(field hold netns 1)" -o traffic.trace -- \
+    xtask workload packets --netns "$(field hold path 1)" --truth traffic.json
+if [ "$1" = guest ]; then
+    # The whole guest: some of what a process allocates is freed later by others.
+    echo '$ recorder record kmem --stacks kernel -o memory.trace & xtask workload kmem'
+    recorder record kmem --stacks kernel --buffer-size 128M -o memory.trace >memory.log 2>&1 &
+    recorder=$!
+    await_recording memory.log
+    xtask workload kmem --truth memory.json
+    sleep 1
+    kill -INT $recorder
+    wait $recorder || echo "the recorder ended with $?"
+    cat memory.log
+else
+    show recorder record kmem --stacks kernel --buffer-size 128M -o memory.trace -- xtask workload kmem --truth memory.json
+fi
+kill "$(field memory keeper_pid 1)"
+exec 9>&-

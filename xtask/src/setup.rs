@@ -1,0 +1,38 @@
+//! Set-up: a fresh Debian or Ubuntu machine in, everything that demo and tests need out.
+//!
+//! Tools come from the distribution's packages; guest kernels and Python libraries go into the target directory.
+//! Says what it does as it does it, nothing when all is there.
+
+mod ebpf;
+mod kernels;
+mod packages;
+mod python;
+
+use anyhow::Result;
+
+pub use kernels::{Kernel, SERIES, kernel};
+pub use packages::{extract, install, is_root};
+pub use python::python;
+
+/// Tools that must run: program to look for, Debian package it is in.
+const TOOLS: &[(&str, &str)] = &[
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("busybox", "busybox-static"),
+    ("ip", "iproute2"),
+    ("ss", "iproute2"),
+    ("strace", "strace"),
+    ("xz", "xz-utils"),
+    ("tar", "tar"),
+    ("ldd", "libc-bin"),
+];
+
+/// Install what is missing. With `ebpf` also what rebuilding the kernel side needs.
+pub fn run(ebpf: bool) -> Result<()> {
+    install(TOOLS, &packages::static_busybox())?;
+    kernels::fetch_missing()?;
+    python::ensure()?;
+    if ebpf {
+        ebpf::ensure()?;
+    }
+    Ok(())
+}

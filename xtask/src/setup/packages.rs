@@ -1,0 +1,87 @@
+//! Programs wanted in, Debian packages installed (as root or through sudo) or unpacked beside out.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::host;
+
+/// Install the packages of those programs that are missing, and `others`. Fails, naming them, where there is no apt.
+pub fn install(tools: &[(&str, &str)], others: &[&str]) -> Result<()> {
+    let missing = tools.iter().filter(|(program, _)| host::which(program).is_none());
+    let mut packages: Vec<&str> =
+        missing.map(|(_, package)| *package).chain(others.iter().copied()).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let names = packages.join(" ");
+    if host::which("apt-get").is_none() {
+        bail!("this is not Debian or Ubuntu; install what they call: {names}");
+    }
+    println!("setup: installing {names}");
+    refresh_lists(packages[0])?;
+    let mut words = vec!["install", "-y", "-q", "--no-install-recommends"];
+    words.extend(packages);
+    as_root("apt-get", &words).with_context(|| format!("cannot install {names}"))
+}
+
+/// busybox must be static to run in a guest; the package of that name is not.
+pub fn static_busybox() -> Vec<&'static str> {
+    let dynamic =
+        host::which("busybox").is_some_and(|file| host::output(Command::new("ldd").arg(file)).is_ok());
+    if dynamic { vec!["busybox-static"] } else { Vec::new() }
+}
+
+/// Are we root?
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// Unpack packages into `into` without installing them.
+pub fn extract(packages: &[String], into: &Path) -> Result<()> {
+    let debs = tempfile::tempdir().context("cannot make a temporary directory")?;
+    let debs = debs.path();
+    for package in packages {
+        refresh_lists(package)?;
+        let mut download = Command::new("apt-get");
+        if is_root() {
+            // Else apt changes to a user that cannot write here, fails, warns and goes on as root.
+            download.args(["-o", "APT::Sandbox::User=root"]);
+        }
+        host::output(download.args(["download", "-q", package]).current_dir(debs))?;
+        let deb = fs::read_dir(debs).with_context(|| format!("cannot read {}", debs.display()))?.next();
+        let deb = deb.with_context(|| format!("apt-get download {package} left no file"))??.path();
+        fs::create_dir_all(into).with_context(|| format!("cannot make {}", into.display()))?;
+        host::output(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(into))?;
+        fs::remove_file(&deb).with_context(|| format!("cannot remove {}", deb.display()))?;
+    }
+    Ok(())
+}
+
+/// Names of all packages that begin with `prefix`.
+pub fn names(prefix: &str) -> Result<Vec<String>> {
+    let listing = host::output(Command::new("apt-cache").args(["pkgnames", prefix]))?;
+    Ok(listing.lines().map(str::to_owned).collect())
+}
+
+/// Fetch the package lists if they do not know `package` (a fresh container has none).
+pub fn refresh_lists(package: &str) -> Result<()> {
+    let known = host::output(Command::new("apt-cache").args(["show", "--no-all-versions", package]));
+    if known.is_ok_and(|text| !text.is_empty()) {
+        return Ok(());
+    }
+    println!("setup: fetching package lists");
+    as_root("apt-get", &["update", "-q"])
+}
+
+fn as_root(program: &str, args: &[&str]) -> Result<()> {
+    let mut command = Command::new(if is_root() { "env" } else { "sudo" });
+    if !is_root() && host::which("sudo").is_none() {
+        bail!("this needs root and there is no sudo; as root, run: {program} {}", args.join(" "));
+    }
+    host::status(command.arg("DEBIAN_FRONTEND=noninteractive").arg(program).args(args))
+}

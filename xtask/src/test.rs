@@ -1,0 +1,101 @@
+//! `cargo xtask test`: the workspace in, every test run, section by section, and one line with the sums out.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::{host, setup};
+
+/// A test program as cargo built it.
+struct TestProgram {
+    package: String,
+    target: String,
+    manifest_dir: PathBuf,
+    executable: PathBuf,
+}
+
+/// How many.
+#[derive(Default)]
+struct Sums {
+    passed: u64,
+    failed: u64,
+}
+
+/// Set up, build everything once, run all tests; `filter` keeps those sections whose name has it.
+pub fn run(filter: Option<&str>) -> Result<bool> {
+    setup::run(false)?;
+    heading("building");
+    // One build for all: with one selection of packages, each dependency is compiled once.
+    host::status(Command::new("cargo").args(["build", "--bins"]).current_dir(host::repo()))?;
+    let mut programs = programs()?;
+    // Guests last: what fails fast comes first.
+    programs.sort_by_key(|program| (program.target == "kernel", program.package.clone()));
+    let mut sums = Sums::default();
+    for program in &programs {
+        let name = format!("{} {}", program.package, program.target);
+        if filter.is_none_or(|filter| name.contains(filter)) {
+            heading(&name);
+            run_one(program, &mut sums)?;
+        }
+    }
+    println!("\n{} passed, {} failed", sums.passed, sums.failed);
+    Ok(sums.failed == 0)
+}
+
+/// Build all test programs and say where they are.
+fn programs() -> Result<Vec<TestProgram>> {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["test", "--no-run", "--message-format", "json-render-diagnostics"]).current_dir(host::repo());
+    let output = cargo.stderr(Stdio::inherit()).output().context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("the tests do not build");
+    }
+    let messages = String::from_utf8_lossy(&output.stdout).into_owned();
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    Ok(messages.filter_map(|message| test_program(&message)).collect())
+}
+
+fn test_program(message: &Value) -> Option<TestProgram> {
+    if message["profile"]["test"] != true {
+        return None;
+    }
+    let manifest_dir = PathBuf::from(message["manifest_path"].as_str()?).parent()?.to_owned();
+    Some(TestProgram {
+        package: manifest_dir.file_name()?.to_string_lossy().into_owned(),
+        target: message["target"]["name"].as_str()?.to_owned(),
+        executable: message["executable"].as_str()?.into(),
+        manifest_dir,
+    })
+}
+
+/// Run it as cargo would, passing on its output.
+fn run_one(program: &TestProgram, sums: &mut Sums) -> Result<()> {
+    let mut command = Command::new(&program.executable);
+    command.current_dir(&program.manifest_dir).env("CARGO_MANIFEST_DIR", &program.manifest_dir);
+    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot run a test program")?;
+    let mut counted = None;
+    for line in BufReader::new(child.stdout.take().context("no output")?).lines() {
+        let line = line?;
+        println!("{line}");
+        if let Some(result) = line.strip_prefix("test result: ") {
+            let number = |word: &str| {
+                let part = result.split(';').find(|part| part.trim().ends_with(word))?;
+                part.split_whitespace().rev().nth(1)?.parse::<u64>().ok()
+            };
+            counted = number(" passed").zip(number(" failed"));
+        }
+    }
+    let ended_well = child.wait()?.success();
+    let (passed, failed) = counted.unwrap_or_default();
+    sums.passed += passed;
+    // One that died without a verdict has failed too.
+    sums.failed += if ended_well { failed } else { failed.max(1) };
+    Ok(())
+}
+
+fn heading(text: &str) {
+    println!("\n== {text}");
+}
