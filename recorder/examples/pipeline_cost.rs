@@ -1,5 +1,6 @@
-//! What an event of 12 columns costs the consumer, without a kernel: `cargo run -p recorder --example pipeline_cost
-//! [EVENTS] [DIR]`. Prints CPU time of both threads per event and bytes per event on disk.
+//! What an event like `kmem` costs the consumer, without a kernel: `cargo run -p recorder --example pipeline_cost
+//! [EVENTS] [OWN_COLUMNS] [DIR]`. Prints CPU time of both threads per event and bytes per event on disk.
+//! An event has 8 standard columns, and at most 10 of its own here.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -15,21 +16,22 @@ const CPUS: u16 = 4;
 const EVENTS_PER_DRAIN: u64 = 2000;
 const NS_PER_EVENT: u64 = 500;
 
-fn layout() -> Layout {
+fn layout(own_columns: usize) -> Layout {
     let columns = [
         ("kind", "enum(alloc,free)"),
-        ("via", "enum(kmalloc,cache,bulk)"),
         ("ptr", "x64"),
         ("call_site", "sym"),
+        ("comm", "char[16]"),
+        ("via", "enum(kmalloc,cache,bulk)"),
         ("bytes_req", "s64"),
         ("bytes_alloc", "s64"),
         ("gfp", "x32"),
         ("node", "s32"),
-        ("comm", "char[16]"),
         ("cgroup_id", "u64"),
     ];
     let columns = columns
         .iter()
+        .take(own_columns)
         .map(|(name, ty)| {
             let ty = ty.parse()?;
             Ok(Column { name: (*name).into(), ty, unit: None, doc: String::new(), offset: 0, bit: 0 })
@@ -82,9 +84,10 @@ fn cpu_ns() -> Result<i64> {
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let events: u64 = arguments.next().map_or(Ok(4_000_000), |n| n.parse()).context("EVENTS is a number")?;
+    let own: usize = arguments.next().map_or(Ok(10), |n| n.parse()).context("OWN_COLUMNS is a number")?;
     let dir =
         arguments.next().map_or_else(|| std::env::temp_dir().join("pipeline_cost.trace"), PathBuf::from);
-    let layout = layout();
+    let layout = layout(own);
     let meta = Meta {
         format_version: FORMAT_VERSION,
         recorder_version: env!("CARGO_PKG_VERSION").into(),
@@ -108,7 +111,6 @@ fn main() -> Result<()> {
     writer.add_probe(probe)?;
 
     let (start, start_cpu) = (Instant::now(), cpu_ns()?);
-    let mut making_ns = 0;
     let mut seq = [0u32; CPUS as usize];
     let mut random = Random(1);
     for drain in 0..events / EVENTS_PER_DRAIN {
@@ -123,16 +125,16 @@ fn main() -> Result<()> {
             writer.feed(0, cpu as u16, record)?;
         }
         writer.tick((drain + 1) * EVENTS_PER_DRAIN * NS_PER_EVENT, &mut || Ok(vec![]))?;
-        making_ns += 1;
     }
     let fed = start.elapsed();
     let summary = writer.close(End::default())?;
     let cpu = cpu_ns()? - start_cpu;
     let per_event = |ns: i64| ns / events as i64;
     println!(
-        "{events} events of {} bytes in {making_ns} drains: {} ns of CPU, {} ns of wall time per event ({} ns until \
+        "{events} events of {} bytes, {} columns: {} ns of CPU, {} ns of wall time per event ({} ns until \
          all were fed), {:.1} bytes on disk per event, {} segments",
         layout.record_size,
+        8 + layout.columns.len(),
         per_event(cpu),
         per_event(start.elapsed().as_nanos() as i64),
         per_event(fed.as_nanos() as i64),

@@ -12,4 +12,10 @@ pub mod wire;
 #[cfg(feature = "std")]
 pub mod column;
 #[cfg(feature = "std")]
+pub mod def;
+#[cfg(feature = "std")]
+pub mod docs;
+#[cfg(feature = "std")]
+pub mod expr;
+#[cfg(feature = "std")]
 pub mod trace;

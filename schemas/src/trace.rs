@@ -110,7 +110,7 @@ pub const SIDE_TABLES: &[SideTable] = &[
     SideTable { name: "cgroups", summary: "path and container of each cgroup id seen", schema: cgroups },
 ];
 
-/// A reason of table `losses` ([`losses`] column `reason`).
+/// A reason of table `losses`, column `reason`.
 pub struct LossReason {
     /// As in the table.
     pub name: &'static str,

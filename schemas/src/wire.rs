@@ -25,6 +25,11 @@ pub const MAX_FRAMES: usize = 64;
 /// Most array items that one call of an `each` source can turn into records.
 pub const MAX_EACH: usize = 512;
 
+/// Most arguments of a probed function that a plan can use.
+pub const MAX_ARGS: usize = 12;
+/// Where the return value comes in the inputs of a program: behind the arguments.
+pub const RETURN_VALUE: usize = MAX_ARGS;
+
 /// "No temporary", "no bit": the value of an unused `u8` index.
 pub const NONE: u8 = 0xff;
 /// "Not stored in the record": the value of an unused `dst`.
@@ -290,6 +295,62 @@ pub struct Counters {
     pub stack_faults: u64,
     /// Entries that did not fit into the stash; their return becomes a `NO_ENTRY`.
     pub stash_full: u64,
+}
+
+/// What the context of a program is, so where arguments and the return value are found (rodata `KIND`, `ENTRY_KIND`).
+pub mod context {
+    /// Raw tracepoint: an array of integers.
+    pub const ARGS: u8 = 0;
+    /// tp_btf and fentry: an array whose pointers the verifier knows the types of.
+    pub const TYPED_ARGS: u8 = 1;
+    /// fexit: the same; the return value comes from a helper.
+    pub const TYPED_RETURN: u8 = 2;
+    /// `struct pt_regs` of x86_64.
+    pub const REGS_X86_64: u8 = 3;
+    /// `struct user_pt_regs` of aarch64.
+    pub const REGS_AARCH64: u8 = 4;
+    /// The record of a classic tracepoint.
+    pub const TRACEPOINT: u8 = 5;
+}
+
+/// What an entry program keeps for its return program.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stash {
+    /// Arguments of the call.
+    pub args: [u64; 6],
+    /// As in [`RecordHeader`].
+    pub nulls: u32,
+    /// As in [`RecordHeader`].
+    pub faults: u32,
+    /// As in [`RecordHeader`].
+    pub cuts: u32,
+    /// Stacks that could not be taken.
+    pub stack_faults: u32,
+    /// The first `stash_size` bytes after the header of the record.
+    pub bytes: [u8; MAX_STASH],
+}
+
+impl Stash {
+    /// Nothing kept.
+    pub const EMPTY: Self =
+        Self { args: [0; 6], nulls: 0, faults: 0, cuts: 0, stack_faults: 0, bytes: [0; MAX_STASH] };
+}
+
+/// What the programs of one probe keep per CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "std",
+    derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)
+)]
+pub struct CpuState {
+    /// What the user side reads.
+    pub counters: Counters,
+    /// Number of the next event that passes the filter.
+    pub seq: u64,
+    /// A pointer that is stored here and loaded again is a plain number to the verifier.
+    pub scratch: u64,
 }
 
 impl Slot {

@@ -13,7 +13,20 @@ record() {
 }
 # A value out of the truth: field CASE NAME NUMBER.
 field() { sed -n "s/.*\"$2\": *\"\{0,1\}\([^\",]*\).*/\1/p" "$1.json" | sed -n "$3p"; }
-await() { while ! [ -e "$1" ]; do sleep 0.05; done; }
+# Until all probes are attached.
+await_recording() {
+    for _ in $(seq 600); do
+        grep -q "recording" "$1" && return
+        sleep 0.05
+    done
+}
+# If it does not appear, the judge will say what is missing.
+await() {
+    for _ in $(seq 400); do
+        [ -e "$1" ] && return
+        sleep 0.05
+    done
+}
 
 # Three namespaces with a listener each, there before any recording.
 mkfifo hold.stdin
@@ -36,7 +49,7 @@ record flood mkdirs --buffer-size 64K -- xtask workload ticks --count 100000 --t
 # The recorder is killed in the middle of it.
 recorder record mkdirs -o killed.trace -- xtask workload ticks --count 500 --pause-ms 10 >killed.log 2>&1 &
 recorder=$!
-await killed.trace/trace.json
+await_recording killed.log
 sleep 2.7
 cut -d' ' -f1 /proc/uptime >killed.uptime
 kill -9 $recorder
@@ -56,8 +69,7 @@ if [ "$place" = guest ]; then
     # All of the guest: files are freed in interrupts too (RCU), whatever process runs then.
     recorder record kmem --stacks kernel --buffer-size 128M -o kmem.trace >kmem.log 2>&1 &
     recorder=$!
-    await kmem.trace/trace.json
-    sleep 1
+    await_recording kmem.log
     xtask workload kmem --truth kmem.json
     sleep 1
     kill -INT $recorder

@@ -3,7 +3,16 @@
 # services.trace (who listens where), traffic.trace (packets), memory.trace (kernel memory); NAME.json is the truth.
 set -e
 field() { sed -n "s/.*\"$2\": *\"\{0,1\}\([^\",]*\).*/\1/p" "$1.json" | sed -n "$3p"; }
-await() { while ! [ -e "$1" ]; do sleep 0.1; done; }
+await() {
+    for _ in $(seq 300); do
+        [ -e "$1" ] && return
+        sleep 0.1
+    done
+    echo "$1 does not appear"
+    exit 1
+}
+# Until all probes are attached.
+await_recording() { until grep -q "recording" "$1"; do sleep 0.1; done; }
 show() {
     echo "\$ $*"
     "$@" 2>&1
@@ -22,7 +31,7 @@ if [ "$1" = guest ]; then
     echo '$ recorder record kmem --stacks kernel -o memory.trace & xtask workload kmem'
     recorder record kmem --stacks kernel --buffer-size 128M -o memory.trace >memory.log 2>&1 &
     recorder=$!
-    await memory.trace/trace.json
+    await_recording memory.log
     xtask workload kmem --truth memory.json
     sleep 1
     kill -INT $recorder

@@ -2,17 +2,24 @@
 # Records the captured fixtures into the current directory, in a guest.
 set -e
 field() { sed -n "s/.*\"$2\": *\"\{0,1\}\([^\",]*\).*/\1/p" "$1.json" | sed -n "$3p"; }
-await() { while ! [ -e "$1" ]; do sleep 0.1; done; }
+await() {
+    for _ in $(seq 300); do
+        [ -e "$1" ] && return
+        sleep 0.1
+    done
+    echo "$1 does not appear"
+    exit 1
+}
 # start TRACE ARGUMENTS...: record everything in the guest, in the background; returns once it records.
 start() {
-    recorder record -o "$@" &
+    recorder record -o "$@" 2>/tmp/recorder.log &
     recorder=$!
-    await "$1/trace.json"
-    sleep 0.5
+    until grep -q "recording" /tmp/recorder.log; do sleep 0.1; done
 }
 stop() {
     kill -INT $recorder
     wait $recorder
+    cat /tmp/recorder.log
 }
 printf 'kernel    %s\ndate      %s\nrecorder  %s\n' "$(uname -rv)" "$(date -u +%F)" "$(recorder --version)" >about
 

@@ -25,7 +25,7 @@ echo begin >&3
 (while sleep 2; do echo alive >&3; done) </dev/null >/dev/null 2>&1 &
 beats=$!
 cd /out
-sh /script </dev/null >"$(port out)" 2>&1 3>&-
+/usr/bin/sh /script </dev/null >"$(port out)" 2>&1 3>&-
 code=$?
 tar -C /out -cf "$(port tar)" .
 kill $beats

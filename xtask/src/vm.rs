@@ -94,6 +94,8 @@ impl Guest {
         let mut root = Initramfs::default();
         let busybox = host::which("busybox").context("busybox is missing; run: cargo xtask setup")?;
         root.copy(&busybox, "/bin/busybox")?;
+        // busybox's own shell would take its applets even where the real program is there, such as ip.
+        root.program(Path::new("/bin/sh"), "/usr/bin/sh", &[])?;
         root.text("/init", include_str!("init.sh"));
         root.text("/script", self.script.as_str());
         for dir in ["dev", "proc", "sys", "tmp", "run", "root", "out", "etc"] {

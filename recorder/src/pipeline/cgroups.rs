@@ -22,8 +22,7 @@ pub struct CgroupPaths {
 impl CgroupPaths {
     /// From the cgroup2 mount of this process; without one nothing is found.
     pub fn new() -> Self {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let mut paths = Self { mount: cgroup2_mount(&mounts), paths: HashMap::new(), scanned: None };
+        let mut paths = Self { mount: mount(), paths: HashMap::new(), scanned: None };
         paths.scan();
         paths
     }
@@ -61,6 +60,12 @@ impl Default for CgroupPaths {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Where the cgroup2 hierarchy is mounted for this process.
+pub fn mount() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    cgroup2_mount(&mounts)
 }
 
 fn cgroup2_mount(mountinfo: &str) -> Option<PathBuf> {

@@ -7,16 +7,16 @@
 //! again) rather than different. On a file system that cannot exchange, the segments stay as they are.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-use schemas::trace::{META_FILE, Meta, SIDE_TABLES, State};
+use schemas::trace::{Meta, State};
 
 use super::files::{Owner, TEMP_SUFFIX, create_dir, lock, open_dir, sync_dir};
 use super::merged::{Input, Merged};
+use super::meta::{read_meta, tables, write_meta};
 use super::segment::{list_segments, segment_name};
-use super::writer::write_meta;
 
 /// Rows of a file that is worth no further merging.
 const FILE_ROWS: u64 = 1 << 20;
@@ -35,6 +35,7 @@ pub struct Compacted {
 
 /// Tidy the trace in `dir` up and merge its small segments: `recorder compact`. Fails if it is being written.
 pub fn compact(dir: &Path) -> Result<Compacted> {
+    let dir = &canonical(dir)?;
     let _lock = lock(dir)?;
     let owner = Owner::of_this_process();
     let (meta, recovered) = recover_locked(dir, owner)?;
@@ -47,16 +48,13 @@ pub fn compact(dir: &Path) -> Result<Compacted> {
 /// Remove what a recorder that died has left half-made in `dir` and mark the trace as recovered. The result is one
 /// line about it, `None` if there was nothing to do. Fails if the trace is being written.
 pub fn recover(dir: &Path) -> Result<Option<String>> {
+    let dir = &canonical(dir)?;
     let _lock = lock(dir)?;
     Ok(recover_locked(dir, Owner::of_this_process())?.1)
 }
 
-/// Read `trace.json`.
-pub fn read_meta(dir: &Path) -> Result<Meta> {
-    let path = dir.join(META_FILE);
-    let json = fs::read(&path)
-        .with_context(|| format!("'{}' is not a trace: cannot read '{}'", dir.display(), path.display()))?;
-    serde_json::from_slice(&json).with_context(|| format!("'{}' is damaged", path.display()))
+fn canonical(dir: &Path) -> Result<PathBuf> {
+    dir.canonicalize().with_context(|| format!("cannot open '{}'", dir.display()))
 }
 
 fn recover_locked(dir: &Path, owner: Owner) -> Result<(Meta, Option<String>)> {
@@ -104,10 +102,6 @@ fn remove_file(path: &Path) -> Result<()> {
 
 fn remove_dir(path: &Path) -> Result<()> {
     fs::remove_dir_all(path).with_context(|| format!("cannot remove '{}'", path.display()))
-}
-
-fn tables(meta: &Meta) -> impl Iterator<Item = &str> {
-    meta.events.iter().map(|e| e.event.as_str()).chain(SIDE_TABLES.iter().map(|t| t.name))
 }
 
 /// Bytes and number of all segments.

@@ -184,13 +184,13 @@ fn column_array(
             dictionary(fields, valid, interner, |raw| Ipv6Addr::from(bytes_at::<16>(raw, 0)).to_string())?
         }
         Type::Ip => {
-            let known = fields.iter().map(|f| ip_text(f).is_some_family());
+            let known = fields.iter().map(|f| WireIp::read(f).has_known_family());
             let known = NullBuffer::new(known.collect());
             let valid = match NullBuffer::union(valid.as_ref(), Some(&known)) {
                 Some(valid) if valid.null_count() == 0 => None,
                 valid => valid,
             };
-            dictionary(fields, valid, interner, |raw| ip_text(raw).text())?
+            dictionary(fields, valid, interner, |raw| WireIp::read(raw).text())?
         }
         Type::Str(n) | Type::UserStr(n) => {
             let most = usize::from(*n);
@@ -224,18 +224,18 @@ fn enum_text(names: &[(i32, String)], raw: &[u8]) -> String {
     names.iter().find(|(v, _)| *v == value).map_or_else(|| value.to_string(), |(_, name)| name.clone())
 }
 
-/// An [`Type::Ip`] on the wire.
+/// A value of [`Type::Ip`] on the wire.
 struct WireIp<'a> {
     family: u16,
     raw: &'a [u8],
 }
 
-fn ip_text(raw: &[u8]) -> WireIp<'_> {
-    WireIp { family: u16::from_ne_bytes(bytes_at(raw, usize::from(IP_FAMILY_OFFSET))), raw }
-}
+impl<'a> WireIp<'a> {
+    fn read(raw: &'a [u8]) -> Self {
+        Self { family: u16::from_ne_bytes(bytes_at(raw, usize::from(IP_FAMILY_OFFSET))), raw }
+    }
 
-impl WireIp<'_> {
-    fn is_some_family(&self) -> bool {
+    fn has_known_family(&self) -> bool {
         matches!(self.family, FAMILY_INET | FAMILY_INET6)
     }
 

@@ -25,9 +25,12 @@ mod queue;
 mod files;
 mod segment;
 
+mod clock;
 mod counts;
 mod probes;
 
+mod meta;
+mod options;
 mod worker;
 mod writer;
 
@@ -35,11 +38,14 @@ pub mod cgroups;
 pub mod compact;
 mod merged;
 
+pub use clock::{boottime_ns, utc_minus_boottime_ns};
 pub use counts::{Totals, loses_event};
 pub use files::Owner;
+pub use meta::read_meta;
+pub use options::{End, Options, Summary};
 pub use probes::ProbeRow;
 pub use record_builder::RecordBuilder;
 pub use replay::{FrameFile, Tee};
 pub use stacks::{Cgroup, CgroupFinder, Symbol, Symbolizer};
 pub use worker::BatchHook;
-pub use writer::{End, Options, Summary, TraceWriter};
+pub use writer::TraceWriter;

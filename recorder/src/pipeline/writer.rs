@@ -14,22 +14,21 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use arrow_array::{ArrayRef, Int64Array, RecordBatch, TimestampNanosecondArray};
-use nix::time::{ClockId, clock_gettime};
-use schemas::trace::{META_FILE, Meta, SIDE_TABLES, State};
+use schemas::trace::{Meta, State};
 
+use super::clock;
 use super::compact;
-use super::counts::{Counts, Snapshot, Totals, side_schema};
-use super::files::{Owner, create_dir, lock, replace, sync_dir};
+use super::counts::{Counts, Snapshot, Totals};
+use super::files::{Owner, create_dir, lock, sync_dir};
 use super::merge::ts_ns;
+use super::meta::{check_events, tables, write_meta};
+use super::options::{End, Options, Summary};
 use super::probes::{self, ProbeRow};
 use super::queue::{Sender, bounded};
-use super::stacks::{CgroupFinder, Symbolizer};
 use super::staging::{Pool, Staging};
-use super::worker::{BatchHook, Job, Setup, SharedProgress, Worker};
+use super::worker::{Job, Setup, SharedProgress, Worker};
 use crate::source::{EventSource, ProbeCounters, ProbeId};
 
 /// Staged bytes of an event after which they go to the encoder.
@@ -40,65 +39,6 @@ const CUT_AGE_NS: u64 = 100_000_000;
 const MAX_TS_NS: u64 = 1 << 62;
 const COUNTS_EVERY_NS: u64 = 1_000_000_000;
 const CLOCK_EVERY_NS: u64 = 10_000_000_000;
-
-/// How to write.
-pub struct Options {
-    /// Rows are on disk at most this long after the event (1 s).
-    pub segment_age: Duration,
-    /// Compression, 1 to 22 (1: higher levels gain nothing on these columns).
-    pub zstd_level: i32,
-    /// Raw records that may wait for the encoder (64 MiB); when they are more, the drain waits and the rings fill.
-    pub queue_bytes: usize,
-    /// Merge small segments at the end (true).
-    pub compact_at_close: bool,
-    /// Take the time from the clock (true) or, for recorded frames, from the watermark.
-    pub is_live: bool,
-    /// Finds kernel symbols (none by default).
-    pub symbolizer: Symbolizer,
-    /// Finds cgroups (none by default).
-    pub cgroups: CgroupFinder,
-    /// Sees each batch of each event, in the order of the event's table.
-    pub on_batch: Option<BatchHook>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            segment_age: Duration::from_secs(1),
-            zstd_level: 1,
-            queue_bytes: 64 << 20,
-            compact_at_close: true,
-            is_live: true,
-            symbolizer: Box::new(|_| None),
-            cgroups: Box::new(|_| None),
-            on_batch: None,
-        }
-    }
-}
-
-/// How a recording ended.
-#[derive(Default)]
-pub struct End {
-    /// Exit code of the command, if there was one.
-    pub command_exit_code: Option<i32>,
-    /// The last counters, read after everything was detached and drained.
-    pub counters: Vec<ProbeCounters>,
-}
-
-/// What a recording gave.
-#[derive(Clone, Debug)]
-pub struct Summary {
-    /// By event.
-    pub events: BTreeMap<String, Totals>,
-    /// Bytes of all files.
-    pub bytes: u64,
-    /// Segments.
-    pub segments: u64,
-    /// Why writing ended early, if it did.
-    pub failure: Option<Arc<anyhow::Error>>,
-    /// Why the small segments were not merged, if they were not (the trace is right all the same).
-    pub not_compacted: Option<String>,
-}
 
 struct Event {
     staging: Staging,
@@ -170,7 +110,7 @@ impl TraceWriter {
             on_batch,
         } = options;
         let lock = lock(dir)?;
-        for name in meta.events.iter().map(|e| e.event.as_str()).chain(SIDE_TABLES.iter().map(|t| t.name)) {
+        for name in tables(&meta) {
             create_dir(&dir.join(name), owner)?;
         }
         meta.state = State::Open;
@@ -402,7 +342,7 @@ impl TraceWriter {
     }
 
     fn now_ns(&self) -> u64 {
-        if self.is_live { clock_ns(ClockId::CLOCK_BOOTTIME) as u64 } else { self.replay_now_ns }
+        if self.is_live { clock::boottime_ns() } else { self.replay_now_ns }
     }
 
     fn utc_ns(&self, boottime_ns: u64) -> i64 {
@@ -427,20 +367,10 @@ impl TraceWriter {
     }
 
     fn clock(&self) -> Result<()> {
-        if !self.is_live {
-            return Ok(());
+        if self.is_live {
+            let batch = clock::batch(self.meta.utc_minus_boottime_ns)?;
+            self.send(0, Job::Side { table: "clock", batch });
         }
-        let boottime_ns = clock_ns(ClockId::CLOCK_BOOTTIME);
-        let utc_ns = clock_ns(ClockId::CLOCK_REALTIME);
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(
-                TimestampNanosecondArray::from(vec![self.utc_ns(boottime_ns as u64)]).with_timezone("UTC"),
-            ),
-            Arc::new(Int64Array::from(vec![boottime_ns])),
-            Arc::new(Int64Array::from(vec![utc_ns - boottime_ns])),
-        ];
-        let batch = RecordBatch::try_new(side_schema("clock")?, columns)?;
-        self.send(0, Job::Side { table: "clock", batch });
         Ok(())
     }
 
@@ -526,32 +456,4 @@ impl Drop for TraceWriter {
             let _ = encoder.join();
         }
     }
-}
-
-/// Nanoseconds of a clock. The clocks asked for exist on every kernel that runs eBPF.
-fn clock_ns(clock: ClockId) -> i64 {
-    clock_gettime(clock).map_or(0, |time| time.tv_sec() * 1_000_000_000 + time.tv_nsec())
-}
-
-/// Write `trace.json`.
-pub fn write_meta(dir: &Path, meta: &Meta, owner: Owner) -> Result<()> {
-    let mut json = serde_json::to_vec_pretty(meta).context("cannot describe the trace")?;
-    json.push(b'\n');
-    replace(dir, META_FILE, &json, owner)
-}
-
-fn check_events(meta: &Meta) -> Result<()> {
-    for (i, layout) in meta.events.iter().enumerate() {
-        let name = &layout.event;
-        let is_plain = !name.is_empty()
-            && !name.starts_with('.')
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
-        ensure!(is_plain, "event name '{name}' cannot be a directory: use letters, digits and _");
-        ensure!(
-            SIDE_TABLES.iter().all(|t| t.name != name),
-            "event name '{name}' is that of a table of the trace: choose another"
-        );
-        ensure!(meta.events[..i].iter().all(|e| e.event != *name), "event '{name}' is there twice");
-    }
-    Ok(())
 }

@@ -9,8 +9,8 @@ use crate::common::*;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use nix::time::{ClockId, clock_gettime};
-use recorder::pipeline::compact::{Step, compact, compact_table, read_meta, recover};
-use recorder::pipeline::{End, Options, RecordBuilder, TraceWriter};
+use recorder::pipeline::compact::{Step, compact, compact_table, recover};
+use recorder::pipeline::{End, Options, RecordBuilder, TraceWriter, read_meta};
 use schemas::trace::State;
 
 const CHILD_DIR: &str = "KTAPE_TEST_TRACE";
@@ -263,5 +263,80 @@ impl SmallDisk {
 impl Drop for SmallDisk {
     fn drop(&mut self) {
         let _ = nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH);
+    }
+}
+
+#[test]
+fn a_trace_of_a_later_format_or_with_tables_elsewhere_is_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("run.trace");
+    small_segments(&dir, 10, 10);
+    let path = dir.join("trace.json");
+    let json = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, json.replace("\"format_version\": 1", "\"format_version\": 99")).unwrap();
+    let error = compact(&dir).unwrap_err().to_string();
+    assert!(error.ends_with("is of format 99, this recorder knows 1 and older: use a newer one"), "{error}");
+    std::fs::write(&path, json.replace("\"event\": \"tick\"", "\"event\": \"../tick\"")).unwrap();
+    let error = format!("{:#}", compact(&dir).unwrap_err());
+    assert!(error.contains("event name '../tick' cannot be a directory"), "{error}");
+}
+
+#[test]
+fn a_removed_output_directory_ends_the_recording_with_a_clear_message() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("run.trace");
+    let layout = layout("tick", &[("value", "u64")]);
+    let mut writer = TraceWriter::create(&dir, meta(vec![layout.clone()], 0), replay_options()).unwrap();
+    writer.add_probe(probe(0, "tick")).unwrap();
+    std::fs::remove_dir_all(&dir).unwrap();
+    let started = Instant::now();
+    let mut now_ns = 0;
+    let error = loop {
+        now_ns += 100_000_000;
+        writer.feed(0, 0, &RecordBuilder::new(&layout, now_ns).build()).unwrap();
+        if let Err(error) = writer.tick(now_ns + 1, &mut || Ok(vec![])) {
+            break format!("{error:#}");
+        }
+        assert!(started.elapsed() < Duration::from_secs(20), "nobody noticed");
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    assert!(error.contains("run.trace") && error.contains("No such file or directory"), "{error}");
+    let error = format!("{:#}", writer.close(End::default()).unwrap_err());
+    assert!(error.contains("No such file or directory"), "{error}");
+    assert!(!dir.exists());
+}
+
+#[test]
+fn files_are_private_and_belong_to_the_user_who_called_sudo() {
+    use std::os::unix::fs::MetadataExt;
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("run.trace");
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "crash::a_short_recording_is_whole_after_close", "--nocapture"])
+        .env(CHILD_DIR, &dir)
+        .envs([("SUDO_UID", "1234"), ("SUDO_GID", "2345")])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
+    while !dir.join("tick").is_dir() || segments(&dir, "tick").is_empty() {
+        assert!(started.elapsed() < Duration::from_secs(20), "the child writes nothing");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // SUDO_UID counts only for root, who alone could give files away.
+    let is_root = nix::unistd::geteuid().is_root();
+    let expected = if is_root {
+        (1234, 2345)
+    } else {
+        (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw())
+    };
+    let tick = dir.join("tick");
+    let (trace_json, segment) = (dir.join("trace.json"), segments(&dir, "tick").remove(0));
+    for (path, mode) in [(&dir, 0o700), (&tick, 0o700), (&trace_json, 0o600), (&segment, 0o600)] {
+        let metadata = std::fs::metadata(path).unwrap();
+        assert_eq!(metadata.mode() & 0o777, mode, "{}", path.display());
+        assert_eq!((metadata.uid(), metadata.gid()), expected, "{}", path.display());
     }
 }

@@ -4,7 +4,7 @@ use crate::common::*;
 use arrow_array::cast::AsArray;
 use arrow_array::types::*;
 use arrow_array::{Array, RecordBatch};
-use recorder::pipeline::{End, Options, RecordBuilder, TraceWriter};
+use recorder::pipeline::{End, Options, RecordBuilder, Symbol, TraceWriter};
 use recorder::source::ProbeCounters;
 use schemas::column::Layout;
 use schemas::wire::Counters;
@@ -193,7 +193,7 @@ fn counts_add_up_to_the_rows_and_every_loss_has_its_row() {
     let unknown: Vec<usize> = (0..losses.num_rows()).filter(|&row| count.is_null(row)).collect();
     assert_eq!(unknown.len(), 1);
     assert_eq!(text(&losses, "reason", unknown[0]).as_deref(), Some("recursion"));
-    let meta = recorder::pipeline::compact::read_meta(&dir).unwrap();
+    let meta = recorder::pipeline::read_meta(&dir).unwrap();
     assert_eq!(meta.state, schemas::trace::State::Closed);
     assert_eq!(meta.command_exit_code, Some(3));
     assert!(read_table(&dir, "probes").column_by_name("detached_ts").unwrap().null_count() == 0);
@@ -259,4 +259,82 @@ fn garbage_in_a_record_of_the_right_length_becomes_rows_and_never_a_panic() {
     let rows = read_table(&dir, "every");
     assert_eq!(rows.num_rows(), 3000);
     assert_sorted(&rows);
+}
+
+#[test]
+fn late_rows_are_marked_on_disk_and_compaction_puts_them_in_their_place() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("run.trace");
+    let layout = layout("tick", &[("value", "u64")]);
+    let options = Options { compact_at_close: false, ..replay_options() };
+    let mut writer = TraceWriter::create(&dir, meta(vec![layout.clone()], 0), options).unwrap();
+    writer.add_probe(probe(0, "tick")).unwrap();
+    let second = 1_000_000_000;
+    let feed = |writer: &mut TraceWriter, ts: u64, seq: u32| {
+        writer.feed(0, 0, &RecordBuilder::new(&layout, ts).seq(seq).set_u64("value", ts).build()).unwrap();
+    };
+    for s in 1..6 {
+        feed(&mut writer, s * second, 2 * s as u32);
+        writer.tick(s * second + 900_000_000, &mut || Ok(vec![])).unwrap();
+        feed(&mut writer, s * second - 5, 2 * s as u32 + 1);
+    }
+    let summary = writer.close(End::default()).unwrap();
+    assert_eq!(summary.events["tick"].reasons["late"], 5);
+    let is_late = |path: &std::path::PathBuf| {
+        let file = std::fs::File::open(path).unwrap();
+        let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+        let late = reader.metadata().file_metadata().key_value_metadata().unwrap().iter();
+        late.filter(|pair| pair.key == schemas::trace::LATE_KEY)
+            .any(|pair| pair.value.as_deref() == Some("true"))
+    };
+    let late = segments(&dir, "tick").iter().filter(|path| is_late(path)).count();
+    assert!(late >= 1 && segments(&dir, "tick").len() > late);
+    recorder::pipeline::compact::compact(&dir).unwrap();
+    assert!(!segments(&dir, "tick").iter().any(is_late));
+    let rows = read_table(&dir, "tick");
+    let expected: Vec<i64> = (1..6).flat_map(|s| [s * second as i64 - 5, s * second as i64]).collect();
+    assert_eq!(times(&rows), expected);
+    assert_files_do_not_overlap(&dir, "tick");
+}
+
+#[test]
+fn a_return_address_is_named_after_the_call_before_it_and_other_addresses_as_they_are() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("run.trace");
+    let layout = layout("tick", &[("site", "sym"), ("stack", "kstack[4]")]);
+    // Functions of 0x100 bytes.
+    let symbolizer = |addr: u64| {
+        (addr < 0x900).then(|| Symbol {
+            name: format!("f{:x}", addr >> 8),
+            offset_bytes: (addr & 0xff) as i64,
+            module: (addr >> 8 == 3).then(|| "mod".to_owned()),
+        })
+    };
+    let options = Options { symbolizer: Box::new(symbolizer), ..replay_options() };
+    let mut writer = TraceWriter::create(&dir, meta(vec![layout.clone()], 0), options).unwrap();
+    writer.add_probe(probe(0, "tick")).unwrap();
+    let record = RecordBuilder::new(&layout, 1)
+        .set_u64("site", 0x100)
+        .set_stack("stack", &[0x200, 0x310, 0x900, 0xfff]);
+    writer.feed(0, 0, &record.build()).unwrap();
+    writer.close(End::default()).unwrap();
+    let symbols = read_table(&dir, "symbols");
+    let found: Vec<(u64, String, i64, Option<String>)> = (0..symbols.num_rows())
+        .map(|row| {
+            let addr = symbols.column(0).as_primitive::<UInt64Type>().value(row);
+            let offset = symbols.column(2).as_primitive::<Int64Type>().value(row);
+            (addr, text(&symbols, "name", row).unwrap(), offset, text(&symbols, "module", row))
+        })
+        .collect();
+    let named = |addr, name: &str, offset, module: Option<&str>| {
+        (addr, name.to_owned(), offset, module.map(str::to_owned))
+    };
+    let expected = [
+        named(0x100, "f1", 0, None),
+        named(0x200, "f1", 0x100, None),
+        named(0x310, "f3", 0x10, Some("mod")),
+        named(0x900, "f8", 0x100, None),
+        named(0xfff, "0xfff", 0, None),
+    ];
+    assert_eq!(found, expected);
 }

@@ -1,0 +1,265 @@
+//! The recording program: context -> filter -> record in the ring, and counters.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, bpf_map_delete_elem,
+    bpf_ringbuf_reserve, bpf_ringbuf_submit,
+};
+use schemas::wire::{CpuState, MAX_EACH, MAX_RECORD, NONE, RecordHeader, Stash, lost};
+
+use crate::context::{gather, read, read_u64};
+use crate::maps::{CPUS, RINGS, STASH, in_pid_set, lookup, raw};
+use crate::plan::get;
+use crate::predicate::holds;
+use crate::slot;
+use crate::state::{State, add_to, count, next, opaque};
+
+const BPF_RB_NO_WAKEUP: u64 = 1;
+const ENTRY: bool = false;
+
+/// Call a function generic over the slot number once per slot.
+macro_rules! each_slot {
+    ($($call:tt)+) => {
+        $crate::body::unroll!({$($call)+}
+            0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 38 39)
+    };
+}
+macro_rules! unroll {
+    ($call:tt $($i:literal)*) => {{ $( { const I: usize = $i; $call } )* }};
+}
+pub(crate) use {each_slot, unroll};
+
+/// Run the recording program.
+#[inline(never)]
+pub fn run(context: *mut c_void) {
+    let cpu = lookup::<u32, CpuState>(raw(&CPUS), &0u32);
+    if cpu.is_null() {
+        return;
+    }
+    // SAFETY: a helper without arguments.
+    let pid_tgid = unsafe { bpf_get_current_pid_tgid() };
+    let mut state = State::new(context, cpu, pid_tgid);
+    let tgid = (pid_tgid >> 32) as u32;
+    if excluded(tgid) {
+        count!(state.cpu, fired);
+        count!(state.cpu, filtered);
+        return;
+    }
+    let use_stash = get!(ENTRY, use_stash) != 0;
+    let key = stash_key(pid_tgid);
+    if use_stash {
+        state.stash = lookup::<u64, Stash>(raw(&STASH), &key);
+        if state.stash.is_null() {
+            count!(cpu, fired);
+            count!(cpu, lost[lost::NO_ENTRY]);
+            return;
+        }
+    }
+    gather::<ENTRY>(&mut state);
+    items(&mut state);
+    if use_stash {
+        // SAFETY: the map and a key of its size. The value is not used any more.
+        unsafe { bpf_map_delete_elem(raw(&STASH), (&raw const key).cast()) };
+    }
+}
+
+/// Whether the plan alone says that this process is not recorded.
+#[inline(always)]
+pub fn excluded(tgid: u32) -> bool {
+    let exclude = get!(ENTRY, exclude_pid);
+    if exclude != 0 && exclude == tgid {
+        return true;
+    }
+    get!(ENTRY, filter_pids) != 0
+        && get!(ENTRY, subjects[0]) == NONE
+        && get!(ENTRY, subjects[1]) == NONE
+        && !in_pid_set(tgid)
+}
+
+/// Under what the stash keeps a call. Idle threads all are thread 0; there is one per CPU.
+#[inline(always)]
+pub fn stash_key(pid_tgid: u64) -> u64 {
+    if pid_tgid == 0 {
+        // SAFETY: a helper without arguments.
+        u64::from(unsafe { bpf_get_smp_processor_id() }) | 1 << 63
+    } else {
+        pid_tgid
+    }
+}
+
+macro_rules! counter {
+    ($state:expr, $($field:tt)+) => {
+        // SAFETY: `cpu` is this CPU's map value; only an address is taken.
+        unsafe { &raw mut (*$state.cpu).counters.$($field)+ }
+    };
+}
+
+/// One event, or one for each item of an array, which the first round finds.
+#[inline(always)]
+fn items(state: &mut State) {
+    // Opaque, or the compiler would copy the body for the first round, and for each constant condition.
+    let (mut round, mut rounds, mut base) = (opaque(0), opaque(1), 0);
+    while round <= MAX_EACH as u64 && round < rounds {
+        let count_temp = get!(ENTRY, each_count);
+        let each = count_temp != NONE;
+        if each && round != 0 {
+            (state.item, state.item_bad) = read_u64(base + (round - 1) * 8);
+        }
+        before(state);
+        if each && round == 0 {
+            base = state.temp(get!(ENTRY, each_base));
+            let all = state.temp(count_temp);
+            rounds = all.saturating_add(1);
+            let cut = all.saturating_sub(MAX_EACH as u64);
+            add_to(counter!(state, fired), cut);
+            add_to(counter!(state, lost[lost::EACH_CUT]), cut);
+        } else {
+            event(state);
+        }
+        round = opaque(round + 1);
+    }
+}
+
+/// Run the slots before the filter. A function of its own, or the compiler would copy it.
+#[inline(never)]
+fn before(state: &mut State) {
+    state.temp_nulls = u32::MAX;
+    state.temp_faults = 0;
+    state.nulls = 0;
+    state.faults = 0;
+    state.cuts = 0;
+    state.stack_faults = 0;
+    each_slot!(slot::clear::<ENTRY, I>(state));
+    let n_pre = usize::from(get!(ENTRY, n_pre));
+    each_slot!(if I < n_pre {
+        slot::run::<ENTRY, false, I>(state)
+    });
+}
+
+#[inline(always)]
+fn event(state: &mut State) {
+    count!(state.cpu, fired);
+    if !passes(state) {
+        count!(state.cpu, filtered);
+        return;
+    }
+    // SAFETY: a field of this CPU's map value.
+    let seq = next(unsafe { &raw mut (*state.cpu).seq }, 1);
+    let size = get!(ENTRY, record_size);
+    let record = reserve(size);
+    if record.is_null() {
+        count!(state.cpu, lost[lost::RING_FULL]);
+        return;
+    }
+    // The time is taken after the place in the ring: whoever sees an empty ring knows that all that is still to come
+    // is later.
+    // SAFETY: a helper without arguments.
+    let ts_ns = unsafe { bpf_ktime_get_boot_ns() };
+    zero(record, size);
+    state.out = record;
+    if get!(ENTRY, use_stash) != 0 {
+        take_stash(state);
+    }
+    columns(state);
+    header(state, record.cast(), ts_ns, seq as u32);
+    // SAFETY: the record that was reserved above, not used any more.
+    unsafe { bpf_ringbuf_submit(record.cast(), BPF_RB_NO_WAKEUP) };
+    count!(state.cpu, recorded);
+    if state.faults | state.cuts | state.stack_faults != 0 {
+        add_to(counter!(state, faults), u64::from(state.faults.count_ones()));
+        add_to(counter!(state, cuts), u64::from(state.cuts.count_ones()));
+        add_to(counter!(state, stack_faults), u64::from(state.stack_faults));
+    }
+}
+
+/// Run the other slots.
+#[inline(never)]
+fn columns(state: &mut State) {
+    let n_pre = usize::from(get!(ENTRY, n_pre));
+    each_slot!(if I >= n_pre {
+        slot::run::<ENTRY, true, I>(state)
+    });
+}
+
+/// The filters that need the slots before the filter.
+#[inline(always)]
+fn passes(state: &State) -> bool {
+    if get!(ENTRY, filter_pids) != 0 {
+        let (first, second) = (get!(ENTRY, subjects[0]), get!(ENTRY, subjects[1]));
+        if first != NONE || second != NONE {
+            let one = first != NONE && in_pid_set(state.temp(first) as u32);
+            if !one && !(second != NONE && in_pid_set(state.temp(second) as u32)) {
+                return false;
+            }
+        }
+    }
+    let (from, to) = (get!(ENTRY, where_from), get!(ENTRY, where_to));
+    from >= to || holds::<ENTRY>(state.temps(), state.temp_nulls, from, to) != 0
+}
+
+#[inline(always)]
+fn reserve(size: u32) -> *mut u8 {
+    // SAFETY: a helper without arguments.
+    let ring = lookup::<u32, c_void>(raw(&RINGS), &unsafe { bpf_get_smp_processor_id() });
+    if ring.is_null() {
+        return core::ptr::null_mut();
+    }
+    // SAFETY: a ring and a size that is constant to the verifier.
+    unsafe { bpf_ringbuf_reserve(ring, u64::from(size), 0).cast() }
+}
+
+/// Zero the record, so that nothing of what was in the ring before can reach a file.
+#[inline(always)]
+fn zero(record: *mut u8, size: u32) {
+    let mut at = 0;
+    while at < MAX_RECORD {
+        if at as u32 >= size {
+            break;
+        }
+        // SAFETY: sizes are multiples of 8; the verifier checks.
+        unsafe { core::ptr::write_volatile(record.add(at).cast(), 0u64) };
+        at += 8;
+    }
+}
+
+/// What the entry program has kept goes into the record.
+#[inline(always)]
+fn take_stash(state: &mut State) {
+    // SAFETY: `stash` is a map value if use_stash is set.
+    unsafe {
+        state.nulls = core::ptr::read_volatile(&raw const (*state.stash).nulls);
+        state.faults = core::ptr::read_volatile(&raw const (*state.stash).faults);
+        state.cuts = core::ptr::read_volatile(&raw const (*state.stash).cuts);
+        state.stack_faults = core::ptr::read_volatile(&raw const (*state.stash).stack_faults);
+    }
+    let size = get!(ENTRY, stash_size);
+    if size != 0 {
+        // SAFETY: `bytes` is in the map value and the verifier checks the record's end.
+        unsafe {
+            let to = state.out.add(size_of::<RecordHeader>());
+            read(to, u32::from(size), (&raw const (*state.stash).bytes) as u64, false);
+        }
+    }
+}
+
+#[inline(always)]
+fn header(state: &State, header: *mut RecordHeader, ts_ns: u64, seq: u32) {
+    let mut pid_tgid = state.pid_tgid;
+    let (pid, tid) = (get!(ENTRY, pid), get!(ENTRY, tid));
+    if pid != NONE {
+        pid_tgid = pid_tgid & 0xffff_ffff | state.temp(pid) << 32;
+    }
+    if tid != NONE {
+        pid_tgid = pid_tgid >> 32 << 32 | state.temp(tid) & 0xffff_ffff;
+    }
+    // SAFETY: every record starts with a header; the verifier checks its size.
+    unsafe {
+        core::ptr::write_volatile(&raw mut (*header).ts_ns, ts_ns);
+        core::ptr::write_volatile(&raw mut (*header).pid_tgid, pid_tgid);
+        core::ptr::write_volatile(&raw mut (*header).seq, seq);
+        core::ptr::write_volatile(&raw mut (*header).nulls, state.nulls as u32);
+        core::ptr::write_volatile(&raw mut (*header).faults, state.faults as u32);
+        core::ptr::write_volatile(&raw mut (*header).cuts, state.cuts as u32);
+    }
+}

@@ -1,0 +1,61 @@
+//! The entry program: arguments and entry columns -> stash, for the recording program at return.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
+use schemas::wire::{CpuState, RecordHeader, Stash};
+
+use crate::body::{each_slot, excluded, stash_key};
+use crate::context::gather;
+use crate::maps::{CPUS, STASH, lookup, raw, update};
+use crate::plan::{BLANK, inputs};
+use crate::slot;
+use crate::state::{State, count};
+
+const ENTRY: bool = true;
+
+/// Run the entry program. Processes that the return program would not record are not kept.
+#[inline(never)]
+pub fn run(context: *mut c_void) {
+    let cpu = lookup::<u32, CpuState>(raw(&CPUS), &0u32);
+    if cpu.is_null() {
+        return;
+    }
+    // SAFETY: a helper without arguments.
+    let pid_tgid = unsafe { bpf_get_current_pid_tgid() };
+    if excluded((pid_tgid >> 32) as u32) {
+        return;
+    }
+    let key = stash_key(pid_tgid);
+    // Filled in place: another thread may run on this CPU before this run ends.
+    let kept = update(raw(&STASH), &key, &raw const BLANK);
+    let stash = lookup::<u64, Stash>(raw(&STASH), &key);
+    if !kept || stash.is_null() {
+        count!(cpu, stash_full);
+        return;
+    }
+    let mut state = State::new(context, cpu, pid_tgid);
+    // SAFETY: record offset 32 is `bytes`; the verifier checks every access.
+    state.out = unsafe { (&raw mut (*stash).bytes).cast::<u8>().sub(size_of::<RecordHeader>()) };
+    state.temp_nulls = u32::MAX;
+    gather::<ENTRY>(&mut state);
+    each_slot!(slot::clear::<ENTRY, I>(&mut state));
+    each_slot!(slot::run::<ENTRY, true, I>(&mut state));
+    let wanted = inputs::<ENTRY>();
+    macro_rules! keep {
+        ($($index:literal)*) => {$(
+            if wanted & (1 << $index) != 0 {
+                // SAFETY: `stash` is a map value.
+                unsafe { core::ptr::write_volatile(&raw mut (*stash).args[$index], state.input($index)) };
+            }
+        )*};
+    }
+    keep!(0 1 2 3 4 5);
+    // SAFETY: `stash` is a map value.
+    unsafe {
+        core::ptr::write_volatile(&raw mut (*stash).nulls, state.nulls);
+        core::ptr::write_volatile(&raw mut (*stash).faults, state.faults);
+        core::ptr::write_volatile(&raw mut (*stash).cuts, state.cuts);
+        core::ptr::write_volatile(&raw mut (*stash).stack_faults, state.stack_faults);
+    }
+}

@@ -1,0 +1,54 @@
+//! The kernel side of the recorder: one generic program body, specialised by a frozen plan, for every kind of
+//! probe.
+//!
+//! ```text
+//! PLAN (.rodata) + context --body--> filter -> ring record: header, columns
+//! ENTRY_PLAN     + context --entry-> STASH[thread]: arguments, columns  --(return probe)--> body
+//! ```
+//! The recorder loads one copy of this object per probe. Everything that depends on the plan alone is a constant to
+//! the verifier, which follows and keeps only the code that the plan uses. Values that come from the kernel are
+//! handled without branches as far as possible, so that the verifier has few paths to follow.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+mod body;
+mod context;
+mod entry;
+mod follow;
+mod maps;
+mod plan;
+mod predicate;
+mod slot;
+mod state;
+
+use core::ffi::c_void;
+
+macro_rules! programs {
+    ($($name:ident in $section:literal runs $body:path;)*) => {$(
+        #[unsafe(no_mangle)]
+        #[unsafe(link_section = $section)]
+        extern "C" fn $name(context: *mut c_void) -> u32 {
+            $body(context);
+            0
+        }
+    )*};
+}
+
+// The loader makes of each section name that of the kind of program that the probe needs, because a copy per kind
+// would be linked and loaded each time.
+programs! {
+    on_event in "ktape_event_program" runs body::run;
+    on_entry in "ktape_entry_program" runs entry::run;
+    on_follow in "ktape_follow_program" runs follow::run;
+}
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "license")]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // SAFETY: nothing in this program panics; the linker removes this.
+    unsafe { core::hint::unreachable_unchecked() }
+}

@@ -1,0 +1,57 @@
+//! The maps: rings, counters, pid set, stash.
+
+use core::ffi::c_void;
+
+use aya_ebpf::btf_maps::{ArrayOfMaps, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::helpers::generated::{bpf_map_lookup_elem, bpf_map_update_elem};
+use aya_ebpf::macros::btf_map;
+use schemas::wire::{CpuState, Stash};
+
+/// One ring per CPU; the recorder makes the rings and sets the number of entries.
+#[btf_map]
+pub static RINGS: ArrayOfMaps<RingBuf<u64, 4096>, 1> = ArrayOfMaps::new();
+
+/// Counters of this probe.
+#[btf_map]
+pub static CPUS: PerCpuArray<CpuState, 1> = PerCpuArray::new();
+
+/// The one pid set that all probes share: key tgid.
+#[btf_map]
+pub static PIDS: ArrayOfMaps<HashMap<u32, u32, 1>, 1> = ArrayOfMaps::new();
+
+/// What entry programs keep, by thread.
+#[btf_map]
+pub static STASH: HashMap<u64, Stash, 1> = HashMap::new();
+
+/// Address of a map for the raw helpers.
+#[inline(always)]
+pub fn raw<T>(map: &'static T) -> *mut c_void {
+    core::ptr::from_ref(map).cast_mut().cast()
+}
+
+/// `bpf_map_lookup_elem`, NULL if there is none.
+#[inline(always)]
+pub fn lookup<K, V>(map: *mut c_void, key: &K) -> *mut V {
+    // SAFETY: `map` is a map or NULL-checked inner map, the verifier checks key and value sizes.
+    unsafe { bpf_map_lookup_elem(map, core::ptr::from_ref(key).cast()).cast() }
+}
+
+/// `bpf_map_update_elem`; true if it worked.
+#[inline(always)]
+pub fn update<K, V>(map: *mut c_void, key: &K, value: *const V) -> bool {
+    // SAFETY: as in `lookup`.
+    unsafe { bpf_map_update_elem(map, core::ptr::from_ref(key).cast(), value.cast(), 0) == 0 }
+}
+
+/// The inner map of the pid set, or NULL.
+#[inline(always)]
+pub fn pid_set() -> *mut c_void {
+    lookup(raw(&PIDS), &0u32)
+}
+
+/// Whether the pid set has this process.
+#[inline(always)]
+pub fn in_pid_set(tgid: u32) -> bool {
+    let set = pid_set();
+    !set.is_null() && !lookup::<u32, u32>(set, &tgid).is_null()
+}

@@ -1,0 +1,195 @@
+//! The command line as typed: words in, typed arguments out, and the help text. Nothing here looks at the machine.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use super::units;
+
+/// Record Linux kernel events into a directory of Parquet files.
+#[derive(Debug, Parser)]
+#[command(name = "recorder", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(after_help = "\
+Exit codes: 0 done; 1 recorded, but events were lost and --fail-on-loss was given; 2 could not be done.
+With a COMMAND that ran, 'recorder record' exits as the command did (128 + signal if a signal ended it).")]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Record events until Ctrl-C, for a time, or while a command runs
+    Record(Box<Record>),
+    /// List events, and the tracepoints and functions that can be probed
+    List {
+        /// Only names that match, such as 'sched*' or '*mkdir*'; without it only the built-in events
+        glob: Option<String>,
+    },
+    /// Show what an event records, and how on this kernel
+    Describe {
+        /// Built-in event, TOML file, or inline probe
+        event: String,
+    },
+    /// Say what this kernel and these privileges allow, and what to do about the rest
+    Doctor,
+    /// Tidy up a trace: mark one whose recorder died as recovered, merge small segments
+    Compact {
+        /// The trace directory
+        trace: PathBuf,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `recorder record`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  recorder record listens -d 60                        who starts to listen, for a minute
+  recorder record mkdirs switches -- make              a command with its children; exits as it does
+  recorder record 'net*' -o joins.trace                events by pattern, until Ctrl-C
+  recorder record packets --netns web --print          one network namespace, shown as it happens
+  recorder record kmem --stacks kernel -p 4711         a running process, with kernel stacks
+  recorder record 'tp:writeback:writeback_dirty_folio' --explain
+  recorder record 'big=fn:vfs_read{ count, retval } if retval > 4096' -d 5
+  recorder record ./my-event.toml --print=ndjson -o none
+
+Ctrl-C, SIGTERM and SIGHUP end the recording well; a second one does not wait for the command to end.
+SIGTERM and SIGHUP reach the command too. Under sudo the command runs as root, and the trace belongs to you.")]
+pub struct Record {
+    /// Built-in event ('recorder list'; patterns allowed), TOML file, or inline probe
+    /// 'NAME=KIND:TARGET{ field, name=expr:type } if condition'
+    #[arg(value_name = "EVENT")]
+    pub events: Vec<String>,
+
+    /// Run this command, record what it and its children do, and end when it ends
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+
+    /// Where the trace goes; it must not exist yet. 'none' writes no trace, for use with --print
+    /// [default: EVENT-TIME.trace in the current directory]
+    #[arg(short, long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+
+    /// End after this time: 10 (seconds), 500ms, 2m, 1h. A COMMAND that still runs gets SIGTERM
+    #[arg(short, long, value_parser = units::duration)]
+    pub duration: Option<Duration>,
+
+    /// Show events on standard output as they happen
+    #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "text")]
+    pub print: Option<PrintFormat>,
+
+    #[command(flatten)]
+    pub filter: Filter,
+
+    #[command(flatten)]
+    pub tuning: Tuning,
+}
+
+/// What is recorded of the events.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Filters (decided in the kernel; all given ones must hold)")]
+pub struct Filter {
+    /// Only this process and its descendants, those there are and those to come (repeatable)
+    #[arg(short, long = "pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pub pids: Vec<u32>,
+
+    /// Only threads of this name, at most 15 bytes (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub comm: Vec<String>,
+
+    /// Only this network namespace: its inode, a path, a name in /run/netns, or a process in it (repeatable)
+    #[arg(long, value_name = "INODE|PATH|NAME|PID")]
+    pub netns: Vec<String>,
+
+    /// Only this cgroup (v2) and the ones below it: a path or an id (repeatable)
+    #[arg(long, value_name = "PATH|ID")]
+    pub cgroup: Vec<String>,
+}
+
+/// How it is recorded.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Recording")]
+pub struct Tuning {
+    /// Record the event that this TOML file defines (repeatable); the same as giving its path as EVENT
+    #[arg(long = "events", value_name = "FILE.toml")]
+    pub files: Vec<PathBuf>,
+
+    /// Record the stack of every event
+    #[arg(long, value_name = "WHICH")]
+    pub stacks: Option<StackKind>,
+
+    /// Memory for all ring buffers together, such as 64M
+    #[arg(long, value_name = "SIZE", default_value = "32M", value_parser = units::size)]
+    pub buffer_size: u64,
+
+    /// Events are on disk at most this long after they happened
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = units::duration)]
+    pub segment_age: Duration,
+
+    /// Fail if any part of an event cannot be observed here, instead of recording the rest
+    #[arg(long)]
+    pub require: bool,
+
+    /// Exit with 1 if events were lost
+    #[arg(long)]
+    pub fail_on_loss: bool,
+
+    /// Show types, offsets and mechanisms of the events as this kernel has them, and record nothing
+    #[arg(long)]
+    pub explain: bool,
+}
+
+/// Format of `--print`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PrintFormat {
+    /// One aligned line per event
+    Text,
+    /// One JSON object per event
+    Ndjson,
+}
+
+/// Which stacks `--stacks` records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StackKind {
+    /// Where in the kernel
+    Kernel,
+    /// Where in the program
+    User,
+    /// Both
+    Both,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn print_takes_its_format_only_behind_an_equals_sign() {
+        let args = Args::try_parse_from(["recorder", "record", "--print", "mkdirs"]).unwrap();
+        let Command::Record(record) = args.command else { panic!("not record: {args:?}") };
+        assert_eq!(record.print, Some(PrintFormat::Text));
+        assert_eq!(record.events, ["mkdirs"]);
+    }
+
+    #[test]
+    fn everything_behind_two_dashes_is_the_command() {
+        let args = Args::try_parse_from(["recorder", "record", "mkdirs", "--", "sh", "-c", "true"]).unwrap();
+        let Command::Record(record) = args.command else { panic!("not record: {args:?}") };
+        assert_eq!(record.command, ["sh", "-c", "true"]);
+    }
+}

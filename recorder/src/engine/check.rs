@@ -1,0 +1,105 @@
+//! Plan -> is it within what the kernel side can do, and which inputs does it use.
+
+use anyhow::{Result, ensure};
+use schemas::wire::{
+    MAX_ARGS, MAX_CLAUSES, MAX_DEREFS, MAX_RECORD, MAX_STASH, MAX_TEMPS, MAX_TERMS, NO_DST, NONE, Plan,
+    RETURN_VALUE, RecordHeader, Slot, op, src,
+};
+
+/// Arguments that an entry program can keep.
+const MAX_KEPT_ARGS: u8 = 6;
+const MAX_BITS: u8 = 32;
+
+/// Fails if the plan is not one that the resolver can have made. The verifier would refuse most of such plans too,
+/// but not in words that help.
+pub fn check(plan: &Plan) -> Result<()> {
+    let temp = |index: u8| index == NONE || usize::from(index) < MAX_TEMPS;
+    let clauses = |from: u8, to: u8| from <= to && usize::from(to) <= MAX_CLAUSES;
+    let size = plan.record_size as usize;
+    ensure!(
+        size >= size_of::<RecordHeader>() && size <= MAX_RECORD && size.is_multiple_of(8),
+        "a record of {size} bytes: {} to {MAX_RECORD} are possible, in steps of 8",
+        size_of::<RecordHeader>()
+    );
+    ensure!(clauses(plan.where_from, plan.where_to), "clauses of the filter out of range");
+    ensure!(usize::from(plan.stash_size) <= MAX_STASH, "more than {MAX_STASH} bytes of entry columns");
+    let special = [plan.subjects[0], plan.subjects[1], plan.pid, plan.tid, plan.each_count, plan.each_base];
+    ensure!(special.into_iter().all(temp), "temporary out of range");
+    ensure!((plan.each_count == NONE) == (plan.each_base == NONE), "each needs a count and an array");
+    ensure!(usize::from(plan.n_pre) <= plan.slots.len(), "more steps before the filter than there are");
+    for term in &plan.terms {
+        ensure!(
+            temp(term.right) && usize::from(term.left) < MAX_TEMPS,
+            "temporary of a comparison out of range"
+        );
+    }
+    ensure!(plan.clauses.iter().all(|c| c >> MAX_TERMS == 0), "comparison of a clause out of range");
+    for (i, slot) in plan.slots.iter().enumerate().filter(|(_, slot)| slot.src != src::END) {
+        check_slot(plan, slot).map_err(|error| error.context(format!("step {i} of the plan")))?;
+    }
+    Ok(())
+}
+
+fn check_slot(plan: &Plan, slot: &Slot) -> Result<()> {
+    let temp = |index: u8| index == NONE || usize::from(index) < MAX_TEMPS;
+    ensure!(temp(slot.guard) && temp(slot.add) && temp(slot.save), "temporary out of range");
+    ensure!(slot.bit == NONE || slot.bit < MAX_BITS, "column bit {} out of range", slot.bit);
+    ensure!(usize::from(slot.derefs) <= MAX_DEREFS, "more than {MAX_DEREFS} pointer loads");
+    ensure!(slot.src <= src::ITEM && slot.op <= op::PRED, "unknown source or operation");
+    match slot.src {
+        src::TEMP => ensure!(usize::from(slot.index) < MAX_TEMPS, "temporary out of range"),
+        src::ARG if plan.use_stash != 0 || plan.syscall_regs != 0 => {
+            ensure!(
+                slot.index < MAX_KEPT_ARGS,
+                "argument {} cannot be had at return: only the first 6",
+                slot.index
+            );
+        }
+        src::ARG => ensure!(usize::from(slot.index) < MAX_ARGS, "argument {} out of range", slot.index),
+        _ => {}
+    }
+    if slot.op == op::LOAD {
+        ensure!(matches!(slot.size, 1 | 2 | 4 | 8), "an integer of {} bytes", slot.size);
+    }
+    if slot.op == op::PRED {
+        ensure!(
+            slot.clause_from <= slot.clause_to && usize::from(slot.clause_to) <= MAX_CLAUSES,
+            "clauses out of range"
+        );
+    }
+    if slot.dst != NO_DST {
+        let bytes = match slot.op {
+            op::VALUE | op::LOAD | op::PRED => {
+                ensure!(matches!(slot.width, 1 | 2 | 4 | 8), "a column of {} bytes", slot.width);
+                u32::from(slot.width)
+            }
+            op::COMM => 16,
+            op::KSTACK | op::USTACK => 8 + u32::from(slot.size),
+            _ => {
+                ensure!(slot.size > 0, "a copy of no bytes");
+                u32::from(slot.size)
+            }
+        };
+        let dst = u32::from(slot.dst);
+        ensure!(
+            dst as usize >= size_of::<RecordHeader>() && dst + bytes <= plan.record_size,
+            "column at {dst}, {bytes} bytes, does not fit into a record of {} bytes",
+            plan.record_size
+        );
+    }
+    Ok(())
+}
+
+/// Bit i: argument i; bit [`RETURN_VALUE`]: the return value.
+pub fn inputs(plan: &Plan) -> u32 {
+    plan.slots.iter().fold(0, |bits, slot| match slot.src {
+        src::ARG => bits | 1 << slot.index,
+        src::RET => bits | 1 << RETURN_VALUE,
+        _ => bits,
+    })
+}
+
+/// What the entry program must get for itself and keep for the return program.
+pub fn entry_inputs(entry: &Plan, plan: &Plan) -> u32 {
+    inputs(entry) | (inputs(plan) & !(1 << RETURN_VALUE))
+}

@@ -1,0 +1,65 @@
+//! What the kernel itself counts of calls that no program saw.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use aya::util::KernelVersion;
+
+use super::sys;
+use crate::resolve::Mechanism;
+
+/// Offset of `recursion_misses` in `struct bpf_prog_info`.
+const RECURSION_MISSES: usize = 208;
+/// Offset of `perf_event.kprobe.missed` in `struct bpf_link_info`.
+const KPROBE_MISSED: usize = 48;
+
+/// Since this version programs on kprobes and classic tracepoints that are skipped, because another such program
+/// runs on the CPU, are counted (commit dd8657894c11, "bpf: Count missed stats in trace_call_bpf").
+const COUNTS_PERF_SKIPS: KernelVersion = KernelVersion::new(6, 7, 0);
+/// Since this version a kprobe's link says how often the kprobe was missed (commit 3acf8ace6823).
+const COUNTS_KPROBE_MISSES: KernelVersion = KernelVersion::new(6, 7, 0);
+
+/// Whether this kernel counts recursion misses of programs attached like this. Raw tracepoints do since 6.1, which is
+/// the oldest kernel that we support, trampolines since 5.12; nothing ever skips a uprobe's program.
+fn counts_recursion(mechanism: Mechanism, kernel: KernelVersion) -> bool {
+    match mechanism {
+        Mechanism::Kprobe | Mechanism::Kretprobe | Mechanism::Tracepoint | Mechanism::SyscallTracepoints => {
+            kernel >= COUNTS_PERF_SKIPS
+        }
+        Mechanism::TpBtf
+        | Mechanism::RawTp
+        | Mechanism::Fentry
+        | Mechanism::Fexit
+        | Mechanism::Uprobe
+        | Mechanism::Uretprobe => true,
+    }
+}
+
+fn u64_at<const N: usize>(info: &[u8; N], offset: usize) -> Option<u64> {
+    Some(u64::from_ne_bytes(*info.get(offset..)?.first_chunk()?))
+}
+
+/// How often the programs were skipped because one was running already; `None` if this kernel does not say.
+pub fn recursion(mechanism: Mechanism, programs: &[OwnedFd]) -> Option<u64> {
+    if !counts_recursion(mechanism, KernelVersion::current().ok()?) {
+        return None;
+    }
+    programs.iter().try_fold(0, |sum, program| {
+        let info = sys::info::<{ RECURSION_MISSES + 8 }>(program.as_fd()).ok()?;
+        Some(sum + u64_at(&info, RECURSION_MISSES)?)
+    })
+}
+
+/// How often the kernel could not run a kprobe; `None` if it does not say, 0 for other kinds.
+pub fn kprobes(mechanism: Mechanism, links: &[u32]) -> Option<u64> {
+    if !matches!(mechanism, Mechanism::Kprobe | Mechanism::Kretprobe) {
+        return Some(0);
+    }
+    if links.is_empty() || KernelVersion::current().ok()? < COUNTS_KPROBE_MISSES {
+        return None;
+    }
+    links.iter().try_fold(0, |sum, id| {
+        let link = sys::link_by_id(*id).ok()?;
+        let info = sys::info::<{ KPROBE_MISSED + 8 }>(link.as_fd()).ok()?;
+        Some(sum + u64_at(&info, KPROBE_MISSED)?)
+    })
+}

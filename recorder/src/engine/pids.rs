@@ -1,0 +1,46 @@
+//! The pid set: which processes are recorded. One map, shared by all probes; the kernel side adds children.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use anyhow::{Context, Result};
+
+use super::sys;
+
+/// Most processes that can be followed at once.
+pub const MAX_PIDS: u32 = 65_536;
+
+/// The processes (thread groups, numbered in the initial pid namespace) whose events are recorded.
+#[derive(Debug)]
+pub struct PidSet {
+    map: OwnedFd,
+}
+
+impl PidSet {
+    pub(super) fn new() -> Result<Self> {
+        let map =
+            sys::map_create(sys::HASH, 4, 4, MAX_PIDS, "ktape_pids").context("cannot make the pid set")?;
+        Ok(Self { map })
+    }
+
+    /// Record this process and the children that it makes from now on.
+    pub fn insert(&mut self, pid: u32) -> Result<()> {
+        sys::map_update(self.map.as_fd(), pid, pid)
+            .with_context(|| format!("cannot add process {pid} to the pid set"))
+    }
+
+    /// Do not record this process any more; false if it was not recorded.
+    pub fn remove(&mut self, pid: u32) -> Result<bool> {
+        sys::map_delete(self.map.as_fd(), pid)
+            .with_context(|| format!("cannot take process {pid} out of the pid set"))
+    }
+
+    /// Whether this process is recorded.
+    pub fn contains(&self, pid: u32) -> Result<bool> {
+        sys::map_lookup(self.map.as_fd(), pid, &mut [0; 4])
+            .with_context(|| format!("cannot look up process {pid} in the pid set"))
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.map.as_fd()
+    }
+}

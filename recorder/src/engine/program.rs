@@ -1,0 +1,302 @@
+//! Candidate -> loaded and attached programs of one copy of the eBPF object.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use anyhow::{Context, Error, Result, anyhow, bail};
+use aya::programs::links::FdLink;
+use aya::programs::uprobe::{UProbeAttachLocation, UProbeScope};
+use aya::programs::{
+    BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, TracePoint, UProbe,
+};
+use aya::{Btf, Ebpf, EbpfLoader, Pod, VerifierLogLevel};
+use schemas::wire::{Plan, context};
+use zerocopy::IntoBytes;
+
+use super::{check, object};
+use crate::resolve::{Candidate, Mechanism};
+
+/// Names of the programs in the object.
+const EVENT: &str = "on_event";
+const ENTRY: &str = "on_entry";
+const FOLLOW: &str = "on_follow";
+/// Lines of the verifier's log in an error.
+const LOG_LINES: usize = 4;
+
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct Frozen(Plan);
+
+// SAFETY: a plan is plain data without padding (wire.rs asserts its size).
+unsafe impl Pod for Frozen {}
+
+/// The programs of one probe and what they are attached with.
+#[derive(Debug)]
+pub struct Programs {
+    /// Owns programs, maps and those links that are not in `links`.
+    pub ebpf: Ebpf,
+    /// Names of the programs that are attached, the recording one first.
+    pub names: Vec<&'static str>,
+    links: Vec<FdLink>,
+    /// Numbers of the links of kprobes.
+    pub kprobe_links: Vec<u32>,
+}
+
+/// How the machine's registers look.
+const REGS: u8 = if cfg!(target_arch = "aarch64") { context::REGS_AARCH64 } else { context::REGS_X86_64 };
+
+/// Context and ELF section of a kind of program.
+type Kind = (u8, &'static str);
+
+const TP_BTF: Kind = (context::TYPED_ARGS, "tp_btf");
+const RAW_TP: Kind = (context::ARGS, "raw_tp");
+const FENTRY: Kind = (context::TYPED_ARGS, "fentry");
+const FEXIT: Kind = (context::TYPED_RETURN, "fexit");
+const KPROBE: Kind = (REGS, "kprobe");
+const KRETPROBE: Kind = (REGS, "kretprobe");
+const TRACEPOINT: Kind = (context::TRACEPOINT, "tracepoint");
+const UPROBE: Kind = (REGS, "uprobe");
+const URETPROBE: Kind = (REGS, "uretprobe");
+
+/// The recording program and the one at entry.
+fn kinds(mechanism: Mechanism) -> (Kind, Kind) {
+    match mechanism {
+        Mechanism::TpBtf => (TP_BTF, TP_BTF),
+        Mechanism::RawTp => (RAW_TP, RAW_TP),
+        Mechanism::Fentry => (FENTRY, FENTRY),
+        Mechanism::Fexit => (FEXIT, FENTRY),
+        Mechanism::Kprobe => (KPROBE, KPROBE),
+        Mechanism::Kretprobe => (KRETPROBE, KPROBE),
+        Mechanism::Tracepoint | Mechanism::SyscallTracepoints => (TRACEPOINT, TRACEPOINT),
+        Mechanism::Uprobe => (UPROBE, UPROBE),
+        Mechanism::Uretprobe => (URETPROBE, UPROBE),
+    }
+}
+
+/// Loads copies of the object.
+pub struct Loader {
+    /// One for all: making one parses the kernel's BTF. It wants the constants to live as long as itself, so they
+    /// live for ever: 6 KiB a probe.
+    loader: EbpfLoader<'static>,
+    cpus: u32,
+    stash_entries: u32,
+}
+
+impl Loader {
+    pub fn new(cpus: u32, stash_entries: u32, tgid_offset: u32) -> Self {
+        let mut loader = EbpfLoader::new();
+        loader
+            .verifier_log_level(VerifierLogLevel::DEBUG)
+            .override_global("AARCH64", keep(u8::from(cfg!(target_arch = "aarch64"))), true)
+            .override_global("TGID_OFFSET", keep(tgid_offset), true);
+        Self { loader, cpus, stash_entries }
+    }
+
+    /// Load a copy of the object with the plans of `candidate`. Nothing is in the kernel yet but its maps.
+    pub fn load(&mut self, candidate: &Candidate) -> Result<Programs> {
+        check::check(&candidate.plan)?;
+        let entry_plan = candidate.entry.as_deref().unwrap_or(&Plan::EMPTY);
+        check::check(entry_plan).context("the entry plan")?;
+        let ((kind, section), (entry_kind, entry_section)) = kinds(candidate.mechanism);
+        let interleaved = matches!(candidate.mechanism, Mechanism::Uprobe | Mechanism::Uretprobe);
+        let entry = candidate.entry.is_some();
+        self.loader
+            .override_global("PLAN", keep(Frozen(*candidate.plan)), true)
+            .override_global("ENTRY_PLAN", keep(Frozen(*entry_plan)), true)
+            .override_global("KIND", keep(kind), true)
+            .override_global("ENTRY_KIND", keep(entry_kind), true)
+            .override_global("INPUTS", keep(check::inputs(&candidate.plan)), true)
+            .override_global("ENTRY_INPUTS", keep(check::entry_inputs(entry_plan, &candidate.plan)), true)
+            .override_global("INTERLEAVED", keep(u8::from(interleaved)), true)
+            .map_max_entries("RINGS", self.cpus)
+            .map_max_entries("STASH", if entry { self.stash_entries } else { 1 });
+        self.finish([Some(section), entry.then_some(entry_section), None])
+    }
+
+    /// Load the program that adds children to the pid set.
+    pub fn load_follow(&mut self) -> Result<Programs> {
+        self.finish([None, None, Some("raw_tp")])
+    }
+
+    fn finish(&mut self, sections: object::Sections) -> Result<Programs> {
+        let object = object::with_sections(sections)?;
+        let ebpf = self.loader.load(object.as_bytes()).context("cannot load the eBPF object")?;
+        Ok(Programs { ebpf, names: Vec::new(), links: Vec::new(), kprobe_links: Vec::new() })
+    }
+}
+
+fn keep<T>(value: T) -> &'static T {
+    Box::leak(Box::new(value))
+}
+
+impl Programs {
+    /// Attach what `candidate` says: the entry program first, so that the return program finds what it needs.
+    pub fn attach(&mut self, candidate: &Candidate, btf: Option<&Btf>) -> Result<()> {
+        let target = candidate.target.as_str();
+        let btf = || btf.ok_or_else(|| anyhow!("this kernel has no BTF (/sys/kernel/btf/vmlinux)"));
+        let entry = candidate.entry.is_some();
+        match candidate.mechanism {
+            Mechanism::TpBtf => {
+                let program: &mut BtfTracePoint = self.program(EVENT)?;
+                program.load(target, btf()?).map_err(explain)?;
+                program.attach().map_err(explain)?;
+            }
+            Mechanism::RawTp => self.raw_tp(EVENT, target)?,
+            Mechanism::Fentry => self.fentry(EVENT, target, btf()?)?,
+            Mechanism::Fexit => {
+                if entry {
+                    self.fentry(ENTRY, target, btf()?)?;
+                }
+                let program: &mut FExit = self.program(EVENT)?;
+                program.load(target, btf()?).map_err(explain)?;
+                program.attach().map_err(explain)?;
+            }
+            Mechanism::Kprobe => self.kprobe(EVENT, target)?,
+            Mechanism::Kretprobe => {
+                if entry {
+                    self.kprobe(ENTRY, target)?;
+                }
+                self.kprobe(EVENT, target)?;
+            }
+            Mechanism::Tracepoint => {
+                let (category, name) = target
+                    .split_once(':')
+                    .with_context(|| format!("tracepoint '{target}' is not of the form category:name"))?;
+                self.tracepoint(EVENT, category, name)?;
+            }
+            Mechanism::SyscallTracepoints => {
+                if entry {
+                    self.tracepoint(ENTRY, "syscalls", &format!("sys_enter_{target}"))?;
+                }
+                self.tracepoint(EVENT, "syscalls", &format!("sys_exit_{target}"))?;
+            }
+            Mechanism::Uprobe => self.uprobe(EVENT, target)?,
+            Mechanism::Uretprobe => {
+                if entry {
+                    self.uprobe(ENTRY, target)?;
+                }
+                self.uprobe(EVENT, target)?;
+            }
+        }
+        self.names.reverse();
+        Ok(())
+    }
+
+    /// Attach the program that adds children to the pid set.
+    pub fn attach_follow(&mut self) -> Result<()> {
+        self.raw_tp(FOLLOW, "sched_process_fork")
+    }
+
+    fn program<'a, T>(&'a mut self, name: &'static str) -> Result<&'a mut T>
+    where
+        &'a mut T: TryFrom<&'a mut Program, Error = ProgramError>,
+    {
+        self.names.push(name);
+        let program =
+            self.ebpf.program_mut(name).with_context(|| format!("the eBPF object has no program {name}"))?;
+        Ok(program.try_into()?)
+    }
+
+    fn raw_tp(&mut self, name: &'static str, target: &str) -> Result<()> {
+        let program: &mut RawTracePoint = self.program(name)?;
+        program.load().map_err(explain)?;
+        program.attach(target).map_err(explain)?;
+        Ok(())
+    }
+
+    fn fentry(&mut self, name: &'static str, target: &str, btf: &Btf) -> Result<()> {
+        let program: &mut FEntry = self.program(name)?;
+        program.load(target, btf).map_err(explain)?;
+        program.attach().map_err(explain)?;
+        Ok(())
+    }
+
+    fn kprobe(&mut self, name: &'static str, target: &str) -> Result<()> {
+        let (function, offset) = match target.split_once('+') {
+            Some((function, offset)) => (function, number(offset)?),
+            None => (target, 0),
+        };
+        let program: &mut KProbe = self.program(name)?;
+        program.load().map_err(explain)?;
+        let id = program.attach(function, offset).map_err(explain)?;
+        let link = program.take_link(id)?;
+        // Before 5.15 there is no such link; the program owns its perf event then.
+        if let Ok(link) = FdLink::try_from(link) {
+            self.kprobe_links.extend(link.info().ok().map(|info| info.id()));
+            self.links.push(link);
+        }
+        Ok(())
+    }
+
+    fn tracepoint(&mut self, program: &'static str, category: &str, name: &str) -> Result<()> {
+        let program: &mut TracePoint = self.program(program)?;
+        program.load().map_err(explain)?;
+        program.attach(category, name).map_err(explain)?;
+        Ok(())
+    }
+
+    fn uprobe(&mut self, name: &'static str, target: &str) -> Result<()> {
+        let (path, place) = target
+            .rsplit_once(':')
+            .with_context(|| format!("uprobe '{target}' is not of the form path:symbol"))?;
+        let location = match place.split_once('+') {
+            Some((symbol, offset)) => UProbeAttachLocation::SymbolOffset(symbol, number(offset)?),
+            None if place.starts_with("0x") => UProbeAttachLocation::AbsoluteOffset(number(place)?),
+            None => UProbeAttachLocation::Symbol(place),
+        };
+        let program: &mut UProbe = self.program(name)?;
+        program.load().map_err(explain)?;
+        program.attach(location, path, UProbeScope::AllProcesses).map_err(explain)?;
+        Ok(())
+    }
+
+    /// Put a map into entry `index` of a map of maps.
+    pub fn set_inner(&self, outer: &str, index: u32, inner: BorrowedFd<'_>) -> Result<()> {
+        use std::os::fd::AsRawFd as _;
+        super::sys::map_update(self.map(outer)?, index, inner.as_raw_fd() as u32)
+            .with_context(|| format!("cannot set entry {index} of map {outer}"))
+    }
+
+    /// A map of this copy of the object.
+    pub fn map(&self, name: &str) -> Result<BorrowedFd<'_>> {
+        use aya::maps::Map;
+        match self.ebpf.map(name) {
+            Some(Map::ArrayOfMaps(data) | Map::PerCpuArray(data) | Map::HashMap(data)) => {
+                Ok(data.fd().as_fd())
+            }
+            _ => bail!("the eBPF object has no map {name}"),
+        }
+    }
+
+    /// Descriptors of the attached programs, the recording one first.
+    pub fn fds(&self) -> Result<Vec<OwnedFd>> {
+        let fd = |name: &&str| -> Result<OwnedFd> {
+            let program = self.ebpf.program(name).with_context(|| format!("no program {name}"))?;
+            Ok(program.fd()?.as_fd().try_clone_to_owned()?)
+        };
+        self.names.iter().map(fd).collect()
+    }
+}
+
+fn number(text: &str) -> Result<u64> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed.with_context(|| format!("offset '{text}' is not a number"))
+}
+
+/// aya's error in one line: its causes, and the end of what the verifier said.
+fn explain(error: ProgramError) -> Error {
+    if let ProgramError::LoadError { io_error, verifier_log } = &error {
+        let log = verifier_log.to_string();
+        let lines: Vec<&str> = log.lines().map(str::trim).filter(|l| !l.is_empty() && !is_noise(l)).collect();
+        let end = lines[lines.len().saturating_sub(LOG_LINES)..].join(" | ");
+        let end = if end.is_empty() { String::new() } else { format!("; the verifier says: {end}") };
+        return anyhow!("the kernel refuses the program: {io_error}{end}");
+    }
+    Error::from(error)
+}
+
+fn is_noise(line: &str) -> bool {
+    line.starts_with("processed ") || line.starts_with("verification time") || line.starts_with("stack depth")
+}

@@ -1,0 +1,138 @@
+//! The bpf(2) calls that aya does not offer: maps that no object owns, and what the kernel says of programs and links.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+
+const MAP_CREATE: u32 = 0;
+const MAP_LOOKUP_ELEM: u32 = 1;
+const MAP_UPDATE_ELEM: u32 = 2;
+const MAP_DELETE_ELEM: u32 = 3;
+const OBJ_GET_INFO_BY_FD: u32 = 15;
+const LINK_GET_FD_BY_ID: u32 = 30;
+
+/// `BPF_MAP_TYPE_HASH`.
+pub const HASH: u32 = 1;
+/// `BPF_MAP_TYPE_RINGBUF`.
+pub const RINGBUF: u32 = 27;
+
+#[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+struct MapCreate {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+    inner_map_fd: u32,
+    numa_node: u32,
+    map_name: [u8; 16],
+}
+
+#[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+struct MapElem {
+    map_fd: u32,
+    pad: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+#[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+struct InfoByFd {
+    bpf_fd: u32,
+    info_len: u32,
+    info: u64,
+}
+
+#[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+struct FdById {
+    id: u32,
+    next_id: u32,
+    open_flags: u32,
+}
+
+fn bpf<T: IntoBytes + FromBytes>(command: u32, attr: &mut T) -> io::Result<i32> {
+    // SAFETY: `attr` is as long as said, and every pointer in it is to memory that its caller has borrowed.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
+    i32::try_from(result).ok().filter(|r| *r >= 0).ok_or_else(io::Error::last_os_error)
+}
+
+fn owned(fd: i32) -> OwnedFd {
+    // SAFETY: the kernel has just given us this descriptor.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Make a map.
+pub fn map_create(
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    name: &str,
+) -> io::Result<OwnedFd> {
+    let mut map_name = [0; 16];
+    let n = name.len().min(15);
+    map_name[..n].copy_from_slice(&name.as_bytes()[..n]);
+    let mut attr =
+        MapCreate { map_type, key_size, value_size, max_entries, map_name, ..MapCreate::new_zeroed() };
+    bpf(MAP_CREATE, &mut attr).map(owned)
+}
+
+fn elem(map: BorrowedFd<'_>, key: u32, value: u64) -> (MapElem, Box<u32>) {
+    let key = Box::new(key);
+    let attr = MapElem {
+        map_fd: map.as_raw_fd() as u32,
+        pad: 0,
+        key: std::ptr::from_ref(&*key) as u64,
+        value,
+        flags: 0,
+    };
+    (attr, key)
+}
+
+/// Set an entry of a map with keys and values of 4 bytes (of a map of maps: the value is a descriptor).
+pub fn map_update(map: BorrowedFd<'_>, key: u32, value: u32) -> io::Result<()> {
+    let value = Box::new(value);
+    let (mut attr, _key) = elem(map, key, std::ptr::from_ref(&*value) as u64);
+    bpf(MAP_UPDATE_ELEM, &mut attr).map(drop)
+}
+
+/// Remove an entry of a map with keys of 4 bytes; false if there was none.
+pub fn map_delete(map: BorrowedFd<'_>, key: u32) -> io::Result<bool> {
+    let (mut attr, _key) = elem(map, key, 0);
+    match bpf(MAP_DELETE_ELEM, &mut attr) {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The value of a map with keys of 4 bytes; false if there is none. `value` must be as long as the map says, times
+/// the number of possible CPUs if it is per CPU.
+pub fn map_lookup(map: BorrowedFd<'_>, key: u32, value: &mut [u8]) -> io::Result<bool> {
+    let (mut attr, _key) = elem(map, key, value.as_mut_ptr() as u64);
+    match bpf(MAP_LOOKUP_ELEM, &mut attr) {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// What the kernel says of a program or link; the first bytes of its `bpf_prog_info` or `bpf_link_info`.
+pub fn info<const N: usize>(fd: BorrowedFd<'_>) -> io::Result<[u8; N]> {
+    let mut info = [0; N];
+    let mut attr =
+        InfoByFd { bpf_fd: fd.as_raw_fd() as u32, info_len: N as u32, info: info.as_mut_ptr() as u64 };
+    bpf(OBJ_GET_INFO_BY_FD, &mut attr)?;
+    Ok(info)
+}
+
+/// Another descriptor of a link.
+pub fn link_by_id(id: u32) -> io::Result<OwnedFd> {
+    bpf(LINK_GET_FD_BY_ID, &mut FdById { id, next_id: 0, open_flags: 0 }).map(owned)
+}

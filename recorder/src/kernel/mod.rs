@@ -1,0 +1,96 @@
+//! The kernel, as far as it must be known to record from it: types, functions, tracepoints, and what it allows.
+
+pub mod btf;
+pub mod facts;
+pub mod symbols;
+pub mod tracefs;
+
+use std::cell::OnceCell;
+
+use anyhow::Result;
+
+pub use btf::{Btf, TypeId};
+pub use facts::Facts;
+pub use symbols::{FunctionNames, FunctionSymbol, KernelSymbols};
+pub use tracefs::{TraceField, Tracefs};
+
+/// A kernel: the running one, or for tests another one's BTF.
+#[derive(Debug)]
+pub struct Kernel {
+    /// Its types.
+    pub btf: Btf,
+    /// What it allows.
+    pub facts: Facts,
+    /// False for another kernel: then kallsyms and tracefs of the running one say nothing about it.
+    running: bool,
+    functions: OnceCell<Option<FunctionNames>>,
+    tracefs: OnceCell<Result<Tracefs, String>>,
+}
+
+impl Kernel {
+    /// The running kernel. Fails if it has no BTF.
+    pub fn running() -> Result<Self> {
+        Ok(Self::new(Btf::of_running_kernel()?, Facts::of_running_kernel(), true))
+    }
+
+    /// Another kernel, of which only the types are known.
+    pub fn from_btf(btf: Btf, facts: Facts) -> Self {
+        Self::new(btf, facts, false)
+    }
+
+    /// The running kernel with other facts, for tests of what this machine lacks.
+    #[cfg(test)]
+    pub(crate) fn with_facts(btf: Btf, facts: Facts) -> Self {
+        Self::new(btf, facts, true)
+    }
+
+    fn new(btf: Btf, facts: Facts, running: bool) -> Self {
+        Self { btf, facts, running, functions: OnceCell::new(), tracefs: OnceCell::new() }
+    }
+
+    /// The names of all functions, if they can be known.
+    pub fn functions(&self) -> Option<&FunctionNames> {
+        self.functions.get_or_init(|| if self.running { FunctionNames::load().ok() } else { None }).as_ref()
+    }
+
+    /// Whether a function of that name exists, and once. Without kallsyms BTF decides.
+    pub fn function(&self, name: &str) -> FunctionSymbol {
+        match self.functions() {
+            Some(names) => names.get(name),
+            None if self.btf.find(name, btf::Kind::Func).is_some() => FunctionSymbol::Unique,
+            None => FunctionSymbol::Missing,
+        }
+    }
+
+    /// tracefs, or why it cannot be used.
+    pub fn tracefs(&self) -> Result<&Tracefs> {
+        let opened = self.tracefs.get_or_init(|| {
+            if self.running {
+                Tracefs::open().map_err(|error| format!("{error:#}"))
+            } else {
+                Err("tracefs is known of the running kernel only".to_owned())
+            }
+        });
+        opened.as_ref().map_err(|reason| anyhow::anyhow!("{reason}"))
+    }
+
+    /// Where `tgid` is in `struct task_struct`, in bytes.
+    pub fn tgid_offset(&self) -> Option<u32> {
+        let task = self.btf.find("task_struct", btf::Kind::Struct)?;
+        self.btf.member(task, "tgid").map(|member| member.bit_offset / 8)
+    }
+
+    /// Names of the functions that can be probed: those with a symbol and types.
+    pub fn probeable_functions(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self
+            .btf
+            .names(btf::Kind::Func)
+            .filter(|name| self.function(name) == FunctionSymbol::Unique)
+            .collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+#[cfg(test)]
+mod tests;

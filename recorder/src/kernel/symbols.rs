@@ -1,0 +1,186 @@
+//! `/proc/kallsyms` -> which functions there are, and which symbol an address belongs to.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+
+const KALLSYMS: &str = "/proc/kallsyms";
+/// A second symbol per function on kernels with call thunks; it is padding, not code.
+const PADDING_PREFIX: &str = "__pfx_";
+
+/// One line of kallsyms.
+struct Line<'a> {
+    address: u64,
+    kind: u8,
+    name: &'a str,
+    module: Option<&'a str>,
+}
+
+fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
+    text.lines().filter_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        let address = u64::from_str_radix(words.next()?, 16).ok()?;
+        let kind = *words.next()?.as_bytes().first()?;
+        let name = words.next()?;
+        let module = words.next().map(|m| m.trim_matches(['[', ']']));
+        (!name.starts_with(PADDING_PREFIX)).then_some(Line { address, kind, name, module })
+    })
+}
+
+fn is_text(kind: u8) -> bool {
+    matches!(kind.to_ascii_lowercase(), b't' | b'w')
+}
+
+/// How many functions have a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FunctionSymbol {
+    /// None.
+    Missing,
+    /// One: a probe can be attached to it.
+    Unique,
+    /// Several: the kernel refuses the name as not unique.
+    Many,
+}
+
+/// The names of all functions.
+#[derive(Debug, Default)]
+pub struct FunctionNames {
+    /// Sorted.
+    names: Vec<String>,
+}
+
+impl FunctionNames {
+    /// The running kernel's.
+    pub fn load() -> Result<Self> {
+        let text = fs::read_to_string(KALLSYMS).with_context(|| format!("cannot read {KALLSYMS}"))?;
+        Ok(Self::parse(&text))
+    }
+
+    /// From the text of kallsyms.
+    pub fn parse(text: &str) -> Self {
+        let mut names: Vec<String> =
+            lines(text).filter(|l| is_text(l.kind)).map(|l| l.name.to_owned()).collect();
+        names.sort_unstable();
+        Self { names }
+    }
+
+    /// Whether a function of that name exists, and once.
+    pub fn get(&self, name: &str) -> FunctionSymbol {
+        let start = self.names.partition_point(|n| n.as_str() < name);
+        match self.names[start..].iter().take_while(|n| *n == name).count() {
+            0 => FunctionSymbol::Missing,
+            1 => FunctionSymbol::Unique,
+            _ => FunctionSymbol::Many,
+        }
+    }
+
+    /// All names, sorted.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
+    }
+}
+
+/// What an address of the kernel belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Symbol<'a> {
+    /// Function or, where kallsyms has it, variable.
+    pub name: &'a str,
+    /// Bytes behind its start.
+    pub offset: u64,
+    /// Module it is in; `None` for the kernel itself.
+    pub module: Option<&'a str>,
+}
+
+/// All symbols of the running kernel by address.
+#[derive(Debug, Default)]
+pub struct KernelSymbols {
+    /// Address, start of the name in `text`, its length, module number + 1 or 0; sorted by address.
+    entries: Vec<(u64, u32, u16, u16)>,
+    text: String,
+    modules: Vec<String>,
+}
+
+impl KernelSymbols {
+    /// The running kernel's. Fails if kallsyms cannot be read or shows no addresses.
+    pub fn load() -> Result<Self> {
+        let text = fs::read_to_string(KALLSYMS).with_context(|| format!("cannot read {KALLSYMS}"))?;
+        let symbols = Self::parse(&text);
+        anyhow::ensure!(
+            !symbols.entries.is_empty(),
+            "{KALLSYMS} shows no addresses: run as root or with CAP_SYSLOG, or set kernel.kptr_restrict to 0"
+        );
+        Ok(symbols)
+    }
+
+    /// From the text of kallsyms; symbols with a hidden (zero) address are left out.
+    pub fn parse(text: &str) -> Self {
+        let mut symbols = Self::default();
+        for Line { address, kind: _, name, module } in lines(text).filter(|line| line.address != 0) {
+            let module = match module {
+                Some(module) => {
+                    let known = symbols.modules.iter().rposition(|m| m == module);
+                    let index = known.unwrap_or_else(|| {
+                        symbols.modules.push(module.to_owned());
+                        symbols.modules.len() - 1
+                    });
+                    index as u16 + 1
+                }
+                None => 0,
+            };
+            symbols.entries.push((address, symbols.text.len() as u32, name.len() as u16, module));
+            symbols.text.push_str(name);
+        }
+        symbols.entries.sort_by_key(|entry| entry.0);
+        symbols
+    }
+
+    /// The symbol that starts at or last before an address. Of several at one address the first in kallsyms.
+    pub fn lookup(&self, address: u64) -> Option<Symbol<'_>> {
+        let end = self.entries.partition_point(|entry| entry.0 <= address);
+        let start = self.entries.get(end.checked_sub(1)?)?.0;
+        let first = self.entries[..end].partition_point(|entry| entry.0 < start);
+        let (_, at, len, module) = self.entries[first];
+        let name = &self.text[at as usize..at as usize + usize::from(len)];
+        let module = module.checked_sub(1).map(|i| self.modules[usize::from(i)].as_str());
+        Some(Symbol { name, offset: address - start, module })
+    }
+
+    /// How many symbols there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "ffffffff81000000 T _stext\nffffffff81000000 T _text\nffffffff81000ff0 t __pfx_f\n\
+                        ffffffff81001000 t f\nffffffff81002000 t f\nffffffff81003000 D data\n\
+                        ffffffffc0000000 t g\t[mod]\n0000000000000000 A hidden\n";
+
+    #[test]
+    fn an_address_belongs_to_the_symbol_before_it() {
+        let symbols = KernelSymbols::parse(TEXT);
+        let text =
+            |address| symbols.lookup(address).map(|s| format!("{}+{} {:?}", s.name, s.offset, s.module));
+        assert_eq!(text(0xffff_ffff_8100_0004).as_deref(), Some("_stext+4 None"));
+        assert_eq!(text(0xffff_ffff_8100_0ff8).as_deref(), Some("_stext+4088 None"), "padding is no symbol");
+        assert_eq!(text(0xffff_ffff_c000_0010).as_deref(), Some("g+16 Some(\"mod\")"));
+        assert_eq!(text(0x1000), None);
+    }
+
+    #[test]
+    fn a_function_name_can_be_missing_unique_or_shared() {
+        let names = FunctionNames::parse(TEXT);
+        assert_eq!(names.get("g"), FunctionSymbol::Unique);
+        assert_eq!(names.get("f"), FunctionSymbol::Many);
+        assert_eq!(names.get("data"), FunctionSymbol::Missing);
+        assert_eq!(names.get("__pfx_f"), FunctionSymbol::Missing);
+    }
+}

@@ -1,0 +1,58 @@
+//! A pattern or a name in, what can be recorded on standard output: events, tracepoints, functions, and the columns of
+//! one event.
+
+use std::io::Write;
+
+use anyhow::{Context, Result};
+use glob::Pattern;
+use schemas::def::{EventDef, builtin};
+
+use crate::cli::EXIT_OK;
+use crate::kernel::Kernel;
+use crate::{resolve, select};
+
+/// `recorder list`: without `glob` the built-in events, with it also tracepoints and functions that match.
+pub fn list(glob: Option<&str>, out: &mut impl Write) -> Result<u8> {
+    let pattern = glob
+        .map(|glob| Pattern::new(glob).with_context(|| format!("'{glob}' is not a pattern")))
+        .transpose()?;
+    let matches = |name: &str| pattern.as_ref().is_none_or(|pattern| pattern.matches(name));
+    let events: Vec<&EventDef> = builtin().iter().filter(|event| matches(&event.name)).collect();
+    let width = events.iter().map(|event| event.name.len()).max().unwrap_or(0);
+    for event in &events {
+        writeln!(out, "{:width$}  {}", event.name, event.summary)?;
+    }
+    let Some(glob) = glob else { return Ok(EXIT_OK) };
+    let mut found = events.len();
+    let kernel = Kernel::running()?;
+    match kernel.tracefs().and_then(|tracefs| tracefs.tracepoints()) {
+        Ok(tracepoints) => {
+            for (category, name) in tracepoints {
+                let full = format!("{category}:{name}");
+                if matches(&name) || matches(&full) {
+                    writeln!(out, "tp:{full}")?;
+                    found += 1;
+                }
+            }
+        }
+        Err(error) => eprintln!("recorder: warning: tracepoints are not listed: {error:#}"),
+    }
+    for name in kernel.probeable_functions().into_iter().filter(|name| matches(name)) {
+        writeln!(out, "fn:{name}")?;
+        found += 1;
+    }
+    anyhow::ensure!(found > 0, "nothing matches '{glob}': no event, tracepoint or function; try '*{glob}*'");
+    Ok(EXIT_OK)
+}
+
+/// `recorder describe`: what an event records; how on this kernel, if that can be known here.
+pub fn describe(word: &str, out: &mut impl Write) -> Result<u8> {
+    let kernel = Kernel::running();
+    for event in select::find(word)? {
+        write!(out, "{}", resolve::describe(&event, kernel.as_ref().ok()))?;
+    }
+    if let Err(error) = kernel {
+        eprintln!("recorder: warning: what this kernel offers is not known: {error:#}");
+    }
+    Ok(EXIT_OK)
+}

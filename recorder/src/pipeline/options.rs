@@ -1,0 +1,69 @@
+//! What a recording is told about writing and ending, and what it tells in the end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::counts::Totals;
+use super::stacks::{CgroupFinder, Symbolizer};
+use super::worker::BatchHook;
+use crate::source::ProbeCounters;
+
+/// How to write.
+pub struct Options {
+    /// Rows are on disk at most this long after the event (1 s).
+    pub segment_age: Duration,
+    /// Compression, 1 to 22 (1: higher levels gain nothing on these columns).
+    pub zstd_level: i32,
+    /// Raw records that may wait for the encoder (64 MiB); when they are more, the drain waits and the rings fill.
+    pub queue_bytes: usize,
+    /// Merge small segments at the end (true).
+    pub compact_at_close: bool,
+    /// Take the time from the clock (true) or, for recorded frames, from the watermark.
+    pub is_live: bool,
+    /// Finds kernel symbols (none by default).
+    pub symbolizer: Symbolizer,
+    /// Finds cgroups (none by default).
+    pub cgroups: CgroupFinder,
+    /// Sees each batch of each event, in the order of the event's table.
+    pub on_batch: Option<BatchHook>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            segment_age: Duration::from_secs(1),
+            zstd_level: 1,
+            queue_bytes: 64 << 20,
+            compact_at_close: true,
+            is_live: true,
+            symbolizer: Box::new(|_| None),
+            cgroups: Box::new(|_| None),
+            on_batch: None,
+        }
+    }
+}
+
+/// How a recording ended.
+#[derive(Default)]
+pub struct End {
+    /// Exit code of the command, if there was one.
+    pub command_exit_code: Option<i32>,
+    /// The last counters, read after everything was detached and drained.
+    pub counters: Vec<ProbeCounters>,
+}
+
+/// What a recording gave.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// By event.
+    pub events: BTreeMap<String, Totals>,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Segments.
+    pub segments: u64,
+    /// Why writing ended early, if it did.
+    pub failure: Option<Arc<anyhow::Error>>,
+    /// Why the small segments were not merged, if they were not (the trace is right all the same).
+    pub not_compacted: Option<String>,
+}

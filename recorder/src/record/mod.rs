@@ -1,0 +1,72 @@
+//! `recorder record`: options in, a trace and an exit code out.
+//!
+//! ```text
+//! select -> plan (resolve) -> hold command -> create trace -> attach -> snapshot -> release command -> drain ... close
+//! ```
+//! Whatever can fail because of what was asked for fails before the trace is created; what fails later removes it,
+//! until the recording has begun.
+
+mod attach;
+mod plan;
+mod progress;
+mod recording;
+mod seed;
+mod session;
+mod signals;
+mod summary;
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::cli::EXIT_OK;
+use crate::cli::options::Options;
+use crate::command::Command;
+use crate::kernel::Kernel;
+use crate::pipeline;
+use crate::privileges::Privileges;
+use crate::select::Selection;
+use crate::snapshot::{clock, processes};
+
+pub use attach::{brief, parts};
+
+use plan::Plan;
+use recording::Recording;
+use signals::Signals;
+
+/// Record. The exit code is the command's, if there was one.
+pub fn run(options: &Options) -> Result<u8> {
+    let selection = Selection::new(&options.events)?;
+    let start_ns = clock::boottime_ns() + clock::utc_minus_boottime_ns();
+    let dir = options.directory(&selection.asked_names(), start_ns)?;
+    let command = (!options.command.is_empty()).then(|| Command::find(&options.command)).transpose()?;
+    if !options.explain {
+        Privileges::own().check()?;
+        if options.follows_processes() {
+            processes::check_pid_namespace()?;
+        }
+    }
+    let kernel = Kernel::running()?;
+    let plan = Plan::new(&kernel, options, selection)?;
+    if options.explain {
+        write!(io::stdout(), "{}", plan.explain())?;
+        return Ok(EXIT_OK);
+    }
+    // Both before the first thread: the one so that all threads leave signals to us, the other because a child of
+    // several threads is a delicate thing.
+    let signals = Signals::block()?;
+    let command = command.map(Command::hold).transpose()?;
+    Recording::begin(options, plan, command, dir)?.run(signals)
+}
+
+/// `recorder compact`.
+pub fn compact(trace: &Path) -> Result<u8> {
+    let pipeline::compact::Compacted { recovered, segments_before, segments_after } =
+        pipeline::compact::compact(trace)?;
+    if let Some(what) = recovered {
+        eprintln!("recorder: {what}");
+    }
+    eprintln!("recorder: {} has {segments_after} segments, it had {segments_before}", trace.display());
+    Ok(EXIT_OK)
+}

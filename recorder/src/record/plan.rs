@@ -1,0 +1,111 @@
+//! Options and the running kernel in, resolved events out: everything that can be wrong with what was asked for is
+//! found here, before anything is made.
+
+use anyhow::Result;
+use schemas::column::Layout;
+use schemas::def::{Context, EventDef};
+
+use crate::cli::args::StackKind;
+use crate::cli::options::Options;
+use crate::engine::{Engine, EngineOptions};
+use crate::kernel::Kernel;
+use crate::resolve::{Filter, Request, ResolvedEvent, Stacks, explain, resolve};
+use crate::select::Selection;
+
+/// An event and how it can be observed here.
+pub struct Planned {
+    /// Its definition.
+    pub def: EventDef,
+    /// Its columns and the ways to observe it.
+    pub resolved: ResolvedEvent,
+}
+
+/// Everything that is to be recorded.
+pub struct Plan {
+    /// The events; what was asked for comes first.
+    pub events: Vec<Planned>,
+    /// How many of them were asked for.
+    pub asked: usize,
+    /// Where `tgid` is in `struct task_struct`.
+    tgid_offset: Option<u32>,
+}
+
+impl Plan {
+    /// Resolve the events of `selection`. Fails if an expression does not fit this kernel.
+    pub fn new(kernel: &Kernel, options: &Options, selection: Selection) -> Result<Self> {
+        let filter = filter(options);
+        let Selection { events: defs, asked } = selection;
+        let mut events = Vec::new();
+        for (i, def) in defs.into_iter().enumerate() {
+            // What is recorded with every trace tells who is who: stacks and names do not matter for it.
+            let is_asked = i < asked;
+            let always =
+                Filter { comm: Vec::new(), netns: Vec::new(), cgroup_ids: Vec::new(), ..filter.clone() };
+            let request = Request {
+                def: &def,
+                filter: if is_asked { &filter } else { &always },
+                stacks: if is_asked { stacks(options.stacks) } else { Stacks::None },
+                all_sources: is_asked && options.require,
+            };
+            let resolved = resolve(kernel, &request)?;
+            events.push(Planned { def, resolved });
+        }
+        Ok(Self { events, asked, tgid_offset: kernel.tgid_offset() })
+    }
+
+    /// Layouts of all events.
+    pub fn layouts(&self) -> Vec<Layout> {
+        self.events.iter().map(|event| event.resolved.layout.clone()).collect()
+    }
+
+    /// An engine that has room for all of this in `ring_bytes` of rings.
+    pub fn engine(&self, ring_bytes: u64) -> Result<Engine> {
+        let weights = self.events.iter().map(|event| {
+            let sources = event.resolved.sources.iter().filter(|source| !source.candidates.is_empty());
+            event.def.weight * sources.count() as u32
+        });
+        Engine::new(EngineOptions {
+            ring_bytes_total: ring_bytes,
+            total_weight: weights.sum(),
+            tgid_offset: self.tgid_offset,
+            ..EngineOptions::default()
+        })
+    }
+
+    /// What was asked for.
+    pub fn asked(&self) -> &[Planned] {
+        &self.events[..self.asked]
+    }
+
+    /// What `--explain` shows.
+    pub fn explain(&self) -> String {
+        let texts: Vec<String> = self.asked().iter().map(|event| explain(&event.resolved)).collect();
+        texts.join("\n")
+    }
+
+    /// Events that filters by process do not apply to.
+    pub fn unfiltered(&self) -> impl Iterator<Item = &str> {
+        let irq = self.asked().iter().filter(|event| event.def.context == Context::Irq);
+        irq.map(|event| event.def.name.as_str())
+    }
+}
+
+fn filter(options: &Options) -> Filter {
+    Filter {
+        pids: options.follows_processes(),
+        comm: options.comm.clone(),
+        netns: options.netns.clone(),
+        cgroup_ids: options.cgroup_ids.clone(),
+        exclude_pid: Some(std::process::id()),
+        extra: None,
+    }
+}
+
+fn stacks(kind: Option<StackKind>) -> Stacks {
+    match kind {
+        None => Stacks::None,
+        Some(StackKind::Kernel) => Stacks::Kernel,
+        Some(StackKind::User) => Stacks::User,
+        Some(StackKind::Both) => Stacks::Both,
+    }
+}

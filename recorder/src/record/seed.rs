@@ -1,0 +1,169 @@
+//! What was there at the start in, records of events `processes` and `listens` out, as if a probe had seen it.
+
+use std::collections::{HashMap, HashSet};
+use std::thread::{self, JoinHandle};
+
+use anyhow::{Context, Result, anyhow};
+use schemas::column::Layout;
+
+use crate::pipeline::RecordBuilder;
+use crate::snapshot::cgroups::Hierarchy;
+use crate::snapshot::clock;
+use crate::snapshot::listeners::{self, Found, Listener};
+use crate::snapshot::processes::{self, Process};
+
+/// Event of the processes.
+pub const PROCESSES: &str = "processes";
+/// Event of the listening sockets.
+pub const LISTENS: &str = "listens";
+const AF_INET: u64 = 2;
+const AF_INET6: u64 = 10;
+
+/// Which rows are wanted; the same filters that the probes have.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Only these processes, if given.
+    pub pids: Option<HashSet<u32>>,
+    /// Only these names, if any.
+    pub comm: Vec<String>,
+    /// Only these network namespaces, if any.
+    pub netns: Vec<u32>,
+    /// Only these cgroups, if any.
+    pub cgroup_ids: Vec<u64>,
+    /// Listening sockets too.
+    pub listeners: bool,
+    /// The other filters hold for processes too, because their event was asked for; else only `pids` does.
+    pub filter_processes: bool,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// When it began, CLOCK_BOOTTIME: whatever a probe saw later is newer.
+    pub ts_ns: u64,
+    /// The processes.
+    pub processes: Vec<Process>,
+    /// Those that hold the listening sockets, whether or not they are among the former.
+    pub holders: HashMap<u32, Process>,
+    /// The listening sockets, and what could not be looked at.
+    pub found: Found,
+}
+
+/// Take the snapshot in a thread of its own; rings are to be drained meanwhile.
+pub fn start(wanted: Wanted) -> Result<JoinHandle<Snapshot>> {
+    thread::Builder::new()
+        .name("snapshot".to_owned())
+        .spawn(move || take(&wanted))
+        .context("cannot start a thread")
+}
+
+/// The result of a thread that [`start`] started.
+pub fn finish(thread: JoinHandle<Snapshot>) -> Result<Snapshot> {
+    thread.join().map_err(|_| anyhow!("the snapshot's thread has died"))
+}
+
+fn take(wanted: &Wanted) -> Snapshot {
+    let ts_ns = clock::boottime_ns().unsigned_abs();
+    let all = processes::all(&Hierarchy::open());
+    let by_pid: HashMap<u32, &Process> = all.iter().map(|process| (process.pid, process)).collect();
+    let mut found = if wanted.listeners { listeners::all(&wanted.netns) } else { Found::default() };
+    found.listeners.retain_mut(|listener| wanted.keep_listener(listener, &by_pid));
+    let first = found.listeners.iter().filter_map(|listener| listener.pids.first());
+    let holders = first.filter_map(|pid| Some((*pid, (*by_pid.get(pid)?).clone()))).collect();
+    let processes = all.iter().filter(|process| wanted.keep_process(process)).cloned().collect();
+    Snapshot { ts_ns, processes, holders, found }
+}
+
+impl Wanted {
+    fn keep_process(&self, process: &Process) -> bool {
+        self.keep_pid(process.pid) && (!self.filter_processes || self.passes(process, &self.netns))
+    }
+
+    fn keep_pid(&self, pid: u32) -> bool {
+        self.pids.as_ref().is_none_or(|pids| pids.contains(&pid))
+    }
+
+    fn passes(&self, process: &Process, netns: &[u32]) -> bool {
+        let Self { comm, cgroup_ids, .. } = self;
+        (comm.is_empty() || comm.contains(&process.comm))
+            && (netns.is_empty() || process.netns.is_some_and(|inode| netns.contains(&inode)))
+            && (cgroup_ids.is_empty() || process.cgroup_id.is_some_and(|id| cgroup_ids.contains(&id)))
+    }
+
+    /// Keeps the processes that pass; the namespace has been looked at already, and it is the socket's that counts.
+    fn keep_listener(&self, listener: &mut Listener, processes: &HashMap<u32, &Process>) -> bool {
+        let Self { pids, comm, cgroup_ids, .. } = self;
+        if pids.is_none() && comm.is_empty() && cgroup_ids.is_empty() {
+            return true;
+        }
+        let keep = |pid: &u32| {
+            self.keep_pid(*pid) && processes.get(pid).is_some_and(|process| self.passes(process, &[]))
+        };
+        listener.pids.retain(keep);
+        !listener.pids.is_empty()
+    }
+}
+
+/// Records of event [`PROCESSES`].
+pub fn process_records(layout: &Layout, snapshot: &Snapshot) -> Vec<Vec<u8>> {
+    let record = |(seq, process): (usize, &Process)| {
+        let Process { pid, ppid, comm, filename, start_boottime_ns, uid, cgroup_id, netns, mntns, pidns } =
+            process;
+        let mut row = RecordBuilder::new(layout, snapshot.ts_ns)
+            .seq(seq as u32)
+            .task(*pid, *pid)
+            .set_text("ev", "snapshot")
+            .set_u64("ppid", u64::from(*ppid))
+            .set_text("comm", comm)
+            .set_i64("start_boottime_ns", *start_boottime_ns)
+            .set_u64("uid", u64::from(*uid));
+        if let Some(filename) = filename {
+            row = row.set_text("filename", filename);
+        }
+        let numbers = [
+            ("cgroup_id", *cgroup_id),
+            ("netns", netns.map(u64::from)),
+            ("mntns", mntns.map(u64::from)),
+            ("pidns", pidns.map(u64::from)),
+        ];
+        set_known(row, numbers).build()
+    };
+    snapshot.processes.iter().enumerate().map(record).collect()
+}
+
+/// Records of event [`LISTENS`].
+pub fn listener_records(layout: &Layout, snapshot: &Snapshot) -> Vec<Vec<u8>> {
+    let record = |(seq, listener): (usize, &Listener)| {
+        let Listener { netns, addr, port, backlog, v6only, protocol, inode, pids } = listener;
+        let pid = pids.first().copied().unwrap_or(0);
+        let mut row = RecordBuilder::new(layout, snapshot.ts_ns)
+            .seq(seq as u32)
+            .task(pid, pid)
+            .set_text("ev", "snapshot")
+            .set_i64("ret", 0)
+            .set_u64("netns", u64::from(*netns))
+            .set_u64("family", if addr.is_ipv4() { AF_INET } else { AF_INET6 })
+            .set_ip("addr", *addr)
+            .set_u64("port", u64::from(*port))
+            .set_u64("backlog", u64::from(*backlog))
+            .set_u64("protocol", u64::from(*protocol))
+            .set_u64("inode", *inode);
+        let process = snapshot.holders.get(&pid);
+        if let Some(process) = process {
+            row = row.set_text("comm", &process.comm);
+        }
+        let numbers = [("v6only", v6only.map(u64::from)), ("cgroup_id", process.and_then(|p| p.cgroup_id))];
+        set_known(row, numbers).build()
+    };
+    snapshot.found.listeners.iter().enumerate().map(record).collect()
+}
+
+fn set_known<'a>(
+    row: RecordBuilder<'a>,
+    values: impl IntoIterator<Item = (&'static str, Option<u64>)>,
+) -> RecordBuilder<'a> {
+    values.into_iter().fold(row, |row, (name, value)| match value {
+        Some(value) => row.set_u64(name, value),
+        None => row,
+    })
+}

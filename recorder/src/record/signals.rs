@@ -1,0 +1,49 @@
+//! Signals in, what they ask of the recording out. They are read between two drains, never handled in the middle of
+//! something.
+
+use anyhow::{Context, Result};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+/// `si_code` of a signal that the kernel sends by itself, such as SIGINT for Ctrl-C on a terminal.
+const SI_KERNEL: i32 = 0x80;
+
+/// The signals that end a recording, blocked and readable.
+pub struct Signals {
+    file: SignalFd,
+    mask: SigSet,
+    count: u32,
+}
+
+/// A signal that arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// Which.
+    pub signal: Signal,
+    /// It came from the terminal, so the command, in the same process group, got it too.
+    pub from_terminal: bool,
+}
+
+impl Signals {
+    /// Block SIGINT, SIGTERM and SIGHUP in this thread and those it starts from now on: call it before any thread is
+    /// started.
+    pub fn block() -> Result<Self> {
+        let mask = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+        mask.thread_block().context("cannot block signals")?;
+        let file = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+            .context("cannot make a signal descriptor")?;
+        Ok(Self { file, mask, count: 0 })
+    }
+
+    /// The next signal that is waiting. After the second one they are let through: a third ends the recorder at once.
+    pub fn next(&mut self) -> Option<Arrived> {
+        let info = self.file.read_signal().ok().flatten()?;
+        self.count += 1;
+        if self.count == 2 {
+            // Not being able to unblock leaves things as they are.
+            let _ = self.mask.thread_unblock();
+        }
+        let signal = Signal::try_from(i32::try_from(info.ssi_signo).ok()?).ok()?;
+        Some(Arrived { signal, from_terminal: info.ssi_code == SI_KERNEL })
+    }
+}

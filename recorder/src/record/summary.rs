@@ -1,0 +1,79 @@
+//! What a recording gave in, the text that the recorder ends with out.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+use schemas::trace::LOSS_REASONS;
+
+use crate::cli::units::show_size;
+use crate::pipeline::{ProbeRow, Summary, Totals};
+
+/// The text, lines without the program's name. `dir` is where the trace is, if it is kept.
+pub fn text(
+    summary: &Summary,
+    rows: &[ProbeRow],
+    order: &[&str],
+    dir: Option<&str>,
+    elapsed: Duration,
+) -> String {
+    let Summary { events, bytes, segments: _, failure: _, not_compacted: _ } = summary;
+    let mut out = format!("recorded for {:.1} s", elapsed.as_secs_f64());
+    // Writing to a String cannot fail.
+    let _ = match dir {
+        Some(dir) => writeln!(out, ": {} in {dir}", show_size(*bytes)),
+        None => writeln!(out, ", not kept"),
+    };
+    let width = order.iter().map(|name| name.len()).max().unwrap_or(0).max("event".len());
+    let _ =
+        writeln!(out, "  {:width$} {:>12} {:>12} {:>12}  observed by", "event", "seen", "recorded", "lost");
+    for name in order {
+        let Totals { fired: _, filtered: _, seen, recorded, lost, .. } =
+            events.get(*name).cloned().unwrap_or_default();
+        let _ = writeln!(
+            out,
+            "  {name:width$} {seen:>12} {recorded:>12} {lost:>12}  {}",
+            observed_by(rows, name)
+        );
+    }
+    for name in order {
+        if let Some(totals) = events.get(*name) {
+            problems(&mut out, name, totals);
+        }
+    }
+    out
+}
+
+fn observed_by(rows: &[ProbeRow], event: &str) -> String {
+    let rows = rows.iter().filter(|row| row.event == event && row.probe.is_some() && row.kind != "snapshot");
+    let mut by_kind: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for row in rows {
+        let targets = by_kind.entry(&row.kind).or_default();
+        if !targets.contains(&row.target.as_str()) {
+            targets.push(&row.target);
+        }
+    }
+    let texts: Vec<String> =
+        by_kind.into_iter().map(|(kind, targets)| format!("{kind}:{}", targets.join(","))).collect();
+    if texts.is_empty() { "nothing".to_owned() } else { texts.join(" ") }
+}
+
+fn problems(out: &mut String, event: &str, totals: &Totals) {
+    for reason in LOSS_REASONS {
+        let count = totals.reasons.get(reason.name).copied().unwrap_or(0);
+        let severity = if reason.loses_event { "lost" } else { "incomplete" };
+        if count > 0 {
+            let _ = writeln!(
+                out,
+                "  {event}: {count} {severity} ({}): {}; {}",
+                reason.name, reason.meaning, reason.remedy
+            );
+        } else if totals.unknown.contains(&reason.name) {
+            let _ = writeln!(
+                out,
+                "  {event}: unknown how many {severity} ({}): {}; {}",
+                reason.name, reason.meaning, reason.remedy
+            );
+        }
+    }
+}

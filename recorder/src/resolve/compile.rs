@@ -1,0 +1,251 @@
+//! One probe point, with the definition's expressions and the request's filters -> a candidate.
+
+use anyhow::{Context as _, Result, anyhow};
+use schemas::column::{Layout, Type};
+use schemas::def::{ColumnDef, Context, EventDef, ProbeDef};
+use schemas::expr::{Field, Kind, ParseError};
+use schemas::wire::{Plan, cmp};
+
+use super::assemble::{Wanted, assemble};
+use super::lower::{Lower, Value};
+use super::nodes::{Compare, Formula, Node, NodeId, Nodes, Right};
+use super::scope::{Offer, Scope};
+use super::{Candidate, Filter, explain};
+use crate::kernel::Kernel;
+
+/// Everything that one candidate is made of.
+pub(super) struct Compiler<'a> {
+    pub kernel: &'a Kernel,
+    pub def: &'a EventDef,
+    pub source: &'a str,
+    pub probe: &'a ProbeDef,
+    pub columns: &'a [ColumnDef],
+    pub layout: &'a Layout,
+    pub stash_size: u16,
+    pub filter: &'a Filter,
+    pub extra: Option<&'a Field>,
+}
+
+/// The type of a column from the first probe point that gives one.
+pub(super) fn infer(
+    kernel: &Kernel,
+    columns: &[ColumnDef],
+    column: &ColumnDef,
+    offers: &[Vec<Offer<'_>>],
+) -> Result<Type> {
+    let mut first_error = None;
+    for offer in offers.iter().flatten() {
+        for scope in &offer.scopes {
+            match infer_in(kernel, columns, column, offer.probe, scope) {
+                Ok(ty) => return Ok(ty),
+                Err(error) => first_error.get_or_insert(error),
+            };
+        }
+    }
+    match first_error {
+        Some(error) => Err(error.context(format!("column {}", column.name))),
+        None => Err(anyhow!("column {}: no probe point gives it a type", column.name)),
+    }
+}
+
+/// The type of a column at one probe point.
+pub(super) fn infer_in(
+    kernel: &Kernel,
+    columns: &[ColumnDef],
+    column: &ColumnDef,
+    probe: &ProbeDef,
+    scope: &Scope,
+) -> Result<Type> {
+    let Some(field) = probe.value(column) else {
+        return Err(anyhow!("a column without an expression needs a type"));
+    };
+    if let Some(ty) = &field.ty {
+        return Ok(ty.clone());
+    }
+    let entry;
+    let scope = if matches!(field.expr.kind, Kind::Entry(_)) {
+        entry = scope.at_entry();
+        &entry
+    } else {
+        scope
+    };
+    let mut nodes = Nodes::default();
+    let mut lower =
+        Lower { kernel, scope, probe, columns, columns_first: false, nodes: &mut nodes, active: Vec::new() };
+    lower.active.push(format!("column{}", column.name));
+    Ok(lower.infer(field)?)
+}
+
+impl<'a> Compiler<'a> {
+    /// The plans for one probe point.
+    pub fn candidate(&self, scope: &Scope) -> Result<Candidate> {
+        let entry_scope = scope.at_entry();
+        let at_entry: Vec<&str> = self
+            .columns
+            .iter()
+            .filter(|column| scope.at_return && self.is_entry(column))
+            .map(|column| column.name.as_str())
+            .collect();
+        let needs_entry = scope.stash_args || !at_entry.is_empty();
+        let stashed;
+        let scope = if needs_entry {
+            stashed = scope.with_stashed_args();
+            &stashed
+        } else {
+            scope
+        };
+
+        let mut plan = Plan { record_size: self.layout.record_size, ..Plan::EMPTY };
+        plan.n_args = scope.n_args;
+        plan.syscall_regs = scope.syscall_regs.into();
+        if self.def.context == Context::Process {
+            // An event with other subjects than the current process is theirs too: when the recorder leaves a
+            // processor, another thread comes.
+            if self.probe.filter_pids.is_empty() {
+                plan.exclude_pid = self.filter.exclude_pid.unwrap_or(0);
+            }
+            plan.filter_pids = self.filter.pids.into();
+        }
+        let base = plan;
+        if needs_entry {
+            plan.use_stash = 1;
+            plan.stash_size = if at_entry.is_empty() { 0 } else { self.stash_size };
+        }
+        let plan = self.plan(scope, plan, |name| !at_entry.contains(&name), true)?;
+        let entry = if needs_entry {
+            let base = Plan { stash_size: plan.stash_size, ..base };
+            // With subjects the filter needs values that the entry program does not have.
+            let own_filter = self.probe.filter_pids.is_empty();
+            let base = Plan { filter_pids: if own_filter { base.filter_pids } else { 0 }, ..base };
+            Some(Box::new(self.plan(&entry_scope, base, |name| at_entry.contains(&name), false)?))
+        } else {
+            None
+        };
+        let mut candidate = Candidate {
+            source: self.source.to_owned(),
+            mechanism: scope.mechanism,
+            target: scope.target.clone(),
+            plan: Box::new(plan),
+            entry,
+            btf_id: scope.btf_id,
+            explain: String::new(),
+        };
+        candidate.explain = explain::candidate(self, scope, &candidate);
+        Ok(candidate)
+    }
+
+    fn is_entry(&self, column: &ColumnDef) -> bool {
+        self.probe.value(column).is_some_and(|field| matches!(field.expr.kind, Kind::Entry(_)))
+    }
+
+    /// One plan: the columns that `wants` names and, if `whole`, the filter and all that goes with it.
+    fn plan(&self, scope: &Scope, plan: Plan, wants: impl Fn(&str) -> bool, whole: bool) -> Result<Plan> {
+        let mut nodes = Nodes::default();
+        let mut lower = Lower {
+            kernel: self.kernel,
+            scope,
+            probe: self.probe,
+            columns: self.columns,
+            columns_first: false,
+            nodes: &mut nodes,
+            active: Vec::new(),
+        };
+        let mut wanted = Wanted::default();
+        if whole {
+            self.filters(&mut lower, &mut wanted, plan.filter_pids != 0)?;
+        }
+        for (column, place) in self.columns.iter().zip(&self.layout.columns) {
+            if !wants(&column.name) {
+                continue;
+            }
+            let guard = match self.probe.when.get(&column.name) {
+                Some(field) => {
+                    lower.formula(field, &field.expr).with_context(|| format!("when {}", column.name))?
+                }
+                None => Formula::Always,
+            };
+            let outputs = match self.probe.value(column) {
+                Some(field) => {
+                    lower.active.push(format!("column{}", column.name));
+                    let outputs = lower.outputs(field, place, guard);
+                    lower.active.pop();
+                    outputs.with_context(|| format!("column {}", column.name))?
+                }
+                None => vec![lower.null(place)],
+            };
+            wanted.outputs.extend(outputs);
+        }
+        for output in &wanted.outputs {
+            if !matches!(output.guard, Formula::Always | Formula::Never) {
+                lower.nodes.add(Node::Holds(output.guard.clone()));
+            }
+        }
+        assemble(&nodes, &wanted, &plan)
+    }
+
+    /// What is computed before the columns: where, filters, subjects, identity, array.
+    fn filters(&self, lower: &mut Lower<'_>, wanted: &mut Wanted, by_pid: bool) -> Result<()> {
+        let probe = self.probe;
+        if let Some(each) = &probe.each {
+            let count = number(lower, &each.count).context("each count")?;
+            let array = number(lower, &each.array).context("each array")?;
+            wanted.each = Some((count, array));
+        }
+        if by_pid {
+            for field in &probe.filter_pids {
+                wanted.subjects.push(number(lower, field).context("filter_pids")?);
+            }
+        }
+        wanted.pid = probe.pid.as_ref().map(|field| number(lower, field)).transpose().context("pid")?;
+        wanted.tid = probe.tid.as_ref().map(|field| number(lower, field)).transpose().context("tid")?;
+
+        let mut all = Vec::new();
+        if let Some(field) = &probe.predicate {
+            all.push(lower.formula(field, &field.expr).context("predicate")?);
+        }
+        if let Some(field) = self.extra {
+            lower.columns_first = true;
+            let formula = lower.formula(field, &field.expr);
+            lower.columns_first = false;
+            all.push(formula.context("filter")?);
+        }
+        let Filter { pids: _, comm, netns, cgroup_ids, exclude_pid: _, extra: _ } = self.filter;
+        if self.def.context == Context::Process {
+            if !comm.is_empty() {
+                let field = Field::parse("$comm")?;
+                let names = comm.iter().map(|name| lower.comm_is(&field, name));
+                all.push(Formula::any(
+                    names.collect::<Result<Vec<_>, ParseError>>().context("filter by comm")?,
+                ));
+            }
+            if !cgroup_ids.is_empty() {
+                let node = number(lower, &Field::parse("$cgroup_id")?)?;
+                all.push(one_of(node, cgroup_ids.iter().copied()));
+            }
+        }
+        if !netns.is_empty() {
+            let own = self.columns.iter().find(|column| column.name == "netns");
+            let field = match own.and_then(|column| probe.value(column)) {
+                Some(field) => field.clone(),
+                None => Field::parse("$netns")?,
+            };
+            let node = number(lower, &field).context("filter by netns")?;
+            all.push(one_of(node, netns.iter().copied().map(u64::from)));
+        }
+        let filter = Formula::all(all);
+        wanted.filter = (filter != Formula::Always).then_some(filter);
+        Ok(())
+    }
+}
+
+fn number(lower: &mut Lower<'_>, field: &Field) -> Result<NodeId, ParseError> {
+    let value: Value = lower.field(field)?;
+    Ok(lower.read(field, field.expr.span, value)?.node)
+}
+
+fn one_of(left: NodeId, values: impl Iterator<Item = u64>) -> Formula {
+    Formula::any(values.map(|value| {
+        let right = Right::Constant(value);
+        Formula::Compare(Compare { left, mask: u64::MAX, op: cmp::EQ, right })
+    }))
+}

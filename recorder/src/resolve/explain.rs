@@ -1,0 +1,212 @@
+//! Plans, events and probes for people: `--explain` and `recorder describe`.
+
+use std::fmt::Write;
+
+use schemas::column::Type;
+use schemas::def::{Context, EventDef};
+use schemas::wire::{NONE, Plan, Slot, flag, op, src};
+
+use super::compile::Compiler;
+use super::scope::Scope;
+use super::{Candidate, Filter, Request, ResolvedEvent, Stacks, resolve};
+use crate::kernel::Kernel;
+
+/// Types, offsets and mechanisms of a resolved event.
+pub fn explain(event: &ResolvedEvent) -> String {
+    let mut out = format!("event {}: {}\n", event.layout.event, event.layout.summary);
+    for source in &event.sources {
+        let optional = if source.optional { " (optional)" } else { "" };
+        let _ = writeln!(out, "\nsource {}{optional}", source.name);
+        let mut before: Option<&Candidate> = None;
+        for candidate in &source.candidates {
+            let choice = if before.is_none() { "first choice" } else { "if that fails" };
+            let same = before.is_some_and(|b| b.plan == candidate.plan && b.entry == candidate.entry);
+            let shown = match candidate.explain.split_once('\n') {
+                Some((head, _)) if same => format!("{head}\n  the same columns"),
+                _ => candidate.explain.clone(),
+            };
+            let _ = writeln!(out, "  {choice}: {}", shown.replace('\n', "\n  "));
+            before = Some(candidate);
+        }
+        for (probe, reason) in &source.refused {
+            let _ = writeln!(out, "  not {probe}: {}", reason.replace('\n', "\n    "));
+        }
+    }
+    out
+}
+
+/// What is known of an event: its columns and, with a kernel, what observes it there.
+pub fn describe(def: &EventDef, kernel: Option<&Kernel>) -> String {
+    let mut out = format!("{}: {}\n", def.name, def.summary);
+    if def.always {
+        out.push_str("recorded with every trace\n");
+    }
+    if def.context == Context::Irq {
+        out.push_str("happens in interrupts: --pid and --comm do not apply\n");
+    }
+    let filter = Filter::default();
+    let request = Request { def, filter: &filter, stacks: Stacks::None, all_sources: false };
+    let resolved = kernel.map(|kernel| resolve(kernel, &request));
+    out.push_str("\ncolumns\n");
+    let mut rows: Vec<[String; 3]> = Vec::new();
+    let unit = |unit: &Option<String>| unit.as_ref().map_or(String::new(), |unit| format!(" [{unit}]"));
+    match &resolved {
+        Some(Ok(event)) => {
+            for column in &event.layout.columns {
+                let ty = format!("{}{}", short(&column.ty), unit(&column.unit));
+                rows.push([column.name.clone(), ty, column.doc.clone()]);
+            }
+        }
+        _ => {
+            for column in &def.columns {
+                let ty = column.ty.as_ref().map_or_else(String::new, short);
+                rows.push([column.name.clone(), format!("{ty}{}", unit(&column.unit)), column.doc.clone()]);
+            }
+        }
+    }
+    let width = |i: usize| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0);
+    let (name_width, type_width) = (width(0), width(1));
+    for [name, ty, doc] in &rows {
+        let _ = writeln!(out, "  {name:name_width$}  {ty:type_width$}  {doc}");
+    }
+    out.push_str("\nsources\n");
+    for source in &def.sources {
+        let probes: Vec<String> = source.probes.iter().map(|probe| probe.on.to_string()).collect();
+        let _ = writeln!(out, "  {}: {}", source.name, probes.join(", else "));
+        let Some(Ok(event)) = &resolved else { continue };
+        let Some(found) = event.sources.iter().find(|s| s.name == source.name) else { continue };
+        match found.candidates.as_slice() {
+            [] => {
+                for (probe, reason) in &found.refused {
+                    let _ = writeln!(out, "    not here: {probe}: {}", reason.replace('\n', "\n      "));
+                }
+            }
+            candidates => {
+                let ways: Vec<String> =
+                    candidates.iter().map(|c| format!("{} {}", c.mechanism, c.target)).collect();
+                let _ = writeln!(out, "    tries here: {}", ways.join(", then "));
+            }
+        }
+    }
+    if let Some(Err(error)) = resolved {
+        let _ = writeln!(out, "\nnot on this kernel: {error:#}");
+    }
+    out
+}
+
+/// A type; a long list of names is cut.
+fn short(ty: &Type) -> String {
+    match ty {
+        Type::Enum(names) => {
+            let shown: Vec<&str> = names.iter().take(6).map(|(_, name)| name.as_str()).collect();
+            let more = if names.len() > shown.len() { ", ..." } else { "" };
+            format!("enum({}{more})", shown.join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+/// One candidate: mechanism and prototype, then a line for each column.
+pub(super) fn candidate(compiler: &Compiler<'_>, scope: &Scope, candidate: &Candidate) -> String {
+    let mut out = format!("{} {}", candidate.mechanism, scope.prototype);
+    if let Some(field) = &compiler.probe.predicate {
+        let span = field.expr.span;
+        let _ = write!(out, "\n  only if {}", &field.text[span.start..span.end]);
+    }
+    for (column, place) in compiler.columns.iter().zip(&compiler.layout.columns) {
+        let value = match compiler.probe.value(column) {
+            Some(field) => field.text[field.expr.span.start..field.expr.span.end].to_owned(),
+            None => "NULL".to_owned(),
+        };
+        let from_entry = candidate.entry.as_deref().and_then(|plan| steps(plan, place.bit));
+        let at = match (steps(&candidate.plan, place.bit), from_entry) {
+            (_, Some(steps)) => format!("at entry {steps}"),
+            (Some(steps), None) => steps,
+            (None, None) => "nothing".to_owned(),
+        };
+        let when = match compiler.probe.when.get(&column.name) {
+            Some(field) => format!(", only if {}", field.text),
+            None => String::new(),
+        };
+        let _ = write!(out, "\n  {} {} = {value}: {at}{when}", place.name, short(&place.ty));
+    }
+    out
+}
+
+/// The steps that fill a column.
+fn steps(plan: &Plan, bit: u8) -> Option<String> {
+    let slots: Vec<String> = plan
+        .slots
+        .iter()
+        .filter(|s| s.src != src::END && s.bit == bit)
+        .map(|slot| step(plan, slot))
+        .collect();
+    (!slots.is_empty()).then(|| slots.join(", or "))
+}
+
+/// `arg0 24>48>176 u32`: start, offsets that are followed, what is read.
+fn step(plan: &Plan, slot: &Slot) -> String {
+    let temp = |index: u8| {
+        let by = plan.slots.iter().find(|s| s.src != src::END && s.save == index);
+        by.map_or_else(|| "?".to_owned(), |slot| step(plan, slot))
+    };
+    if slot.guard != NONE
+        && plan.slots.iter().any(|s| s.save == slot.guard && s.src == src::CONST && s.op == op::VALUE)
+    {
+        return "NULL".to_owned();
+    }
+    let mut out = match slot.src {
+        src::ARG => format!("arg{}", slot.index + 1),
+        src::RET => "retval".to_owned(),
+        src::CTX => "record".to_owned(),
+        src::TASK => "task".to_owned(),
+        src::TEMP => format!("({})", temp(slot.index)),
+        src::CONST => match slot.op {
+            op::PRED => "predicate".to_owned(),
+            op::COMM => "comm".to_owned(),
+            op::KSTACK => "kernel stack".to_owned(),
+            op::USTACK => "user stack".to_owned(),
+            _ => (slot.imm as i64).to_string(),
+        },
+        src::PID_TGID => "pid_tgid".to_owned(),
+        src::CGROUP_ID => "cgroup_id".to_owned(),
+        src::UID_GID => "uid_gid".to_owned(),
+        _ => "item".to_owned(),
+    };
+    if slot.add != NONE {
+        let _ = write!(out, " + ({})", temp(slot.add));
+    }
+    let reads = slot.derefs > 0 || matches!(slot.op, op::LOAD | op::MEM | op::STR);
+    let offsets: Vec<String> =
+        slot.off[..=usize::from(slot.derefs)].iter().map(ToString::to_string).collect();
+    if reads {
+        let _ = write!(out, " {}", offsets.join(">"));
+    } else if slot.off[0] != 0 {
+        let _ = write!(out, " + {}", slot.off[0]);
+    }
+    match slot.op {
+        op::LOAD => {
+            let _ = write!(out, " u{}", slot.size * 8);
+        }
+        op::MEM => {
+            let _ = write!(out, " {} bytes", slot.size);
+        }
+        op::STR => out.push_str(" text"),
+        _ => {}
+    }
+    if slot.rshift != 0 {
+        let _ = write!(out, " >> {}", slot.rshift);
+    }
+    if slot.bits != 0 && u16::from(slot.bits) != slot.size * 8 {
+        let _ = write!(out, " {} bits", slot.bits);
+    }
+    for (bit, word) in [(flag::SIGNED, "signed"), (flag::SWAP, "swapped"), (flag::USER, "user memory")] {
+        if slot.flags & bit != 0 {
+            let _ = write!(out, " {word}");
+        }
+    }
+    if slot.lshift != 0 {
+        let _ = write!(out, " << {}", slot.lshift);
+    }
+    out
+}

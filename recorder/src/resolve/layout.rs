@@ -1,0 +1,164 @@
+//! Columns of an event, builtin ones included -> their types and places in the record.
+
+use anyhow::{Result, bail};
+use schemas::column::{Column, Layout, Type, standard_fields};
+use schemas::def::{ColumnDef, Context, EventDef, MAX_COLUMNS};
+use schemas::expr::{Builtin, Field, Kind};
+use schemas::wire::{MAX_RECORD, MAX_STASH};
+
+use super::scope::{ArgAt, Offer, Refusal, Returns};
+use super::types::Shape;
+use super::{Mechanism, Stacks, compile};
+use crate::kernel::Kernel;
+
+/// All columns, builtin ones included, and their types; a type that is not written comes from the first probe point
+/// that gives one.
+pub(super) fn typed_columns(
+    kernel: &Kernel,
+    def: &EventDef,
+    stacks: Stacks,
+    offers: &mut [Vec<Offer<'_>>],
+) -> Result<(Vec<ColumnDef>, Vec<Type>)> {
+    let mut columns = def.columns.clone();
+    if def.everything {
+        columns = everything(kernel, offers)?;
+    }
+    let mut builtin = Vec::new();
+    if def.context == Context::Process {
+        builtin.push(("comm", "char[16]", "$comm", "name of the current thread"));
+        builtin.push(("cgroup_id", "u64", "$cgroup_id", "cgroup v2 id of the current thread"));
+    }
+    if matches!(stacks, Stacks::Kernel | Stacks::Both) {
+        builtin.push(("kstack", "kstack", "$kstack", "kernel stack: row of table stacks"));
+    }
+    if matches!(stacks, Stacks::User | Stacks::Both) {
+        builtin.push(("ustack", "ustack", "$ustack", "user stack: row of table stacks"));
+    }
+    for (name, ty, expr, doc) in builtin {
+        if columns.iter().all(|column| column.name != name) {
+            columns.push(ColumnDef {
+                name: name.to_owned(),
+                ty: Some(ty.parse()?),
+                unit: None,
+                doc: doc.to_owned(),
+                expr: Some(Field::parse(expr)?),
+            });
+        }
+    }
+    let n = columns.len();
+    if n > MAX_COLUMNS {
+        bail!(
+            "it has {n} columns with comm, cgroup_id and stacks, the limit is {MAX_COLUMNS}: leave some out"
+        );
+    }
+    let mut types = Vec::new();
+    for column in &columns {
+        let ty = match &column.ty {
+            Some(ty) => ty.clone(),
+            None => compile::infer(kernel, &columns, column, offers)?,
+        };
+        types.push(ty);
+    }
+    if def.everything {
+        keep_equal_types(kernel, &columns, &types, offers);
+    }
+    Ok((columns, types))
+}
+
+/// The columns of a probe without fields: everything that it offers. For a tracepoint that is its record.
+fn everything(kernel: &Kernel, offers: &[Vec<Offer<'_>>]) -> Result<Vec<ColumnDef>> {
+    let all =
+        || offers.iter().flatten().flat_map(|offer| offer.scopes.iter().map(move |scope| (offer, scope)));
+    let classic = all().find(|(_, scope)| scope.mechanism == Mechanism::Tracepoint);
+    let Some((offer, scope)) = classic.or_else(|| all().next()) else { return Ok(Vec::new()) };
+    let mut columns: Vec<ColumnDef> = Vec::new();
+    let mut column = |name: &str, expr: &str, pointer: bool, doc: String| {
+        let taken = |name: &str| standard_fields().iter().any(|f| f.name() == name);
+        let name = if taken(name) { format!("{name}_") } else { name.to_owned() };
+        let expr = Some(Field::parse(expr)?);
+        let mut column = ColumnDef { name, ty: None, unit: None, doc, expr };
+        // A pointer of which the kernel does not tell more is an address.
+        column.ty = match compile::infer_in(kernel, &[], &column, offer.probe, scope) {
+            Ok(ty) => Some(ty),
+            Err(_) if pointer => Some(Type::Hex(64)),
+            Err(error) => return Err(error.context(format!("column {}", column.name))),
+        };
+        columns.push(column);
+        Ok(())
+    };
+    for (i, arg) in scope.args.iter().enumerate() {
+        if !matches!(arg.at, ArgAt::Nowhere) {
+            let name = if arg.name.is_empty() { format!("arg{}", i + 1) } else { arg.name.clone() };
+            let pointer = matches!(arg.ty.shape(&kernel.btf), Shape::Pointer { .. });
+            column(&name, &format!("$arg{}", i + 1), pointer, format!("{name} of {}", scope.prototype))?;
+        }
+    }
+    if let Returns::Value(ty) = &scope.returns {
+        let pointer = matches!(ty.shape(&kernel.btf), Shape::Pointer { .. });
+        column("retval", "retval", pointer, format!("what {} returned", scope.target))?;
+    }
+    Ok(columns)
+}
+
+/// Without fields, a mechanism is good only if its arguments are what the columns were made of.
+fn keep_equal_types(kernel: &Kernel, columns: &[ColumnDef], types: &[Type], offers: &mut [Vec<Offer<'_>>]) {
+    for offer in offers.iter_mut().flatten() {
+        let probe = offer.probe;
+        let (kept, dropped): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut offer.scopes).into_iter().partition(|scope| {
+                columns.iter().zip(types).all(|(column, ty)| {
+                    let Some(Field { expr, .. }) = &column.expr else { return true };
+                    let same_name = match &expr.kind {
+                        Kind::Builtin(Builtin::Arg(i)) => scope.args.get(usize::from(*i)).is_some_and(|a| {
+                            a.name.is_empty()
+                                || a.name == column.name
+                                || column.name == format!("{}_", a.name)
+                        }),
+                        _ => true,
+                    };
+                    same_name
+                        && compile::infer_in(kernel, columns, column, probe, scope).is_ok_and(|t| t == *ty)
+                })
+            });
+        offer.scopes = kept;
+        for scope in dropped {
+            let reason = "its arguments are not the fields of the tracepoint: name fields in braces";
+            offer.refused.push(Refusal::of(&probe.on, scope.mechanism, reason));
+        }
+    }
+}
+
+/// Lay out the columns; those that any probe reads at entry come first.
+pub(super) fn layout(def: &EventDef, columns: &[ColumnDef], types: Vec<Type>) -> Result<(Layout, u16)> {
+    let at_entry = |name: &str| {
+        columns.iter().filter(|c| c.name == name).any(|column| {
+            let probes = def.sources.iter().flat_map(|source| &source.probes);
+            probes
+                .filter_map(|probe| probe.value(column))
+                .any(|field| matches!(field.expr.kind, Kind::Entry(_)))
+        })
+    };
+    let size: usize = types.iter().map(|ty| usize::from(ty.wire_size()) + 8).sum();
+    if size > MAX_RECORD {
+        bail!(
+            "a record of it has up to {size} bytes, the limit is {MAX_RECORD}: shorten strings or leave columns out"
+        );
+    }
+    let wired = columns
+        .iter()
+        .zip(types)
+        .map(|(column, ty)| Column {
+            name: column.name.clone(),
+            ty,
+            unit: column.unit.clone(),
+            doc: column.doc.clone(),
+            offset: 0,
+            bit: 0,
+        })
+        .collect();
+    let (layout, stash) = Layout::new(&def.name, &def.summary, wired, at_entry);
+    if usize::from(stash) > MAX_STASH {
+        bail!("the columns with entry(..) have {stash} bytes, the limit is {MAX_STASH}: shorten strings");
+    }
+    Ok((layout, stash))
+}

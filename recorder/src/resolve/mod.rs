@@ -1,0 +1,259 @@
+//! `EventDef` + kernel -> [`ResolvedEvent`]: the layout of its records and, for each source, the plans that may be
+//! attached, best first.
+//!
+//! ```text
+//! points    KIND:TARGET -> mechanisms of this kernel, each a scope: arguments with types, result
+//! layout    columns with types, those of the kernel where none are written -> places in the record
+//! lower     expression + scope -> nodes (memory: members and pointers; arith: operators and predicates; types: casts)
+//! columns   value + column type -> what to store
+//! compile   a scope and all of the above -> what is wanted of a plan; assemble: -> slots, terms, clauses
+//! ```
+//! Whether a candidate can be attached is found out by attaching it; here is decided whether it could mean what the
+//! definition says.
+
+mod arith;
+mod assemble;
+mod columns;
+mod compile;
+mod explain;
+mod layout;
+mod lower;
+mod memory;
+mod nodes;
+mod points;
+mod scope;
+mod types;
+
+use std::fmt;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use schemas::column::Layout;
+use schemas::def::EventDef;
+use schemas::expr::Field;
+use schemas::wire::Plan;
+
+pub use explain::{describe, explain};
+
+use crate::kernel::Kernel;
+use scope::Offer;
+
+/// What to resolve.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The event.
+    pub def: &'a EventDef,
+    /// What of it is recorded.
+    pub filter: &'a Filter,
+    /// Stacks to record with each event.
+    pub stacks: Stacks,
+    /// Fail unless each source that is not optional has a candidate.
+    pub all_sources: bool,
+}
+
+/// Which events are recorded. Empty lists let everything pass.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Only processes of the pid set.
+    pub pids: bool,
+    /// Only threads of one of these names.
+    pub comm: Vec<String>,
+    /// Only these network namespaces: the event's own `netns` column, else the current thread's.
+    pub netns: Vec<u32>,
+    /// Only threads in one of these cgroups.
+    pub cgroup_ids: Vec<u64>,
+    /// The recorder itself.
+    pub exclude_pid: Option<u32>,
+    /// A predicate over columns, arguments and builtins.
+    pub extra: Option<String>,
+}
+
+/// Which stacks are recorded with each event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Stacks {
+    #[default]
+    None,
+    Kernel,
+    User,
+    Both,
+}
+
+/// How a probe is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mechanism {
+    /// Tracepoint with typed arguments.
+    TpBtf,
+    /// Tracepoint with its arguments as they are.
+    RawTp,
+    /// Function entry, by BPF trampoline.
+    Fentry,
+    /// Function return, by BPF trampoline.
+    Fexit,
+    /// Function entry, by kprobe.
+    Kprobe,
+    /// Function return, by kretprobe.
+    Kretprobe,
+    /// Classic tracepoint, target `category:name`.
+    Tracepoint,
+    /// `sys_enter_NAME` and `sys_exit_NAME`, target `NAME`.
+    SyscallTracepoints,
+    /// Entry of a function in user space, target `path:symbol`.
+    Uprobe,
+    /// Its return.
+    Uretprobe,
+}
+
+impl fmt::Display for Mechanism {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TpBtf => "tp_btf",
+            Self::RawTp => "raw_tp",
+            Self::Fentry => "fentry",
+            Self::Fexit => "fexit",
+            Self::Kprobe => "kprobe",
+            Self::Kretprobe => "kretprobe",
+            Self::Tracepoint => "tracepoint",
+            Self::SyscallTracepoints => "syscall tracepoints",
+            Self::Uprobe => "uprobe",
+            Self::Uretprobe => "uretprobe",
+        })
+    }
+}
+
+/// A probe that can be tried.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// Source of the event.
+    pub source: String,
+    /// How it is attached.
+    pub mechanism: Mechanism,
+    /// What it is attached to.
+    pub target: String,
+    /// What the program does.
+    pub plan: Box<Plan>,
+    /// What the program at entry does, for a probe at return that needs one.
+    pub entry: Option<Box<Plan>>,
+    /// The tracepoint's typedef or the function in the kernel's BTF.
+    pub btf_id: Option<u32>,
+    /// Types and offsets, for people.
+    pub explain: String,
+}
+
+/// One source and what may observe it.
+#[derive(Clone, Debug)]
+pub struct ResolvedSource {
+    /// Its name.
+    pub name: String,
+    /// Nothing is missing if there is none.
+    pub optional: bool,
+    /// Best first.
+    pub candidates: Vec<Candidate>,
+    /// Probes that cannot be tried, and why.
+    pub refused: Vec<(String, String)>,
+}
+
+/// An event on this kernel.
+#[derive(Clone, Debug)]
+pub struct ResolvedEvent {
+    /// The records, the same for every source.
+    pub layout: Layout,
+    /// Where it is observed.
+    pub sources: Vec<ResolvedSource>,
+}
+
+/// Resolve an event on a kernel. Fails if no source can be observed at all, with the reasons; if a predicate or a
+/// record passes a limit; or, with `all_sources`, if a source is missing that is not optional.
+pub fn resolve(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent> {
+    let def = request.def;
+    resolve_event(kernel, request).with_context(|| format!("event {}", def.name))
+}
+
+fn resolve_event(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent> {
+    let def = request.def;
+    let extra = match &request.filter.extra {
+        Some(text) => Some(Field::parse(text).map_err(|error| anyhow!("filter: {error}"))?),
+        None => None,
+    };
+    let mut offers: Vec<Vec<Offer<'_>>> = def
+        .sources
+        .iter()
+        .map(|source| source.probes.iter().map(|probe| points::offer(kernel, probe)).collect())
+        .collect();
+    if offers.iter().flatten().all(|offer| offer.scopes.is_empty()) {
+        let refused = offers.iter().flatten().flat_map(|offer| &offer.refused);
+        bail!("{}", unobservable(refused.map(|r| (r.probe.as_str(), r.reason.as_str()))));
+    }
+    let (columns, types) = layout::typed_columns(kernel, def, request.stacks, &mut offers)?;
+    let layout = layout::layout(def, &columns, types)?;
+
+    let mut sources = Vec::new();
+    let mut wrong: Vec<String> = Vec::new();
+    for (source, offers) in def.sources.iter().zip(offers) {
+        let mut resolved = ResolvedSource {
+            name: source.name.clone(),
+            optional: source.optional,
+            candidates: Vec::new(),
+            refused: Vec::new(),
+        };
+        for Offer { probe, scopes, refused } in offers {
+            for scope in scopes {
+                let compiler = compile::Compiler {
+                    kernel,
+                    def,
+                    source: &source.name,
+                    probe,
+                    columns: &columns,
+                    layout: &layout.0,
+                    stash_size: layout.1,
+                    filter: request.filter,
+                    extra: extra.as_ref(),
+                };
+                match compiler.candidate(&scope) {
+                    Ok(candidate) => resolved.candidates.push(candidate),
+                    Err(error) => {
+                        let reason = format!("{error:#}");
+                        wrong.push(reason.clone());
+                        resolved.refused.push((format!("{} ({})", probe.on, scope.mechanism), reason));
+                    }
+                }
+            }
+            resolved.refused.extend(refused.into_iter().map(|r| (r.probe, r.reason)));
+        }
+        let missing = resolved.candidates.is_empty() && !resolved.optional;
+        if missing && request.all_sources {
+            bail!("source {}: {}", source.name, unobservable(reasons(&[resolved])));
+        }
+        sources.push(resolved);
+    }
+    if sources.iter().all(|source| source.candidates.is_empty()) {
+        // Of the same mistake in all expressions, tell it without the ways that it spoils.
+        match wrong.as_slice() {
+            [first, rest @ ..] if rest.iter().all(|other| other == first) => bail!("{first}"),
+            _ => bail!("{}", unobservable(reasons(&sources))),
+        }
+    }
+    Ok(ResolvedEvent { layout: layout.0, sources })
+}
+
+fn reasons(sources: &[ResolvedSource]) -> impl Iterator<Item = (&str, &str)> {
+    sources.iter().flat_map(|source| &source.refused).map(|(probe, reason)| (probe.as_str(), reason.as_str()))
+}
+
+/// That and why nothing can be tried, each reason once.
+fn unobservable<'a>(reasons: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let mut seen: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (probe, reason) in reasons {
+        match seen.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, probes)) => probes.push(probe),
+            None => seen.push((reason, vec![probe])),
+        }
+    }
+    let mut out = "it cannot be observed on this kernel:".to_owned();
+    for (reason, probes) in seen {
+        out.push_str(&format!("\n  {}: {}", probes.join(", "), reason.replace('\n', "\n  ")));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

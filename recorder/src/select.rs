@@ -1,0 +1,153 @@
+//! Events as people name them in, their definitions out: built-in names and patterns, TOML files, inline probes.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use glob::Pattern;
+use schemas::def::{EventDef, builtin, parse_inline, parse_toml};
+use schemas::expr::near;
+use schemas::trace::SIDE_TABLES;
+
+const SUFFIX: &str = ".toml";
+
+/// What a recording records.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    /// All definitions; what was asked for comes first.
+    pub events: Vec<EventDef>,
+    /// How many of them were asked for; the others are recorded with every trace.
+    pub asked: usize,
+}
+
+impl Selection {
+    /// The definitions of `words`, and of what is recorded always. Fails if one is unknown, or two have one name.
+    pub fn new(words: &[String]) -> Result<Self> {
+        let mut events: Vec<EventDef> = Vec::new();
+        for word in words {
+            for event in find(word)? {
+                match events.iter().find(|other| other.name == event.name) {
+                    None => events.push(event),
+                    Some(same) if *same == event => {}
+                    Some(_) => bail!(
+                        "two events are named {}: give one another name, as in 'NAME=KIND:TARGET'",
+                        event.name
+                    ),
+                }
+            }
+        }
+        for event in &events {
+            let name = &event.name;
+            ensure!(
+                !SIDE_TABLES.iter().any(|table| table.name == name),
+                "event name {name} is taken by a table that every trace has: choose another one"
+            );
+            ensure!(
+                builtin().iter().all(|other| !other.always || other.name != *name || other == event),
+                "event name {name} is taken by an event that every trace has: choose another one"
+            );
+        }
+        let asked = events.len();
+        let always =
+            builtin().iter().filter(|event| event.always && events.iter().all(|e| e.name != event.name));
+        events.extend(always.cloned().collect::<Vec<_>>());
+        Ok(Self { events, asked })
+    }
+
+    /// Names of what was asked for.
+    pub fn asked_names(&self) -> Vec<&str> {
+        self.events[..self.asked].iter().map(|event| event.name.as_str()).collect()
+    }
+}
+
+/// The definitions that `word` stands for; patterns may stand for several.
+pub fn find(word: &str) -> Result<Vec<EventDef>> {
+    if word.ends_with(SUFFIX) {
+        return Ok(vec![file(Path::new(word))?]);
+    }
+    if word.contains([':', '{', '=']) {
+        return Ok(vec![parse_inline(word)?]);
+    }
+    if let Some(event) = builtin().iter().find(|event| event.name == word) {
+        return Ok(vec![event.clone()]);
+    }
+    let names = || builtin().iter().map(|event| event.name.as_str());
+    let all = || names().collect::<Vec<_>>().join(", ");
+    if word.contains(['*', '?', '[']) {
+        let pattern = Pattern::new(word).with_context(|| format!("'{word}' is not a pattern"))?;
+        let found: Vec<EventDef> =
+            builtin().iter().filter(|event| pattern.matches(&event.name)).cloned().collect();
+        ensure!(!found.is_empty(), "no event matches '{word}'; there are {}", all());
+        return Ok(found);
+    }
+    if word.contains('/') {
+        bail!("event file {word} must end in {SUFFIX}; its name is the name of the event");
+    }
+    let near = near(word, names());
+    let hint = if near.is_empty() {
+        format!("there are {}", all())
+    } else {
+        format!("did you mean {}?", near.join(" or "))
+    };
+    bail!(
+        "there is no event '{word}': {hint} A probe of your own is written 'fn:FUNCTION', 'tp:CATEGORY:NAME' or \
+         'syscall:NAME'"
+    )
+}
+
+fn file(path: &Path) -> Result<EventDef> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read event file {}", path.display()))?;
+    let name = path.file_stem().unwrap_or_default().to_string_lossy().replace(['-', '.'], "_");
+    parse_toml(&name, &text).with_context(|| format!("in event file {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn select(words: &[&str]) -> Result<Selection> {
+        Selection::new(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
+    }
+
+    fn error(words: &[&str]) -> String {
+        format!("{:#}", select(words).unwrap_err())
+    }
+
+    #[test]
+    fn names_and_patterns_give_each_event_once_and_processes_always() {
+        let selection = select(&["mkdirs", "mk*", "switches"]).unwrap();
+        assert_eq!(selection.asked_names(), ["mkdirs", "switches"]);
+        let all: Vec<_> = selection.events.iter().map(|event| event.name.as_str()).collect();
+        assert_eq!(all, ["mkdirs", "switches", "processes"]);
+    }
+
+    #[test]
+    fn a_wrong_name_gets_the_nearest_one() {
+        assert!(error(&["mkdir"]).contains("did you mean mkdirs?"), "{}", error(&["mkdir"]));
+        assert!(error(&["zzzzzz"]).contains("there are kmem, listens"), "{}", error(&["zzzzzz"]));
+        assert!(error(&["z*"]).contains("no event matches"), "{}", error(&["z*"]));
+    }
+
+    #[test]
+    fn a_file_defines_the_event_that_it_is_named_after() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("my-dirs.toml");
+        let text = "summary = \"s\"\n[[source]]\n[[source.probe]]\non = \"syscall:mkdir\"\n[[column]]\nname = \"mode\"\n\
+                    type = \"x16\"\ndoc = \"d\"\nexpr = \"mode\"\n";
+        fs::write(&path, text).unwrap();
+        assert_eq!(select(&[path.to_str().unwrap()]).unwrap().asked_names(), ["my_dirs"]);
+        fs::write(&path, "summary = 1").unwrap();
+        assert!(error(&[path.to_str().unwrap()]).contains("my-dirs.toml"));
+        assert!(error(&["/no/such.toml"]).contains("cannot read event file /no/such.toml"));
+    }
+
+    #[test]
+    fn names_of_other_tables_and_of_other_events_are_refused() {
+        assert!(error(&["losses=syscall:mkdir{ mode }"]).contains("taken by a table"));
+        assert!(error(&["processes=syscall:mkdir{ mode }"]).contains("taken by an event"));
+        assert!(
+            error(&["a=syscall:mkdir{ mode }", "a=syscall:mkdir{ pathname:ustring }"]).contains("two events")
+        );
+    }
+}

@@ -1,0 +1,102 @@
+//! Network namespaces: what people call one in, its inode out; and work done inside one.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use nix::sched::{CloneFlags, setns};
+
+/// Namespace inodes are larger than this (the first ones have fixed numbers from 0xeffffff8 on, the others count up
+/// from 0xf0000000); smaller numbers are process ids.
+const FIRST_INODE: u32 = 0xefff_fff0;
+/// Where `ip netns add` and docker keep namespaces that have no process.
+const NAMED: [&str; 2] = ["/run/netns", "/run/docker/netns"];
+
+/// The inode of the namespace that `text` names: an inode (`4026531840` or `net:[4026531840]`), a process id, a
+/// path, or a name as in `ip netns`.
+pub fn inode_of(text: &str) -> Result<u32> {
+    let number = text.strip_prefix("net:[").and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let path = match number.parse::<u32>() {
+        Ok(inode) if inode >= FIRST_INODE => return Ok(inode),
+        Ok(pid) => PathBuf::from(format!("/proc/{pid}/ns/net")),
+        Err(_) if text.contains('/') => PathBuf::from(text),
+        Err(_) => {
+            NAMED.iter().map(|dir| Path::new(dir).join(text)).find(|path| path.exists()).ok_or_else(|| {
+                anyhow!("--netns {text}: no such name in {}; 'ip netns list' shows them", NAMED[0])
+            })?
+        }
+    };
+    let inode = inode_at(&path).with_context(|| {
+        format!(
+            "--netns {text}: cannot read {}; give an inode, a path, a name or a process id",
+            path.display()
+        )
+    })?;
+    ensure!(inode >= FIRST_INODE, "--netns {text}: {} is not a network namespace", path.display());
+    Ok(inode)
+}
+
+/// The inode of the namespace file `path`.
+pub fn inode_at(path: &Path) -> Result<u32> {
+    Ok(u32::try_from(fs::metadata(path)?.ino())?)
+}
+
+/// Every network namespace that a process lives in or that has a name: inode and a path that opens it.
+pub fn all() -> BTreeMap<u32, PathBuf> {
+    let processes = super::processes::pids().map(|pid| PathBuf::from(format!("/proc/{pid}/ns/net")));
+    let named = NAMED.iter().filter_map(|dir| fs::read_dir(dir).ok()).flatten().flatten().map(|e| e.path());
+    let mut found = BTreeMap::new();
+    for path in processes.chain(named) {
+        // A process may have ended, or be somebody else's: what cannot be read is not there for us.
+        if let Ok(inode) = inode_at(&path)
+            && inode >= FIRST_INODE
+        {
+            found.entry(inode).or_insert(path);
+        }
+    }
+    found
+}
+
+/// Do `work` in the namespace at `path`, in a thread of its own, so that this thread stays where it is. Needs
+/// CAP_SYS_ADMIN unless it is the own namespace.
+pub fn inside<T: Send + 'static>(
+    path: &Path,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let shown = path.display().to_string();
+    let thread = thread::Builder::new().name("netns".to_owned()).spawn(move || {
+        setns(&file, CloneFlags::CLONE_NEWNET).with_context(|| format!("cannot enter {shown}"))?;
+        work()
+    })?;
+    match thread.join() {
+        Ok(result) => result,
+        Err(_) => bail!("the thread in {} panicked", path.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_own_namespace_has_one_inode_by_every_name() {
+        let own = inode_at(Path::new("/proc/self/ns/net")).unwrap();
+        assert_eq!(inode_of(&own.to_string()).unwrap(), own);
+        assert_eq!(inode_of(&format!("net:[{own}]")).unwrap(), own);
+        assert_eq!(inode_of(&std::process::id().to_string()).unwrap(), own);
+        assert_eq!(inode_of("/proc/self/ns/net").unwrap(), own);
+        assert!(all().contains_key(&own));
+    }
+
+    #[test]
+    fn what_is_no_namespace_is_refused_with_a_remedy() {
+        let error = inode_of("no-such-name").unwrap_err().to_string();
+        assert!(error.contains("ip netns list"), "{error}");
+        let error = inode_of("/etc/passwd").unwrap_err().to_string();
+        assert!(error.contains("is not a network namespace"), "{error}");
+    }
+}

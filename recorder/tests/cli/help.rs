@@ -1,0 +1,96 @@
+//! What can be asked without recording: help, lists, descriptions, completions.
+
+use crate::sandbox::Sandbox;
+
+#[test]
+fn help_shows_every_command_and_examples_that_are_understood() {
+    let sandbox = Sandbox::new();
+    let top = sandbox.expect(0, &["--help"]).out;
+    for command in ["record", "list", "describe", "doctor", "compact", "completions"] {
+        assert!(top.contains(&format!("\n  {command} ")), "{command} in {top}");
+    }
+    let help = sandbox.expect(0, &["record", "--help"]).out;
+    for option in [
+        "--output",
+        "--duration",
+        "--pid",
+        "--comm",
+        "--netns",
+        "--cgroup",
+        "--stacks",
+        "--print",
+        "--buffer-size",
+        "--segment-age",
+        "--require",
+        "--explain",
+        "--fail-on-loss",
+        "--events",
+        "COMMAND",
+    ] {
+        assert!(help.contains(option), "{option} in {help}");
+    }
+    assert!(help.contains("Examples:\n  recorder record listens -d 60"), "{help}");
+}
+
+#[test]
+fn the_list_has_every_built_in_event() {
+    let list = Sandbox::new().expect(0, &["list"]).out;
+    let names: Vec<&str> = list.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(names, ["kmem", "listens", "mkdirs", "netns_joins", "packets", "processes", "switches"]);
+}
+
+#[test]
+fn a_pattern_lists_tracepoints_and_functions_too() {
+    let list = Sandbox::for_recording().expect(0, &["list", "*mkdir*"]).out;
+    for line in ["tp:syscalls:sys_enter_mkdirat", "fn:do_mkdirat"] {
+        assert!(list.lines().any(|l| l == line), "{line} in {list}");
+    }
+    assert!(list.starts_with("mkdirs "), "{list}");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let sandbox = Sandbox::for_recording();
+    let mut command = sandbox.command(&["list", "*"]);
+    let mut child =
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn a_description_has_columns_with_types_and_where_they_come_from() {
+    let text = Sandbox::for_recording().expect(0, &["describe", "mkdirs"]).out;
+    assert!(text.starts_with("mkdirs: a directory is made, or that fails\n"), "{text}");
+    assert!(text.contains("path") && text.contains("ustring[255]"), "{text}");
+    assert!(text.contains("syscall:mkdirat"), "{text}");
+}
+
+#[test]
+fn the_explanation_of_an_inline_probe_has_mechanism_and_records_nothing() {
+    let sandbox = Sandbox::for_recording();
+    let text =
+        sandbox.expect(0, &["record", "e=tp:sched:sched_process_exec{ child=p->tgid }", "--explain"]).out;
+    assert!(text.contains("tp_btf") && text.contains("child"), "{text}");
+    assert_eq!(sandbox.files(), Vec::<String>::new());
+}
+
+#[test]
+fn completions_are_made_for_the_usual_shells() {
+    let sandbox = Sandbox::new();
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(sandbox.expect(0, &["completions", shell]).out.contains("segment-age"), "{shell}");
+    }
+}
+
+#[test]
+fn the_doctor_tells_what_works_here() {
+    let text = Sandbox::for_recording().expect(0, &["doctor"]).out;
+    for part in ["kernel ", "CAP_BPF", "mechanisms\n", "tp_btf", "events\n", "  switches\n", "  listens\n"] {
+        assert!(text.contains(part), "'{part}' in {text}");
+    }
+    let works = text.lines().any(|line| line.trim_start().starts_with("tp_btf") && line.ends_with("works"));
+    assert!(works, "{text}");
+}

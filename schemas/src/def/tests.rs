@@ -1,0 +1,104 @@
+//! Built-in definitions are sound; wrong ones say what is wrong, where.
+
+use super::*;
+
+#[test]
+fn the_built_in_events_are_sound() {
+    let names: Vec<&str> = builtin().iter().map(|e| e.name.as_str()).collect();
+    assert_eq!(names, ["kmem", "listens", "mkdirs", "netns_joins", "packets", "processes", "switches"]);
+    let always: Vec<&str> = builtin().iter().filter(|e| e.always).map(|e| e.name.as_str()).collect();
+    assert_eq!(always, ["processes"]);
+}
+
+#[test]
+fn every_definition_file_is_built_in() {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/events");
+    let mut files: Vec<String> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap().replace(".toml", ""))
+        .collect();
+    files.sort();
+    let names: Vec<&str> = builtin().iter().map(|e| e.name.as_str()).collect();
+    assert_eq!(files, names);
+}
+
+#[test]
+fn a_probe_overrides_its_source() {
+    let text = r#"
+        summary = "s"
+        [[source]]
+        let = { a = "x", b = "y" }
+        where = "a == 1"
+        set = { c = "1", d = "2" }
+        [[source.probe]]
+        on = "fn:f"
+        [[source.probe]]
+        on = "tp:t:g"
+        let = { a = "z" }
+        where = "b == 1"
+        set = { d = "3" }
+        [[column]]
+        name = "c"
+        doc = ""
+        [[column]]
+        name = "d"
+        doc = ""
+        expr = "4"
+    "#;
+    let event = parse_toml("e", text).unwrap();
+    let source = &event.sources[0];
+    assert_eq!(source.name, "f");
+    let texts = |table: &BTreeMap<String, Field>| {
+        table.iter().map(|(k, f)| format!("{k}={}", f.text)).collect::<Vec<_>>().join(" ")
+    };
+    let [first, second] = &source.probes[..] else { panic!("two probes") };
+    assert_eq!(texts(&first.lets), "a=x b=y");
+    assert_eq!(texts(&second.lets), "a=z b=y");
+    assert_eq!(texts(&second.set), "c=1 d=3");
+    assert_eq!(second.predicate.as_ref().unwrap().text, "b == 1");
+    assert_eq!(first.value(&event.columns[1]).unwrap().text, "2");
+}
+
+fn toml_error(text: &str) -> String {
+    parse_toml("e", text).unwrap_err().to_string()
+}
+
+#[test]
+fn a_wrong_definition_says_what_and_where() {
+    let source = "[[source]]\n[[source.probe]]\non = \"fn:f\"\n";
+    let column = "[[column]]\nname = \"c\"\ndoc = \"\"\n";
+    assert_eq!(
+        toml_error(&format!("summary = \"s\"\n{source}wehre = \"x\"\n{column}")),
+        "event e: TOML parse error at line 5, column 1\n  |\n5 | wehre = \"x\"\n  | ^^^^^\nunknown field `wehre`, expected one of \
+         `on`, `let`, `where`, `set`, `when`"
+    );
+    assert_eq!(
+        toml_error(&format!("summary = \"s\"\n{source}where = \"x ==\"\n{column}")),
+        "event e, source f, probe fn:f, where: expected a name, a number, $task, retval or '(', found the end\n  x ==\n      ^"
+    );
+    assert_eq!(
+        toml_error(&format!("summary = \"s\"\n{source}set = {{ cc = \"1\" }}\n{column}")),
+        "event e, source f, probe fn:f: set names a column cc that is not there; there is c"
+    );
+    assert_eq!(
+        toml_error(&format!("summary = \"s\"\n{source}{column}expr = \"1 + entry(x)\"\n")),
+        "event e, source f, probe fn:f: entry(..) must be the whole expression of a column\n  1 + entry(x)\n      ^^^^^^^^"
+    );
+    assert_eq!(
+        toml_error(&format!("summary = \"s\"\n{source}{column}{column}")),
+        "event e has two columns named c: write NAME=expression to rename one"
+    );
+}
+
+#[test]
+fn an_inline_probe_becomes_an_event() {
+    let event = parse_inline("dirs=syscall:mkdir{ pathname:ustring, mode }").unwrap();
+    assert_eq!(event.name, "dirs");
+    assert_eq!(event.columns[0].ty, Some(Type::UserStr(127)));
+    assert_eq!((event.columns[1].name.as_str(), event.columns[1].ty.clone()), ("mode", None));
+    assert!(!event.everything && parse_inline("tp:a:b").unwrap().everything);
+    assert_eq!(
+        parse_inline("fn:f{ pid }").unwrap_err().to_string(),
+        "event f: every event has a column pid already; leave it out, or write NAME=pid to have it under another name"
+    );
+}

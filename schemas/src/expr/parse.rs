@@ -1,0 +1,284 @@
+//! Tokens -> [`Expr`] by recursive descent, one function for each level of binding.
+
+use super::lex::{Token, tokens};
+use super::{BUILTINS, Builtin, CastType, Expr, Field, Kind, Op, ParseError, Span};
+use crate::column::Type;
+
+/// Deepest nesting of parentheses and unary operators; a hostile text must not exhaust the stack.
+const MAX_DEPTH: u32 = 64;
+/// Binary operators by level, loosest first.
+const LEVELS: [&[(&str, Op)]; 7] = [
+    &[("||", Op::Or)],
+    &[("&&", Op::And)],
+    &[
+        ("==", Op::Equal),
+        ("!=", Op::NotEqual),
+        ("<=", Op::LessEqual),
+        (">=", Op::GreaterEqual),
+        ("<", Op::Less),
+        (">", Op::Greater),
+    ],
+    &[("&", Op::BitAnd)],
+    &[("<<", Op::ShiftLeft), (">>", Op::ShiftRight)],
+    &[("+", Op::Add), ("-", Op::Subtract)],
+    &[("*", Op::Multiply)],
+];
+
+/// Read `expr [':' type]`, and nothing else.
+pub(super) fn field(text: &str) -> Result<Field, ParseError> {
+    let mut parser = Parser::new(text, 0)?;
+    let field = parser.field()?;
+    parser.end("an operator, '->', ':' or the end")?;
+    Ok(field)
+}
+
+pub(super) struct Parser<'a> {
+    text: &'a str,
+    tokens: Vec<(Token, Span)>,
+    next: usize,
+    depth: u32,
+}
+
+impl<'a> Parser<'a> {
+    /// A parser of `text[from..]`; places are those in the whole text.
+    pub(super) fn new(text: &'a str, from: usize) -> Result<Self, ParseError> {
+        Ok(Self { text, tokens: tokens(text, from)?, next: 0, depth: 0 })
+    }
+
+    fn peek_at(&self, ahead: usize) -> &Token {
+        &self.tokens[(self.next + ahead).min(self.tokens.len() - 1)].0
+    }
+
+    fn span(&self) -> Span {
+        self.tokens[self.next].1
+    }
+
+    /// The place of the token before.
+    fn last_span(&self) -> Span {
+        self.tokens[self.next.saturating_sub(1)].1
+    }
+
+    fn advance(&mut self) {
+        self.next = (self.next + 1).min(self.tokens.len() - 1);
+    }
+
+    pub(super) fn accept(&mut self, sign: &str) -> bool {
+        let found = matches!(self.peek_at(0), Token::Sign(s) if *s == sign);
+        if found {
+            self.advance();
+        }
+        found
+    }
+
+    pub(super) fn accept_word(&mut self, word: &str) -> bool {
+        let found = matches!(self.peek_at(0), Token::Ident(name) if name == word);
+        if found {
+            self.advance();
+        }
+        found
+    }
+
+    fn unexpected(&self, expected: &str) -> ParseError {
+        let message = format!("expected {expected}, found {}", self.peek_at(0).describe());
+        ParseError::new(self.text, self.span(), message)
+    }
+
+    pub(super) fn expect(&mut self, sign: &str, expected: &str) -> Result<(), ParseError> {
+        if self.accept(sign) { Ok(()) } else { Err(self.unexpected(expected)) }
+    }
+
+    pub(super) fn end(&self, expected: &str) -> Result<(), ParseError> {
+        if *self.peek_at(0) == Token::End { Ok(()) } else { Err(self.unexpected(expected)) }
+    }
+
+    /// `[NAME '='] expr [':' type]`; the name is also the field's default one.
+    pub(super) fn named_field(&mut self) -> Result<(String, Field), ParseError> {
+        let name = match (self.peek_at(0), self.peek_at(1)) {
+            (Token::Ident(name), Token::Sign("=")) => Some(name.clone()),
+            _ => None,
+        };
+        if name.is_some() {
+            self.advance();
+            self.advance();
+        }
+        let field = self.field()?;
+        let name = name.or_else(|| field.expr.default_name()).ok_or_else(|| {
+            let message = "this field needs a name: write NAME=expression";
+            ParseError::new(self.text, field.expr.span, message)
+        })?;
+        Ok((name, field))
+    }
+
+    /// `expr [':' type]`.
+    fn field(&mut self) -> Result<Field, ParseError> {
+        let expr = self.expr()?;
+        let ty = if self.accept(":") { Some(self.column_type()?) } else { None };
+        Ok(Field { text: self.text.to_owned(), expr, ty })
+    }
+
+    fn column_type(&mut self) -> Result<Type, ParseError> {
+        let from = self.span();
+        let Token::Ident(_) = self.peek_at(0) else {
+            return Err(self.unexpected("a type such as u32, string or ip"));
+        };
+        self.advance();
+        for (open, close) in [("[", "]"), ("(", ")")] {
+            if self.accept(open) {
+                while !self.accept(close) {
+                    if *self.peek_at(0) == Token::End {
+                        return Err(self.unexpected(&format!("'{close}'")));
+                    }
+                    self.advance();
+                }
+            }
+        }
+        let span = from.to(self.last_span());
+        let text: String = self.text[span.start..span.end].split_whitespace().collect();
+        text.parse()
+            .map_err(|error: crate::column::TypeError| ParseError::new(self.text, span, error.to_string()))
+    }
+
+    pub(super) fn expr(&mut self) -> Result<Expr, ParseError> {
+        self.binary(0)
+    }
+
+    fn binary(&mut self, level: usize) -> Result<Expr, ParseError> {
+        let Some(ops) = LEVELS.get(level) else { return self.unary() };
+        let mut left = self.binary(level + 1)?;
+        while let Some(&(_, op)) = ops.iter().find(|(sign, _)| self.accept(sign)) {
+            let right = self.binary(level + 1)?;
+            let span = left.span.to(right.span);
+            left = Expr { kind: Kind::Binary { op, left: Box::new(left), right: Box::new(right) }, span };
+        }
+        Ok(left)
+    }
+
+    fn unary(&mut self) -> Result<Expr, ParseError> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            let message = format!("more than {MAX_DEPTH} operators are nested here");
+            return Err(ParseError::new(self.text, self.span(), message));
+        }
+        let from = self.span();
+        let expr = if self.accept("*") {
+            let of = self.unary()?;
+            Expr { span: from.to(of.span), kind: Kind::Deref(Box::new(of)) }
+        } else if self.accept("&") {
+            let of = self.unary()?;
+            Expr { span: from.to(of.span), kind: Kind::AddressOf(Box::new(of)) }
+        } else if self.accept("!") {
+            let of = self.unary()?;
+            Expr { span: from.to(of.span), kind: Kind::Not(Box::new(of)) }
+        } else if self.accept("-") {
+            let of = self.unary()?;
+            Expr { span: from.to(of.span), kind: Kind::Negate(Box::new(of)) }
+        } else if let Some(to) = self.cast()? {
+            let of = self.unary()?;
+            Expr { span: from.to(of.span), kind: Kind::Cast { to, of: Box::new(of) } }
+        } else {
+            self.postfix()?
+        };
+        self.depth -= 1;
+        Ok(expr)
+    }
+
+    /// `'(' type '*'+ ')'`, if that is what comes: words, then stars, then the parenthesis.
+    fn cast(&mut self) -> Result<Option<CastType>, ParseError> {
+        if *self.peek_at(0) != Token::Sign("(") {
+            return Ok(None);
+        }
+        let mut words: Vec<String> = Vec::new();
+        while let Token::Ident(word) = self.peek_at(1 + words.len()) {
+            words.push(word.clone());
+        }
+        let stars = (0..).take_while(|n| *self.peek_at(1 + words.len() + n) == Token::Sign("*")).count();
+        let closed = *self.peek_at(1 + words.len() + stars) == Token::Sign(")");
+        let tag = words.first().and_then(|w| ["struct", "union", "enum"].into_iter().find(|tag| tag == w));
+        if words.is_empty() || !closed || (stars == 0 && tag.is_none()) {
+            return Ok(None);
+        }
+        let from = self.span();
+        for _ in 0..words.len() + stars + 2 {
+            self.advance();
+        }
+        let span = from.to(self.last_span());
+        if stars == 0 {
+            let message = "a cast to a struct must be one to a pointer: write (struct X *)";
+            return Err(ParseError::new(self.text, span, message));
+        }
+        let name = words[usize::from(tag.is_some())..].join(" ");
+        if name.is_empty() {
+            return Err(ParseError::new(self.text, span, "expected the name of a type in this cast"));
+        }
+        Ok(Some(CastType { tag, name, stars: stars as u8, span }))
+    }
+
+    fn postfix(&mut self) -> Result<Expr, ParseError> {
+        let mut expr = self.base()?;
+        loop {
+            if self.accept("->") || self.accept(".") {
+                let at = self.span();
+                let Token::Ident(name) = self.peek_at(0).clone() else {
+                    return Err(self.unexpected("the name of a member"));
+                };
+                self.advance();
+                let optional = self.accept("?");
+                let span = expr.span.to(self.last_span());
+                expr = Expr { kind: Kind::Member { of: Box::new(expr), name, at, optional }, span };
+            } else if self.accept("[") {
+                let Token::Int(index) = *self.peek_at(0) else {
+                    return Err(self.unexpected("a number"));
+                };
+                let index = u32::try_from(index)
+                    .map_err(|_| ParseError::new(self.text, self.span(), "this index is too large"))?;
+                self.advance();
+                self.expect("]", "']'")?;
+                let span = expr.span.to(self.last_span());
+                expr = Expr { kind: Kind::Index { of: Box::new(expr), index }, span };
+            } else {
+                return Ok(expr);
+            }
+        }
+    }
+
+    fn base(&mut self) -> Result<Expr, ParseError> {
+        let span = self.span();
+        let kind = match self.peek_at(0).clone() {
+            Token::Ident(word) => match word.as_str() {
+                "retval" => Kind::Retval,
+                "NULL" => Kind::Null,
+                "entry" if *self.peek_at(1) == Token::Sign("(") => {
+                    self.advance();
+                    self.advance();
+                    let of = self.expr()?;
+                    self.expect(")", "')'")?;
+                    return Ok(Expr { kind: Kind::Entry(Box::new(of)), span: span.to(self.last_span()) });
+                }
+                _ => Kind::Name(word),
+            },
+            Token::Dollar(name) if name == "retval" => Kind::Retval,
+            Token::Dollar(name) => match Builtin::by_name(&name) {
+                Some(builtin) => Kind::Builtin(builtin),
+                None => {
+                    let known: Vec<String> = BUILTINS.iter().map(|(n, _)| format!("${n}")).collect();
+                    let message =
+                        format!("there is no ${name}: use $arg1 .. $arg12, $retval, {}", known.join(", "));
+                    return Err(ParseError::new(self.text, span, message));
+                }
+            },
+            Token::Int(n) => Kind::Int(n),
+            Token::Text(text) => Kind::Text(text),
+            Token::Sign("(") => {
+                self.advance();
+                let inner = self.expr()?;
+                self.expect(")", "an operator or ')'")?;
+                return Ok(Expr { kind: inner.kind, span: span.to(self.last_span()) });
+            }
+            Token::Sign(_) | Token::End => {
+                return Err(self.unexpected("a name, a number, $task, retval or '('"));
+            }
+        };
+        self.advance();
+        Ok(Expr { kind, span })
+    }
+}

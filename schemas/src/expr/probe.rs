@@ -1,0 +1,206 @@
+//! `[NAME=]KIND:TARGET{ fields } if predicate` -> [`Probe`]; `KIND:TARGET` -> [`Target`].
+
+use std::fmt;
+
+use super::lex::ident_len;
+use super::parse::Parser;
+use super::{Field, ParseError, Span, near};
+
+/// How to observe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeKind {
+    /// `fn`: at return of a kernel function (memory and result are then known), by whatever this kernel offers.
+    Function,
+    /// `kprobe`: at entry, by kprobe.
+    Kprobe,
+    /// `kretprobe`: at return, by kretprobe.
+    Kretprobe,
+    /// `fentry`: at entry, by a BPF trampoline.
+    Fentry,
+    /// `fexit`: at return, by a BPF trampoline.
+    Fexit,
+    /// `tp`: a tracepoint, by whatever this kernel offers.
+    Tracepoint,
+    /// `raw_tp`: a tracepoint, as raw tracepoint.
+    RawTracepoint,
+    /// `syscall`: at return of a system call.
+    Syscall,
+    /// `uprobe`: at entry of a function of a program or library.
+    Uprobe,
+    /// `uretprobe`: at its return.
+    Uretprobe,
+}
+
+/// Names of the kinds.
+const KINDS: [(&str, ProbeKind); 10] = [
+    ("fn", ProbeKind::Function),
+    ("kprobe", ProbeKind::Kprobe),
+    ("kretprobe", ProbeKind::Kretprobe),
+    ("fentry", ProbeKind::Fentry),
+    ("fexit", ProbeKind::Fexit),
+    ("tp", ProbeKind::Tracepoint),
+    ("raw_tp", ProbeKind::RawTracepoint),
+    ("syscall", ProbeKind::Syscall),
+    ("uprobe", ProbeKind::Uprobe),
+    ("uretprobe", ProbeKind::Uretprobe),
+];
+
+/// `KIND:TARGET`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// How to observe.
+    pub kind: ProbeKind,
+    /// What: a function, `category:name`, a system call, `path:symbol`.
+    pub name: String,
+}
+
+/// A probe as written on the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Name of the event: the given one, or one made from the target.
+    pub name: String,
+    /// What is observed.
+    pub target: Target,
+    /// The columns; `None` without braces, which means everything that the target offers.
+    pub fields: Option<Vec<(String, Field)>>,
+    /// The predicate after `if`.
+    pub predicate: Option<Field>,
+}
+
+impl fmt::Display for ProbeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = KINDS.iter().find(|(_, kind)| kind == self).map_or("?", |(name, _)| *name);
+        f.write_str(name)
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.kind, self.name)
+    }
+}
+
+impl Target {
+    /// Read `KIND:TARGET`.
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
+        let error = |start, end, message: String| Err(ParseError::new(text, Span { start, end }, message));
+        let Some((word, name)) = text.split_once(':') else {
+            let known: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
+            return error(
+                0,
+                text.len(),
+                format!("expected KIND:TARGET, with KIND one of {}", known.join(", ")),
+            );
+        };
+        let Some(&(_, kind)) = KINDS.iter().find(|(name, _)| *name == word) else {
+            let names = || KINDS.iter().map(|(name, _)| *name);
+            let hint = match near(word, names()).first() {
+                Some(name) => format!("did you mean {name}?"),
+                None => format!("use one of {}", names().collect::<Vec<_>>().join(", ")),
+            };
+            return error(0, word.len(), format!("there is no probe kind '{word}': {hint}"));
+        };
+        let (from, end) = (word.len() + 1, text.len());
+        let valid = |name: &str| {
+            !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.".contains(c))
+        };
+        match kind {
+            ProbeKind::Tracepoint => match name.split_once(':') {
+                Some((category, event))
+                    if valid(event)
+                        && category
+                            .replace('-', "_")
+                            .chars()
+                            .all(|c| c.is_ascii_alphanumeric() || c == '_') => {}
+                _ => {
+                    return error(
+                        from,
+                        end,
+                        "expected a tracepoint: tp:CATEGORY:NAME, for instance tp:sched:sched_switch"
+                            .to_owned(),
+                    );
+                }
+            },
+            ProbeKind::Uprobe | ProbeKind::Uretprobe => match name.rsplit_once(':') {
+                Some((path, symbol)) if path.starts_with('/') && !symbol.is_empty() => {}
+                _ => {
+                    return error(
+                        from,
+                        end,
+                        format!("expected an absolute path and a symbol: {word}:/PATH:SYMBOL"),
+                    );
+                }
+            },
+            ProbeKind::Function
+            | ProbeKind::Kprobe
+            | ProbeKind::Kretprobe
+            | ProbeKind::Fentry
+            | ProbeKind::Fexit
+            | ProbeKind::RawTracepoint
+            | ProbeKind::Syscall => {
+                if !valid(name) {
+                    return error(from, end, format!("expected a name after '{word}:'"));
+                }
+            }
+        }
+        Ok(Self { kind, name: name.to_owned() })
+    }
+
+    /// The last part of the target, as a name for an event or a source.
+    pub fn default_name(&self) -> String {
+        let last = self.name.rsplit(':').next().unwrap_or_default();
+        let mut name: String =
+            last.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        if name.starts_with(|c: char| c.is_ascii_digit()) {
+            name.insert(0, '_');
+        }
+        name
+    }
+}
+
+impl Probe {
+    /// Read `[NAME=]KIND:TARGET{ fields } if predicate`.
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
+        let start = text.len() - text.trim_start().len();
+        let ident = ident_len(&text[start..]);
+        let name = (ident > 0 && text[start + ident..].starts_with('=')).then(|| &text[start..start + ident]);
+        let head = if name.is_some() { start + ident + 1 } else { start };
+        let head_end =
+            text[head..].find(|c: char| c == '{' || c.is_whitespace()).map_or(text.len(), |i| head + i);
+        let target = Target::parse(&text[head..head_end]).map_err(|error| error.within(text, head))?;
+
+        let mut parser = Parser::new(text, head_end)?;
+        let fields = if parser.accept("{") { Some(fields(&mut parser)?) } else { None };
+        let predicate = if parser.accept_word("if") {
+            let expr = parser.expr()?;
+            Some(Field { text: text.to_owned(), expr, ty: None })
+        } else {
+            None
+        };
+        parser.end(match (&fields, &predicate) {
+            (_, Some(_)) => "an operator or the end",
+            (Some(_), None) => "'if' or the end",
+            (None, None) => "'{', 'if' or the end",
+        })?;
+        Ok(Self {
+            name: name.map_or_else(|| target.default_name(), str::to_owned),
+            target,
+            fields,
+            predicate,
+        })
+    }
+}
+
+fn fields(parser: &mut Parser<'_>) -> Result<Vec<(String, Field)>, ParseError> {
+    let mut fields = Vec::new();
+    while !parser.accept("}") {
+        if !fields.is_empty() {
+            parser.expect(",", "',' or '}'")?;
+            if parser.accept("}") {
+                break;
+            }
+        }
+        fields.push(parser.named_field()?);
+    }
+    Ok(fields)
+}
