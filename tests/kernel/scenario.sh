@@ -8,14 +8,14 @@ events=$2
 record() {
     case=$1
     shift
-    timeout 120 recorder record -o "$case.trace" "$@" >"$case.log" 2>&1
+    timeout -s INT 240 recorder record -o "$case.trace" "$@" >"$case.log" 2>&1
     echo $? >"$case.code"
 }
 # A value out of the truth: field CASE NAME NUMBER.
 field() { sed -n "s/.*\"$2\": *\"\{0,1\}\([^\",]*\).*/\1/p" "$1.json" | sed -n "$3p"; }
 # Until all probes are attached.
 await_recording() {
-    for _ in $(seq 600); do
+    for _ in $(seq 6000); do
         grep -q "recording" "$1" && return
         sleep 0.05
     done
@@ -71,7 +71,7 @@ if [ "$place" = guest ]; then
     recorder=$!
     await_recording kmem.log
     xtask workload kmem --truth kmem.json
-    sleep 1
+    sleep 2
     kill -INT $recorder
     wait $recorder
     echo $? >kmem.code
