@@ -61,7 +61,20 @@ pub fn explain(error: DataFusionError, session: &Session) -> Error {
             "a segment vanished while it was read, as when the recorder merges files: ask again ({text})"
         );
     }
+    if matches!(root, DataFusionError::ArrowError(..) | DataFusionError::ParquetError(_))
+        && let Some(damaged) = damaged(session)
+    {
+        return damaged;
+    }
     anyhow!("{}", text.replace('\n', " "))
+}
+
+/// A reader's error does not say which file it was in: look for it.
+fn damaged(session: &Session) -> Option<Error> {
+    let tables = session.traces.iter().flat_map(|t| &t.tables);
+    let mut segments = tables.flat_map(|t| &t.segments);
+    let (path, error) = segments.find_map(|s| Some((&s.path, s.check().err()?)))?;
+    Some(anyhow!("{} is damaged: {error:#}; move it out of the trace to ask the rest", path.display()))
 }
 
 fn no_table(table: &str, session: &Session) -> Error {

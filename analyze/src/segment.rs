@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use arrow_schema::{DataType, SchemaRef, TimeUnit};
 use datafusion::common::stats::Precision;
 use datafusion::common::{ScalarValue, Statistics};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::arrow::parquet_to_arrow_schema;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::statistics::Statistics as ColumnStatistics;
@@ -54,6 +55,20 @@ impl Segment {
                 (value(min), value(max), Precision::Exact(0));
         }
         Ok(Self { path, bytes, rows: rows.cast_unsigned(), ts_range, statistics: Arc::new(statistics) })
+    }
+
+    /// Read every page, to find out whether the file is damaged.
+    ///
+    /// Fails if it is.
+    pub fn check(&self) -> Result<()> {
+        let read = || -> Result<()> {
+            let file = File::open(&self.path)?;
+            for batch in ParquetRecordBatchReaderBuilder::try_new(file)?.build()? {
+                batch?;
+            }
+            Ok(())
+        };
+        catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| bail!("its pages make no sense"))
     }
 }
 

@@ -1,5 +1,5 @@
-//! The kernel side of the recorder: one generic program body, specialised by a frozen plan, behind one entry point
-//! per kind of probe.
+//! The kernel side of the recorder: one generic program body, specialised by a frozen plan, for every kind of
+//! probe.
 //!
 //! ```text
 //! PLAN (.rodata) + context --body--> filter -> ring record: header, columns
@@ -35,21 +35,12 @@ macro_rules! programs {
     )*};
 }
 
+// The loader makes of each section name that of the kind of program that the probe needs, because a copy per kind
+// would be linked and loaded each time.
 programs! {
-    on_tp_btf in "tp_btf" runs body::run;
-    on_raw_tp in "raw_tp" runs body::run;
-    on_fentry in "fentry" runs body::run;
-    on_fexit in "fexit" runs body::run;
-    on_kprobe in "kprobe" runs body::run;
-    on_kretprobe in "kretprobe" runs body::run;
-    on_tracepoint in "tracepoint" runs body::run;
-    on_uprobe in "uprobe" runs body::run;
-    on_uretprobe in "uretprobe" runs body::run;
-    on_fentry_entry in "fentry" runs entry::run;
-    on_kprobe_entry in "kprobe" runs entry::run;
-    on_tracepoint_entry in "tracepoint" runs entry::run;
-    on_uprobe_entry in "uprobe" runs entry::run;
-    on_follow_fork in "raw_tp" runs follow::run;
+    on_event in "ktape_event_program" runs body::run;
+    on_entry in "ktape_entry_program" runs entry::run;
+    on_follow in "ktape_follow_program" runs follow::run;
 }
 
 #[unsafe(no_mangle)]

@@ -12,7 +12,7 @@ use crate::cli::EXIT_OK;
 use crate::engine::{Engine, EngineOptions};
 use crate::kernel::{Facts, Kernel};
 use crate::privileges::{CAPABILITIES, Privileges};
-use crate::record::brief;
+use crate::record::{brief, parts};
 use crate::resolve::{Filter, Request, ResolvedSource, Stacks, resolve};
 use crate::snapshot::processes;
 
@@ -44,16 +44,43 @@ pub fn run(out: &mut impl Write) -> Result<u8> {
             bail!("nothing can be recorded here: {error:#}");
         }
     };
-    if let Err(error) = kernel.tracefs() {
-        writeln!(out, "\ntracefs: {error:#}")?;
-    }
     privileges.check()?;
     mechanisms(&kernel, out)?;
     let observed = events(&kernel, out)?;
+    remedies(&facts, &kernel, privileges, out)?;
     if observed == 0 {
         bail!("no built-in event can be recorded here");
     }
     Ok(EXIT_OK)
+}
+
+/// What can be done about what does not work.
+fn remedies(facts: &Facts, kernel: &Kernel, privileges: Privileges, out: &mut impl Write) -> Result<()> {
+    let mut lines: Vec<String> = Vec::new();
+    let missing: Vec<&str> = CAPABILITIES.iter().filter(|c| !privileges.has(c)).map(|c| c.name).collect();
+    if !missing.is_empty() {
+        lines.push(format!("for {}: run as root (sudo recorder ...)", missing.join(", ")));
+    }
+    if let Err(error) = kernel.tracefs() {
+        lines.push(format!("for classic and syscall tracepoints: {error:#}"));
+    }
+    if !facts.kprobes {
+        lines.push("for kprobes: use a kernel with CONFIG_KPROBES=y and CONFIG_KPROBE_EVENTS=y, as distributions have".to_owned());
+    }
+    if !facts.uprobes {
+        lines.push("for uprobes: use a kernel with CONFIG_UPROBE_EVENTS=y".to_owned());
+    }
+    if facts.lockdown.as_deref() == Some("confidentiality") {
+        lines.push("for reading kernel memory: boot with lockdown=integrity or none".to_owned());
+    }
+    if lines.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nremedies")?;
+    for line in lines {
+        writeln!(out, "  {line}")?;
+    }
+    Ok(())
 }
 
 fn kernel_facts(facts: &Facts, out: &mut impl Write) -> Result<()> {
@@ -107,20 +134,20 @@ fn libc_path() -> Option<String> {
     })
 }
 
-/// How a source can be observed here: what was attached, or every reason why not.
+/// How a source can be observed here: what was attached and what the kernel would not attach before it, or every
+/// reason why not.
 fn try_source(source: &ResolvedSource) -> Result<(String, Vec<String>), Vec<String>> {
-    let mut reasons: Vec<String> =
-        source.refused.iter().map(|(probe, reason)| format!("{probe}: {reason}")).collect();
+    let mut reasons: Vec<String> = Vec::new();
     for candidate in &source.candidates {
-        let name = format!("{}:{}", candidate.mechanism, candidate.target);
         let attached =
             Engine::new(EngineOptions { ring_bytes_total: TRIAL_RING_BYTES, ..EngineOptions::default() })
                 .and_then(|mut engine| engine.attach(0, candidate));
         match attached {
-            Ok(()) => return Ok((name, reasons)),
+            Ok(()) => return Ok((format!("{} {}", candidate.mechanism, candidate.target), reasons)),
             Err(error) => reasons.push(format!("{error:#}")),
         }
     }
+    reasons.extend(source.refused.iter().map(|(probe, reason)| format!("{probe}: {reason}")));
     Err(reasons)
 }
 
@@ -145,7 +172,7 @@ fn mechanisms(kernel: &Kernel, out: &mut impl Write) -> Result<()> {
             Ok(sources) => {
                 for source in sources {
                     for (probe, reason) in &source.refused {
-                        let kind = probe.split(':').next().unwrap_or(probe).to_owned();
+                        let kind = parts(probe).0.to_owned();
                         results.entry(kind).or_insert_with(|| Err(reason.clone()));
                     }
                     for candidate in source.candidates {
@@ -199,8 +226,8 @@ fn events(kernel: &Kernel, out: &mut impl Write) -> Result<usize> {
                 Ok((name, better)) => {
                     any = true;
                     writeln!(out, "    {:<22} {name}", source.name)?;
-                    if !better.is_empty() {
-                        writeln!(out, "    {:<22}   better, but not here: {}", "", brief(&better))?;
+                    for reason in better {
+                        writeln!(out, "    {:<22}   after: {}", "", brief(&[reason]))?;
                     }
                 }
                 Err(reasons) => {

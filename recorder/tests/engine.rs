@@ -3,9 +3,9 @@
 
 mod support;
 
-use recorder::engine::Mechanism;
+use recorder::engine::{Engine, Mechanism};
 use recorder::source::EventSource;
-use schemas::wire::{Plan, Slot, cmp, flag, lost, op, src};
+use schemas::wire::{MAX_EACH, Plan, Slot, cmp, flag, lost, op, src};
 use support::{HEADER, PROBE, candidate, drain, engine, mark, only, plan, record, slot, syscall_id, total};
 
 /// Offset of `di`, the first argument of a system call, in `struct pt_regs`.
@@ -392,4 +392,40 @@ fn what_cannot_be_attached_says_why() {
     let bad = Slot { dst: HEADER, width: 8, ..slot(src::TEMP, 0) };
     let error = engine.attach(PROBE, &candidate(Mechanism::TpBtf, "sys_enter", plan(&[], &[bad], 0), None));
     assert!(format!("{:#}", error.unwrap_err()).contains("does not fit"));
+}
+
+#[test]
+fn an_array_gives_a_record_for_each_item_and_counts_what_is_too_much() {
+    // struct pt_regs is an array of u64: as many items as the first argument says, which is item 14.
+    let count = Slot { save: 1, ..first_argument() };
+    let base = Slot { save: 2, ..slot(src::ARG, 0) };
+    let item = Slot { dst: HEADER, width: 8, ..slot(src::ITEM, 0) };
+    let mut plan = plan(&[syscall_id(), count, base], &[item], 8);
+    only(&mut plan, 0, cmp::EQ, GETPGID);
+    (plan.each_count, plan.each_base) = (1, 2);
+    let getpgid = |n: i64| {
+        // SAFETY: no memory is involved.
+        unsafe { libc::syscall(libc::SYS_getpgid, n) };
+    };
+    let candidate = candidate(Mechanism::TpBtf, "sys_enter", plan, None);
+    let mut engine = engine(16 << 20);
+    engine.attach(PROBE, &candidate).unwrap();
+    getpgid(0);
+    getpgid(20);
+    let before = total_of_getpgid(&mut engine, 20);
+    assert_eq!(before[14].u64(HEADER), 20);
+    getpgid(MAX_EACH as i64 + 88);
+    let records = total_of_getpgid(&mut engine, MAX_EACH);
+    assert_eq!(records[14].u64(HEADER), MAX_EACH as u64 + 88);
+    engine.detach_all();
+    assert!(total(&engine.counters().unwrap()).lost[lost::EACH_CUT] >= 88);
+}
+
+/// The records of this thread, which must be `n`.
+fn total_of_getpgid(engine: &mut Engine, n: usize) -> Vec<support::Record> {
+    // SAFETY: no memory is involved.
+    let tid = unsafe { libc::gettid() } as u32;
+    let records: Vec<_> = drain(engine).0.into_iter().filter(|r| r.header.pid_tgid as u32 == tid).collect();
+    assert_eq!(records.len(), n);
+    records
 }

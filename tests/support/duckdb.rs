@@ -16,7 +16,8 @@ const FUNCTIONS: &str = include_str!("../duckdb/functions.sql");
 
 /// The Python that has duckdb and pyarrow: `KTAPE_PYTHON`, or the one that set-up made in the target directory.
 fn interpreter() -> PathBuf {
-    let made = || Path::new(env!("CARGO_BIN_EXE_analyze")).join("../../python/bin/python");
+    let target = Path::new(env!("CARGO_BIN_EXE_analyze")).ancestors().nth(2).unwrap();
+    let made = || target.join("python/bin/python");
     std::env::var_os("KTAPE_PYTHON").map_or_else(made, PathBuf::from)
 }
 

@@ -12,6 +12,7 @@
 
 pub mod demo;
 pub mod docs;
+pub mod ebpf;
 pub mod fixtures;
 pub mod host;
 pub mod initramfs;

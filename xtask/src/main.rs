@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{demo, docs, fixtures, licences, setup, test, vm, workload};
+use xtask::{demo, docs, ebpf, fixtures, licences, setup, test, vm, workload};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Chores of the ktape repository")]
@@ -65,6 +65,12 @@ enum Chore {
         #[arg(long)]
         check: bool,
     },
+    /// Build the kernel side anew (the toolchain: `cargo xtask setup --ebpf`)
+    Ebpf {
+        /// Only compare with the committed object
+        #[arg(long)]
+        check: bool,
+    },
     /// Check the licences of all dependencies
     Licences,
     /// Cause known kernel events and write down the truth about them
@@ -90,6 +96,7 @@ fn run(chore: Chore) -> Result<ExitCode> {
         }
         Chore::Fixtures => fixtures::run()?,
         Chore::Docs { check } => docs::run(check)?,
+        Chore::Ebpf { check } => ebpf::build(check)?,
         Chore::Licences => licences::run()?,
         Chore::Setup { ebpf } => setup::run(ebpf)?,
         Chore::Workload(workload) => workload.run()?,

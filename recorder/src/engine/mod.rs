@@ -1,12 +1,13 @@
 //! The engine: candidates -> attached programs; their rings -> raw records and counters.
 //!
 //! ```text
-//! candidate -> check -> program (one copy of the eBPF object per probe) -> kernel
+//! candidate -> check -> program (one copy of the eBPF object per probe: object) -> kernel
 //! kernel -> ring (one per probe and CPU) -> Engine::drain          sys: bpf(2); misses: what nobody saw
 //! ```
 
 mod check;
 mod misses;
+mod object;
 mod pids;
 mod program;
 mod ring;
@@ -57,10 +58,10 @@ impl Default for EngineOptions {
 }
 
 /// Live probes.
-#[derive(Debug)]
 pub struct Engine {
     options: EngineOptions,
     btf: Option<Btf>,
+    loader: Loader,
     pids: PidSet,
     follow: Option<Programs>,
     probes: Vec<Attached>,
@@ -69,7 +70,6 @@ pub struct Engine {
 }
 
 /// A probe and its rings. `programs` goes away when it is detached, the rest stays.
-#[derive(Debug)]
 struct Attached {
     id: ProbeId,
     mechanism: Mechanism,
@@ -85,13 +85,16 @@ impl Engine {
     pub fn new(options: EngineOptions) -> Result<Self> {
         raise_memlock_limit();
         let cpus = |(path, error)| anyhow::Error::from(error).context(format!("cannot read {path}"));
+        let possible_cpus = aya::util::nr_cpus().map_err(cpus)?;
+        let tgid_offset = options.tgid_offset.unwrap_or(0);
         Ok(Self {
+            loader: Loader::new(possible_cpus as u32, options.stash_entries, tgid_offset),
             btf: Btf::from_sys_fs().ok(),
             pids: PidSet::new().context("run it as root or with CAP_BPF and CAP_PERFMON")?,
             follow: None,
             probes: Vec::new(),
             online_cpus: aya::util::online_cpus().map_err(cpus)?,
-            possible_cpus: aya::util::nr_cpus().map_err(cpus)?,
+            possible_cpus,
             options,
         })
     }
@@ -109,8 +112,7 @@ impl Engine {
         if candidate.plan.filter_pids != 0 {
             self.follow_children()?;
         }
-        let loader = self.loader();
-        let mut programs = loader.load(candidate)?;
+        let mut programs = self.loader.load(candidate)?;
         programs.set_inner("PIDS", 0, self.pids.fd())?;
         let bytes = self.ring_bytes(weight);
         let mut rings = Vec::new();
@@ -167,20 +169,11 @@ impl Engine {
         })
     }
 
-    fn loader(&self) -> Loader<'_> {
-        Loader {
-            btf: self.btf.as_ref(),
-            stash_entries: self.options.stash_entries,
-            cpus: self.possible_cpus as u32,
-            tgid_offset: self.options.tgid_offset.unwrap_or(0),
-        }
-    }
-
     fn follow_children(&mut self) -> Result<()> {
         if self.follow.is_some() || self.options.tgid_offset.is_none() {
             return Ok(());
         }
-        let mut programs = self.loader().load_follow()?;
+        let mut programs = self.loader.load_follow()?;
         programs.set_inner("PIDS", 0, self.pids.fd())?;
         programs.attach_follow().context("cannot follow the children of processes")?;
         self.follow = Some(programs);

@@ -10,12 +10,15 @@ use aya::programs::{
 };
 use aya::{Btf, Ebpf, EbpfLoader, Pod, VerifierLogLevel};
 use schemas::wire::{Plan, context};
+use zerocopy::IntoBytes;
 
-use super::check;
+use super::{check, object};
 use crate::resolve::{Candidate, Mechanism};
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!("ktape.bpf.o");
-
+/// Names of the programs in the object.
+const EVENT: &str = "on_event";
+const ENTRY: &str = "on_entry";
+const FOLLOW: &str = "on_follow";
 /// Lines of the verifier's log in an error.
 const LOG_LINES: usize = 4;
 
@@ -38,65 +41,91 @@ pub struct Programs {
     pub kprobe_links: Vec<u32>,
 }
 
-/// What all copies of the object have in common.
-pub struct Loader<'a> {
-    pub btf: Option<&'a Btf>,
-    pub stash_entries: u32,
-    pub cpus: u32,
-    pub tgid_offset: u32,
-}
-
 /// How the machine's registers look.
 const REGS: u8 = if cfg!(target_arch = "aarch64") { context::REGS_AARCH64 } else { context::REGS_X86_64 };
 
-fn kinds(mechanism: Mechanism) -> (u8, u8) {
+/// Context and ELF section of a kind of program.
+type Kind = (u8, &'static str);
+
+const TP_BTF: Kind = (context::TYPED_ARGS, "tp_btf");
+const RAW_TP: Kind = (context::ARGS, "raw_tp");
+const FENTRY: Kind = (context::TYPED_ARGS, "fentry");
+const FEXIT: Kind = (context::TYPED_RETURN, "fexit");
+const KPROBE: Kind = (REGS, "kprobe");
+const KRETPROBE: Kind = (REGS, "kretprobe");
+const TRACEPOINT: Kind = (context::TRACEPOINT, "tracepoint");
+const UPROBE: Kind = (REGS, "uprobe");
+const URETPROBE: Kind = (REGS, "uretprobe");
+
+/// The recording program and the one at entry.
+fn kinds(mechanism: Mechanism) -> (Kind, Kind) {
     match mechanism {
-        Mechanism::TpBtf | Mechanism::Fentry => (context::TYPED_ARGS, context::TYPED_ARGS),
-        Mechanism::RawTp => (context::ARGS, context::ARGS),
-        Mechanism::Fexit => (context::TYPED_RETURN, context::TYPED_ARGS),
-        Mechanism::Kprobe | Mechanism::Kretprobe | Mechanism::Uprobe | Mechanism::Uretprobe => (REGS, REGS),
-        Mechanism::Tracepoint | Mechanism::SyscallTracepoints => (context::TRACEPOINT, context::TRACEPOINT),
+        Mechanism::TpBtf => (TP_BTF, TP_BTF),
+        Mechanism::RawTp => (RAW_TP, RAW_TP),
+        Mechanism::Fentry => (FENTRY, FENTRY),
+        Mechanism::Fexit => (FEXIT, FENTRY),
+        Mechanism::Kprobe => (KPROBE, KPROBE),
+        Mechanism::Kretprobe => (KRETPROBE, KPROBE),
+        Mechanism::Tracepoint | Mechanism::SyscallTracepoints => (TRACEPOINT, TRACEPOINT),
+        Mechanism::Uprobe => (UPROBE, UPROBE),
+        Mechanism::Uretprobe => (URETPROBE, UPROBE),
     }
 }
 
-impl Loader<'_> {
+/// Loads copies of the object.
+pub struct Loader {
+    /// One for all: making one parses the kernel's BTF. It wants the constants to live as long as itself, so they
+    /// live for ever: 6 KiB a probe.
+    loader: EbpfLoader<'static>,
+    cpus: u32,
+    stash_entries: u32,
+}
+
+impl Loader {
+    pub fn new(cpus: u32, stash_entries: u32, tgid_offset: u32) -> Self {
+        let mut loader = EbpfLoader::new();
+        loader
+            .verifier_log_level(VerifierLogLevel::DEBUG)
+            .override_global("AARCH64", keep(u8::from(cfg!(target_arch = "aarch64"))), true)
+            .override_global("TGID_OFFSET", keep(tgid_offset), true);
+        Self { loader, cpus, stash_entries }
+    }
+
     /// Load a copy of the object with the plans of `candidate`. Nothing is in the kernel yet but its maps.
-    pub fn load(&self, candidate: &Candidate) -> Result<Programs> {
+    pub fn load(&mut self, candidate: &Candidate) -> Result<Programs> {
         check::check(&candidate.plan)?;
         let entry_plan = candidate.entry.as_deref().unwrap_or(&Plan::EMPTY);
         check::check(entry_plan).context("the entry plan")?;
-        let (kind, entry_kind) = kinds(candidate.mechanism);
-        let inputs = check::inputs(&candidate.plan);
-        let entry_inputs = check::entry_inputs(entry_plan, &candidate.plan);
-        let interleaved = u8::from(matches!(candidate.mechanism, Mechanism::Uprobe | Mechanism::Uretprobe));
-        let stash = if candidate.entry.is_some() { self.stash_entries } else { 1 };
-        let ebpf = EbpfLoader::new()
-            .btf(self.btf)
-            .verifier_log_level(VerifierLogLevel::DEBUG)
-            .override_global("PLAN", &Frozen(*candidate.plan), true)
-            .override_global("ENTRY_PLAN", &Frozen(*entry_plan), true)
-            .override_global("KIND", &kind, true)
-            .override_global("ENTRY_KIND", &entry_kind, true)
-            .override_global("INPUTS", &inputs, true)
-            .override_global("ENTRY_INPUTS", &entry_inputs, true)
-            .override_global("INTERLEAVED", &interleaved, true)
-            .override_global("AARCH64", &u8::from(cfg!(target_arch = "aarch64")), true)
+        let ((kind, section), (entry_kind, entry_section)) = kinds(candidate.mechanism);
+        let interleaved = matches!(candidate.mechanism, Mechanism::Uprobe | Mechanism::Uretprobe);
+        let entry = candidate.entry.is_some();
+        self.loader
+            .override_global("PLAN", keep(Frozen(*candidate.plan)), true)
+            .override_global("ENTRY_PLAN", keep(Frozen(*entry_plan)), true)
+            .override_global("KIND", keep(kind), true)
+            .override_global("ENTRY_KIND", keep(entry_kind), true)
+            .override_global("INPUTS", keep(check::inputs(&candidate.plan)), true)
+            .override_global("ENTRY_INPUTS", keep(check::entry_inputs(entry_plan, &candidate.plan)), true)
+            .override_global("INTERLEAVED", keep(u8::from(interleaved)), true)
             .map_max_entries("RINGS", self.cpus)
-            .map_max_entries("STASH", stash)
-            .load(OBJECT)
-            .context("cannot load the eBPF object")?;
-        Ok(Programs { ebpf, names: Vec::new(), links: Vec::new(), kprobe_links: Vec::new() })
+            .map_max_entries("STASH", if entry { self.stash_entries } else { 1 });
+        self.finish([Some(section), entry.then_some(entry_section), None])
     }
 
     /// Load the program that adds children to the pid set.
-    pub fn load_follow(&self) -> Result<Programs> {
-        let ebpf = EbpfLoader::new()
-            .btf(self.btf)
-            .override_global("TGID_OFFSET", &self.tgid_offset, true)
-            .load(OBJECT)
-            .context("cannot load the eBPF object")?;
+    pub fn load_follow(&mut self) -> Result<Programs> {
+        self.finish([None, None, Some("raw_tp")])
+    }
+
+    fn finish(&mut self, sections: object::Sections) -> Result<Programs> {
+        let object = object::with_sections(sections)?;
+        let ebpf = self.loader.load(object.as_bytes()).context("cannot load the eBPF object")?;
         Ok(Programs { ebpf, names: Vec::new(), links: Vec::new(), kprobe_links: Vec::new() })
     }
+}
+
+fn keep<T>(value: T) -> &'static T {
+    Box::leak(Box::new(value))
 }
 
 impl Programs {
@@ -107,45 +136,45 @@ impl Programs {
         let entry = candidate.entry.is_some();
         match candidate.mechanism {
             Mechanism::TpBtf => {
-                let program: &mut BtfTracePoint = self.program("on_tp_btf")?;
+                let program: &mut BtfTracePoint = self.program(EVENT)?;
                 program.load(target, btf()?).map_err(explain)?;
                 program.attach().map_err(explain)?;
             }
-            Mechanism::RawTp => self.raw_tp("on_raw_tp", target)?,
-            Mechanism::Fentry => self.fentry("on_fentry", target, btf()?)?,
+            Mechanism::RawTp => self.raw_tp(EVENT, target)?,
+            Mechanism::Fentry => self.fentry(EVENT, target, btf()?)?,
             Mechanism::Fexit => {
                 if entry {
-                    self.fentry("on_fentry_entry", target, btf()?)?;
+                    self.fentry(ENTRY, target, btf()?)?;
                 }
-                let program: &mut FExit = self.program("on_fexit")?;
+                let program: &mut FExit = self.program(EVENT)?;
                 program.load(target, btf()?).map_err(explain)?;
                 program.attach().map_err(explain)?;
             }
-            Mechanism::Kprobe => self.kprobe("on_kprobe", target)?,
+            Mechanism::Kprobe => self.kprobe(EVENT, target)?,
             Mechanism::Kretprobe => {
                 if entry {
-                    self.kprobe("on_kprobe_entry", target)?;
+                    self.kprobe(ENTRY, target)?;
                 }
-                self.kprobe("on_kretprobe", target)?;
+                self.kprobe(EVENT, target)?;
             }
             Mechanism::Tracepoint => {
                 let (category, name) = target
                     .split_once(':')
                     .with_context(|| format!("tracepoint '{target}' is not of the form category:name"))?;
-                self.tracepoint("on_tracepoint", category, name)?;
+                self.tracepoint(EVENT, category, name)?;
             }
             Mechanism::SyscallTracepoints => {
                 if entry {
-                    self.tracepoint("on_tracepoint_entry", "syscalls", &format!("sys_enter_{target}"))?;
+                    self.tracepoint(ENTRY, "syscalls", &format!("sys_enter_{target}"))?;
                 }
-                self.tracepoint("on_tracepoint", "syscalls", &format!("sys_exit_{target}"))?;
+                self.tracepoint(EVENT, "syscalls", &format!("sys_exit_{target}"))?;
             }
-            Mechanism::Uprobe => self.uprobe("on_uprobe", target)?,
+            Mechanism::Uprobe => self.uprobe(EVENT, target)?,
             Mechanism::Uretprobe => {
                 if entry {
-                    self.uprobe("on_uprobe_entry", target)?;
+                    self.uprobe(ENTRY, target)?;
                 }
-                self.uprobe("on_uretprobe", target)?;
+                self.uprobe(EVENT, target)?;
             }
         }
         self.names.reverse();
@@ -154,7 +183,7 @@ impl Programs {
 
     /// Attach the program that adds children to the pid set.
     pub fn attach_follow(&mut self) -> Result<()> {
-        self.raw_tp("on_follow_fork", "sched_process_fork")
+        self.raw_tp(FOLLOW, "sched_process_fork")
     }
 
     fn program<'a, T>(&'a mut self, name: &'static str) -> Result<&'a mut T>

@@ -60,7 +60,7 @@ impl Attached {
         let name = &event.def.name;
         let mut reasons: Vec<String> = Vec::new();
         for (probe, reason) in &source.refused {
-            let (kind, target) = probe.split_once(':').unwrap_or((probe, ""));
+            let (kind, target) = parts(probe);
             reasons.push(format!("{probe}: {reason}"));
             self.rows.push(ProbeRow {
                 event: name.clone(),
@@ -122,6 +122,16 @@ impl Attached {
     }
 }
 
+/// Mechanism and target of a refused probe, as the resolver writes it: `tp:sched:sched_switch (raw_tp)`.
+pub fn parts(probe: &str) -> (&str, &str) {
+    let (written, mechanism) = match probe.strip_suffix(')').and_then(|probe| probe.rsplit_once(" (")) {
+        Some((written, mechanism)) => (written, Some(mechanism)),
+        None => (probe, None),
+    };
+    let (kind, target) = written.split_once(':').unwrap_or((written, ""));
+    (mechanism.unwrap_or(kind), target)
+}
+
 /// Reasons in one line: the first line of each, each once.
 pub fn brief(reasons: &[String]) -> String {
     let mut lines: Vec<&str> = Vec::new();
@@ -131,4 +141,22 @@ pub fn brief(reasons: &[String]) -> String {
         }
     }
     lines.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_probe_has_a_mechanism_and_a_target() {
+        assert_eq!(parts("tp:sched:sched_switch (raw_tp)"), ("raw_tp", "sched:sched_switch"));
+        assert_eq!(parts("uprobe:/bin/a (b):main"), ("uprobe", "/bin/a (b):main"));
+        assert_eq!(parts("fentry:vfs_open"), ("fentry", "vfs_open"));
+    }
+
+    #[test]
+    fn reasons_come_once_and_in_one_line() {
+        let reasons = ["a\n  ^".to_owned(), "b".to_owned(), "a".to_owned()];
+        assert_eq!(brief(&reasons), "a; b");
+    }
 }

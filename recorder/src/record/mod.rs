@@ -29,7 +29,7 @@ use crate::privileges::Privileges;
 use crate::select::Selection;
 use crate::snapshot::{clock, processes};
 
-pub use attach::brief;
+pub use attach::{brief, parts};
 
 use plan::Plan;
 use recording::Recording;

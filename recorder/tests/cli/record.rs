@@ -360,3 +360,91 @@ fn a_trace_says_how_it_was_made() {
     let attached = probes.text("attached").iter().filter(|text| *text == "true").count();
     assert!(attached >= 6, "mkdir, mkdirat and processes with its snapshot: {:?}", probes.text("source"));
 }
+
+/// Listens in a network namespace of its own, says which, and ends when its standard input does.
+const LISTENER: &str = "import os, socket, sys
+s = socket.socket(socket.AF_INET6); s.bind(('::', 7777)); s.listen(9)
+print(os.stat('/proc/self/ns/net').st_ino, flush=True); sys.stdin.read()";
+
+#[test]
+fn listeners_of_other_namespaces_have_the_inode_of_theirs() {
+    let sandbox = Sandbox::for_recording();
+    let args = ["record", "listens", "-o", "t", "--", "unshare", "-n", "python3", "-c", LISTENER];
+    let netns = sandbox.expect(0, &args).out.trim().to_owned();
+    let table = Table::read(&sandbox.path("t"), "listens");
+    assert_eq!(table.text("netns")[0], netns);
+    assert_eq!((table.text("addr")[0].as_str(), table.text("port")[0].as_str()), ("::", "7777"));
+
+    let mut child = Command::new("unshare")
+        .args(["-n", "python3", "-c", LISTENER])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line)
+        .unwrap();
+    let pid = child.id().to_string();
+    for (trace, netns, expected) in [("a", line.trim(), 1), ("b", "4294967295", 0)] {
+        sandbox.expect(0, &["record", "listens", "-o", trace, "-d", "100ms", "-p", &pid, "--netns", netns]);
+        let table = Table::read(&sandbox.path(trace), "listens");
+        assert_eq!(table.len(), expected, "--netns {netns}");
+        if expected == 1 {
+            assert_eq!(
+                (table.text("netns"), table.text("backlog")),
+                (vec![netns.to_owned()], vec!["9".to_owned()])
+            );
+            assert_eq!(
+                (table.text("pid"), table.text("ev")),
+                (vec![pid.clone()], vec!["snapshot".to_owned()])
+            );
+        }
+    }
+    drop(child.stdin.take());
+    child.wait().unwrap();
+}
+
+#[test]
+fn kernel_stacks_have_the_names_of_functions() {
+    let sandbox = Sandbox::for_recording();
+    record(
+        &sandbox,
+        0,
+        &["execs=tp:sched:sched_process_exec{ child=p->tgid }", "--stacks", "kernel"],
+        "mkdir a; exit 0",
+    );
+    let trace = sandbox.path("t");
+    let ids = Table::read(&trace, "execs").text("kstack");
+    let known = Table::read(&trace, "stacks").text("stack_id");
+    assert!(!ids.is_empty() && ids.iter().all(|id| known.contains(id)), "{ids:?} {known:?}");
+    let names = Table::read(&trace, "symbols").text("name");
+    assert!(names.iter().any(|name| name.contains("execve")), "{names:?}");
+}
+
+#[test]
+fn a_source_that_is_missing_is_told_and_fails_only_if_that_is_asked_for() {
+    let sandbox = Sandbox::for_recording();
+    let text = "summary = \"s\"\n[[source]]\nname = \"there\"\n[[source.probe]]\non = \"syscall:mkdir\"\n\
+                [[source]]\nname = \"gone\"\n[[source.probe]]\non = \"fn:no_such_function_here\"\n\
+                [[column]]\nname = \"who\"\ntype = \"u32\"\ndoc = \"d\"\nexpr = \"$pid\"\n";
+    fs::write(sandbox.path("half.toml"), text).unwrap();
+    let told = record(&sandbox, 0, &["half.toml"], "mkdir a; exit 0");
+    assert!(told.contains("warning: event half, source gone is not observed: "), "{told}");
+    assert!(told.contains("no_such_function_here"), "{told}");
+    let probes = Table::read(&sandbox.path("t"), "probes");
+    assert_eq!(probes.text("attached").len(), probes.text("reason").len());
+    assert!(probes.count("source", "gone") >= 1);
+    assert_eq!(Table::read(&sandbox.path("t"), "half").len(), 1);
+    let told = sandbox.expect(2, &["record", "half.toml", "--require", "-o", "u", "--", "mkdir", "b"]).err;
+    assert!(told.contains("gone") && told.contains("no_such_function_here"), "{told}");
+    assert!(!sandbox.path("u").exists() && !sandbox.path("b").exists());
+}
+
+#[test]
+fn events_in_interrupts_come_with_a_warning_when_processes_are_filtered() {
+    let sandbox = Sandbox::for_recording();
+    // A namespace that nobody is in.
+    let told = record(&sandbox, 0, &["packets", "--netns", "4294967295"], "exit 0");
+    assert!(told.contains("warning: packets happen in interrupts"), "{told}");
+    assert_eq!(Table::read(&sandbox.path("t"), "packets").len(), 0);
+}
