@@ -3,7 +3,9 @@
 use core::arch::asm;
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{bpf_get_func_ret, bpf_probe_read_kernel, bpf_probe_read_user};
+use aya_ebpf::helpers::generated::{
+    bpf_get_func_arg, bpf_get_func_ret, bpf_probe_read_kernel, bpf_probe_read_user,
+};
 use schemas::wire::{RETURN_VALUE, context};
 
 use crate::plan::{aarch64, get, inputs, kind};
@@ -124,6 +126,13 @@ fn direct<const ENTRY: bool>(state: &State, index: u8) -> (u64, u32) {
             4 => (load!(c, 48), 0),
             _ => (load!(c, 56), 0),
         },
+        context::FUNCTION => {
+            let mut value = 0u64;
+            // SAFETY: the helper writes 8 bytes to a local variable.
+            let bad = negative(unsafe { bpf_get_func_arg(c, u32::from(index), &raw mut value) }) as u32;
+            // SAFETY: as above.
+            (unsafe { core::ptr::read_volatile(&raw const value) }, bad)
+        }
         kind => {
             // Also REGS_AARCH64: x0, x1 ... are the first members of its registers.
             let value = match index {
@@ -140,11 +149,7 @@ fn direct<const ENTRY: bool>(state: &State, index: u8) -> (u64, u32) {
                 10 => load!(c, 80),
                 _ => load!(c, 88),
             };
-            if kind == context::TYPED_ARGS || kind == context::TYPED_RETURN {
-                (state.launder(value), 0)
-            } else {
-                (value, 0)
-            }
+            if kind == context::TYPED_ARGS { (state.launder(value), 0) } else { (value, 0) }
         }
     }
 }

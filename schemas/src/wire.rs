@@ -301,10 +301,10 @@ pub struct Counters {
 pub mod context {
     /// Raw tracepoint: an array of integers.
     pub const ARGS: u8 = 0;
-    /// tp_btf and fentry: an array whose pointers the verifier knows the types of.
+    /// tp_btf: an array whose pointers the verifier knows the types of.
     pub const TYPED_ARGS: u8 = 1;
-    /// fexit: the same; the return value comes from a helper.
-    pub const TYPED_RETURN: u8 = 2;
+    /// fentry and fexit: helpers give arguments and return value, whatever their types.
+    pub const FUNCTION: u8 = 2;
     /// `struct pt_regs` of x86_64.
     pub const REGS_X86_64: u8 = 3;
     /// `struct user_pt_regs` of aarch64.

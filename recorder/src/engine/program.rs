@@ -49,8 +49,8 @@ type Kind = (u8, &'static str);
 
 const TP_BTF: Kind = (context::TYPED_ARGS, "tp_btf");
 const RAW_TP: Kind = (context::ARGS, "raw_tp");
-const FENTRY: Kind = (context::TYPED_ARGS, "fentry");
-const FEXIT: Kind = (context::TYPED_RETURN, "fexit");
+const FENTRY: Kind = (context::FUNCTION, "fentry");
+const FEXIT: Kind = (context::FUNCTION, "fexit");
 const KPROBE: Kind = (REGS, "kprobe");
 const KRETPROBE: Kind = (REGS, "kretprobe");
 const TRACEPOINT: Kind = (context::TRACEPOINT, "tracepoint");

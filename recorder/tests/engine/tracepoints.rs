@@ -1,12 +1,11 @@
-//! The engine on the running kernel (needs root): plans made by hand, exact counts. Only what this process does is
-//! recorded.
+//! Tracepoints and system calls, which every kernel has.
 
-mod support;
-
+use crate::support::{
+    HEADER, PROBE, Record, candidate, drain, engine, mark, only, plan, record, slot, syscall_id, total,
+};
 use recorder::engine::{Engine, Mechanism};
 use recorder::source::EventSource;
 use schemas::wire::{MAX_EACH, Plan, Slot, cmp, flag, lost, op, src};
-use support::{HEADER, PROBE, candidate, drain, engine, mark, only, plan, record, slot, syscall_id, total};
 
 /// Offset of `di`, the first argument of a system call, in `struct pt_regs`.
 const DI: i32 = 112;
@@ -52,7 +51,7 @@ fn a_syscall_tracepoint_gives_arguments_of_the_entry_and_the_result() {
     plan.use_stash = 1;
     plan.stash_size = 24;
     let entry_columns = [Slot { dst: HEADER + 16, width: 8, bit: 2, ..slot(src::PID_TGID, 0) }];
-    let mut entry = support::plan(&[], &entry_columns, 24);
+    let mut entry = self::plan(&[], &entry_columns, 24);
     entry.n_args = 1;
     let candidate = candidate(Mechanism::SyscallTracepoints, "getpgid", plan, Some(entry));
     let (records, counters) = record(&candidate, || mark(100));
@@ -422,7 +421,7 @@ fn an_array_gives_a_record_for_each_item_and_counts_what_is_too_much() {
 }
 
 /// The records of this thread, which must be `n`.
-fn total_of_getpgid(engine: &mut Engine, n: usize) -> Vec<support::Record> {
+fn total_of_getpgid(engine: &mut Engine, n: usize) -> Vec<Record> {
     // SAFETY: no memory is involved.
     let tid = unsafe { libc::gettid() } as u32;
     let records: Vec<_> = drain(engine).0.into_iter().filter(|r| r.header.pid_tgid as u32 == tid).collect();

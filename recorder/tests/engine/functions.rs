@@ -1,14 +1,12 @@
-//! The engine on kernel functions (needs root). Where the kernel has no kprobes or trampolines, the engine must say so;
-//! where it has them, exact counts.
-
-mod support;
+//! Kernel functions. Where the kernel has no kprobes or trampolines, the engine must say so; where it has them, exact
+//! counts.
 
 use std::path::Path;
 
+use crate::support::{HEADER, PROBE, Record, candidate, drain, engine, mark, only, plan, slot, total};
 use recorder::engine::{Candidate, Mechanism};
 use recorder::source::EventSource;
 use schemas::wire::{Counters, MAX_EACH, NONE, Plan, Slot, cmp, flag, lost, op, src};
-use support::{HEADER, PROBE, Record, candidate, drain, engine, mark, only, plan, slot, total};
 
 const CALLS: usize = 50;
 
@@ -77,7 +75,7 @@ fn at_return_there_are_arguments_result_and_what_was_kept_at_entry() {
     for mechanism in [Mechanism::Kretprobe, Mechanism::Fexit] {
         let mut plan = plan(&[], &[user_argument(), returned()], 24);
         let mut entry =
-            support::plan(&[], &[Slot { dst: HEADER + 16, width: 8, bit: 2, ..slot(src::PID_TGID, 0) }], 24);
+            self::plan(&[], &[Slot { dst: HEADER + 16, width: 8, bit: 2, ..slot(src::PID_TGID, 0) }], 24);
         plan.use_stash = 1;
         plan.stash_size = 24;
         (plan.syscall_regs, entry.syscall_regs) = (1, 1);
@@ -197,7 +195,7 @@ extern "C" fn ktape_test_function(i: u64) -> u64 {
 
 #[test]
 fn many_kprobes_are_detached_at_once() {
-    let mut engine = engine(64 << 20);
+    let mut engine = engine(1 << 20);
     let candidate = candidate(Mechanism::Kprobe, "__x64_sys_getpgid", plan(&[], &[], 0), None);
     let mut n = 0;
     for probe in 0..20 {

@@ -1,0 +1,6 @@
+//! The engine on the running kernel (needs root): plans made by hand, exact counts. Only what this process does is
+//! recorded, but for the frees of kernel objects.
+
+mod functions;
+mod support;
+mod tracepoints;
