@@ -124,16 +124,17 @@ fn items(state: &mut State) {
 /// Run the slots before the filter. A function of its own, or the compiler would copy it.
 #[inline(never)]
 fn before(state: &mut State) {
-    state.temp_nulls = u32::MAX;
-    state.temp_faults = 0;
     state.nulls = 0;
     state.faults = 0;
     state.cuts = 0;
     state.stack_faults = 0;
-    each_slot!(slot::clear::<ENTRY, I>(state));
+    state.clear_temps();
     let n_pre = usize::from(get!(ENTRY, n_pre));
-    each_slot!(if I < n_pre {
-        slot::run::<ENTRY, false, I>(state)
+    each_slot!({
+        if I >= n_pre {
+            return;
+        }
+        slot::run::<ENTRY, false, I>(state);
     });
 }
 
@@ -177,8 +178,13 @@ fn event(state: &mut State) {
 #[inline(never)]
 fn columns(state: &mut State) {
     let n_pre = usize::from(get!(ENTRY, n_pre));
-    each_slot!(if I >= n_pre {
-        slot::run::<ENTRY, true, I>(state)
+    each_slot!({
+        if I >= n_pre {
+            if slot::is_end::<ENTRY, I>() {
+                return;
+            }
+            slot::run::<ENTRY, true, I>(state);
+        }
     });
 }
 

@@ -37,10 +37,9 @@ pub fn run(context: *mut c_void) {
     let mut state = State::new(context, cpu, pid_tgid);
     // SAFETY: record offset 32 is `bytes`; the verifier checks every access.
     state.out = unsafe { (&raw mut (*stash).bytes).cast::<u8>().sub(size_of::<RecordHeader>()) };
-    state.temp_nulls = u32::MAX;
+    state.clear_temps();
     gather::<ENTRY>(&mut state);
-    each_slot!(slot::clear::<ENTRY, I>(&mut state));
-    each_slot!(slot::run::<ENTRY, true, I>(&mut state));
+    columns(&mut state);
     let wanted = inputs::<ENTRY>();
     macro_rules! keep {
         ($($index:literal)*) => {$(
@@ -58,4 +57,14 @@ pub fn run(context: *mut c_void) {
         core::ptr::write_volatile(&raw mut (*stash).cuts, state.cuts);
         core::ptr::write_volatile(&raw mut (*stash).stack_faults, state.stack_faults);
     }
+}
+
+#[inline(never)]
+fn columns(state: &mut State) {
+    each_slot!({
+        if slot::is_end::<ENTRY, I>() {
+            return;
+        }
+        slot::run::<ENTRY, true, I>(state);
+    });
 }

@@ -78,6 +78,16 @@ impl State {
         unsafe { core::ptr::write_volatile(self.inputs.as_mut_ptr().add(index).cast(), value) }
     }
 
+    /// All temporaries are NULL.
+    #[inline(always)]
+    pub fn clear_temps(&mut self) {
+        self.temp_nulls = u32::MAX;
+        self.temp_faults = 0;
+        for i in 0..MAX_TEMPS as u8 {
+            self.set_temp(i, 0);
+        }
+    }
+
     /// Where the temporaries are.
     #[inline(always)]
     pub fn temps(&self) -> *const u64 {
