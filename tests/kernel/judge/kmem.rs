@@ -25,11 +25,10 @@ pub fn held_files(place: &Recorded) -> Result<()> {
     let counts = trace.rows("losses")?;
     let missed: i64 =
         counts.iter().filter(|row| row["event"] == "kmem").filter_map(|row| int(row, "count").ok()).sum();
-    let most = i64::from(truth.held) + missed;
+    let held = i64::from(truth.held + truth.mapped);
     ensure!(
-        (i64::from(truth.held)..=most).contains(&i64::from(left)),
-        "{left} files outstanding, {} held, {missed} events missed",
-        truth.held
+        (held..=held + missed).contains(&i64::from(left)),
+        "{left} files outstanding, {held} held, {missed} events missed"
     );
     Ok(())
 }
