@@ -37,6 +37,12 @@ impl Value {
         self.fault |= bad & (self.null ^ 1);
         self.null |= bad;
     }
+
+    /// A NULL pointer leads to NULL, which is not a fault.
+    #[inline(always)]
+    fn nothing_at_zero(&mut self) {
+        self.null |= not_zero(self.bits) as u32 ^ 1;
+    }
 }
 
 /// Whether the plan has ended before slot `I`. What follows is then dead code in one piece, which is much faster to
@@ -67,14 +73,18 @@ pub fn run<const ENTRY: bool, const STORE: bool, const I: usize>(state: &mut Sta
         value.fault |= (state.temp_faults >> add) & 1;
     }
     let derefs = get!(ENTRY, slots[I].derefs);
+    let operation = get!(ENTRY, slots[I].op);
+    if derefs != 0 || operation == op::LOAD || operation == op::MEM || operation == op::STR {
+        value.nothing_at_zero();
+    }
     for step in 0..derefs {
         let (next, bad) = read_u64(offset(value.bits, offset_at::<ENTRY, I>(step)));
         value.bits = next;
-        value.spoil(bad | (not_zero(next) as u32 ^ 1));
+        value.spoil(bad);
+        value.nothing_at_zero();
     }
     value.bits = offset(value.bits, offset_at::<ENTRY, I>(derefs));
 
-    let operation = get!(ENTRY, slots[I].op);
     let size = u32::from(get!(ENTRY, slots[I].size));
     let dst = get!(ENTRY, slots[I].dst);
     let user = flags & flag::USER != 0;

@@ -92,14 +92,14 @@ pub mod flag {
     /// When the guard is false, leave the column as it is instead of marking it NULL.
     pub const SOFT: u8 = 8;
     /// Every pointer load of this slot follows a typed kernel pointer, so a program whose arguments are typed by BTF
-    /// may load directly.
+    /// may load directly. A hint that no program uses yet.
     pub const TYPED: u8 = 16;
 }
 
 /// One step of a plan.
 ///
-/// value = source (+ temporary `add`); then `derefs` times value = *(u64 *)(value + off[i]), NULL or a fault ends
-/// the slot; then `op` on value + off[derefs]; an integer result goes through `rshift`, `bits`, sign or swap,
+/// value = source (+ temporary `add`); then `derefs` times value = `*(u64 *)(value + off[i])`, NULL or a fault ends
+/// the slot; then `op` on `value + off[derefs]`; an integer result goes through `rshift`, `bits`, sign or swap,
 /// `lshift`, into temporary `save` and, `width` bytes of it, to record offset `dst`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
