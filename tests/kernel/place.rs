@@ -65,7 +65,7 @@ impl Place {
                 let source = host::repo().join("tests/kernel");
                 guest.files.push((source.join("scenario.sh"), "/scenario.sh".into()));
                 guest.files.push((source, "/events".into()));
-                guest.timeout = Duration::from_secs(400);
+                guest.timeout = Duration::from_secs(1200);
                 let outcome = guest.run()?;
                 fs::write(dir.join("console.log"), outcome.console)?;
                 fs::write(dir.join("output.log"), outcome.output)?;

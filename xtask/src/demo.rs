@@ -107,9 +107,10 @@ fn answers(dir: &Path) -> Result<()> {
     let memory: workload::kmem::Truth = workload::truth(&dir.join("memory.json"))?;
     let traffic: workload::packets::Truth = workload::truth(&dir.join("traffic.json"))?;
     println!(
-        "The load listened with {} sockets in 3 namespaces, leaked {} files (cache filp), and sent {} bursts of {} packets.",
+        "The load listened with {} sockets in 3 namespaces, leaked {} files (cache filp; {} more are its program and libraries, mapped), and sent {} bursts of {} packets.",
         listens.listens.len(),
         memory.held,
+        memory.mapped,
         traffic.bursts.len(),
         traffic.bursts.first().map_or(0, |burst| burst.count)
     );

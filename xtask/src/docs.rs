@@ -8,7 +8,10 @@ use anyhow::{Context, Result, bail};
 /// A generated page.
 type Page = (&'static str, fn() -> Result<String>);
 
-const PAGES: &[Page] = &[("docs/losses.md", || Ok(schemas::trace::losses_markdown()))];
+const PAGES: &[Page] = &[
+    ("docs/losses.md", || Ok(schemas::trace::losses_markdown())),
+    ("docs/events.md", || Ok(schemas::docs::events_md())),
+];
 
 /// Write the pages, or check that they are as they would be written.
 pub fn run(check: bool) -> Result<()> {

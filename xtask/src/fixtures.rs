@@ -32,7 +32,7 @@ pub fn run() -> Result<()> {
         guest.files.push((services.join(program), format!("/usr/bin/{name}")));
     }
     guest.echo = true;
-    guest.timeout = Duration::from_secs(300);
+    guest.timeout = Duration::from_secs(900);
     let outcome = guest.run()?;
     ensure!(outcome.exit_code == 0, "recording the fixtures ended with {}", outcome.exit_code);
     keep(&out, &host::repo().join("fixtures/captured"))

@@ -12,6 +12,7 @@ mod progress;
 mod recording;
 mod seed;
 mod session;
+mod setup;
 mod signals;
 mod summary;
 

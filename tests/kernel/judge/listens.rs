@@ -18,15 +18,15 @@ pub fn thousand(place: &Recorded) -> Result<()> {
 }
 
 pub fn by_kretprobe(place: &Recorded) -> Result<()> {
-    let trace = place.trace("listens_by_kretprobe")?;
-    mechanism(&trace, "kretprobe")?;
-    all_listens(&trace, "listens_by_kretprobe", &place.truth("listens_by_kretprobe")?)
+    let trace = place.trace("listens")?;
+    mechanism(&trace, "listens_by_kretprobe", "kretprobe")?;
+    all_listens(&trace, "listens_by_kretprobe", &place.truth("listens")?)
 }
 
 pub fn by_tracepoint(place: &Recorded) -> Result<()> {
-    let trace = place.trace("listens_by_tp")?;
-    mechanism(&trace, "tp_btf")?;
-    all_listens(&trace, "listens_by_tp", &place.truth("listens_by_tp")?)
+    let trace = place.trace("listens")?;
+    mechanism(&trace, "listens_by_tp", "tp_btf")?;
+    all_listens(&trace, "listens_by_tp", &place.truth("listens")?)
 }
 
 pub fn as_ss_sees_them(place: &Recorded) -> Result<()> {
@@ -81,8 +81,11 @@ pub fn edges(place: &Recorded) -> Result<()> {
 
 pub fn snapshot(place: &Recorded) -> Result<()> {
     let truth: hold::Truth = place.truth("hold")?;
-    let rows = place.trace("snapshot")?.rows("listens")?;
-    ensure!(rows.iter().all(|row| row.get("ev").is_some_and(|ev| ev == "snapshot")), "not all are snapshots");
+    let mut rows = place.trace("snapshot")?.rows("listens")?;
+    rows.retain(|row| {
+        truth.namespaces.iter().any(|held| int(row, "netns").ok() == Some(i64::from(held.netns)))
+    });
+    ensure!(rows.iter().all(|row| row["ev"] == "snapshot"), "not all are snapshots");
     ensure!(
         rows.iter().all(|row| int(row, "pid").ok() == Some(i64::from(truth.pid))),
         "not all are of the holder"
@@ -121,9 +124,10 @@ fn listen(row: &Row) -> Result<Listen> {
     })
 }
 
-fn mechanism(trace: &Trace, kind: &str) -> Result<()> {
+fn mechanism(trace: &Trace, event: &str, kind: &str) -> Result<()> {
     let probes = trace.rows("probes")?;
-    let attached = probes.iter().filter(|row| row.get("attached").is_some_and(|yes| yes == true));
+    let own = probes.iter().filter(|row| row["event"] == event);
+    let attached = own.filter(|row| row.get("attached").is_some_and(|yes| yes == true));
     let kinds: Vec<&str> = attached.filter_map(|row| row.get("kind")?.as_str()).collect();
     ensure!(kinds.contains(&kind), "not attached as {kind} but as {kinds:?}");
     Ok(())

@@ -14,13 +14,16 @@ pub fn balance(place: &Recorded) -> Result<()> {
     let mut traces = 0;
     for entry in fs::read_dir(&place.dir)? {
         let dir = entry?.path();
-        if dir.extension().is_some_and(|extension| extension == "trace") && !dir.ends_with("killed.trace") {
+        if dir.extension().is_some_and(|extension| extension == "trace")
+            && !dir.ends_with("killed.trace")
+            && !dir.is_symlink()
+        {
             let trace = Trace::open(dir.clone())?;
             balanced(&trace).with_context(|| format!("in {}", dir.display()))?;
             traces += 1;
         }
     }
-    ensure!(traces >= 8, "there are only {traces} traces");
+    ensure!(traces >= 4, "there are only {traces} traces");
     Ok(())
 }
 
@@ -46,8 +49,11 @@ pub fn none_lost(place: &Recorded) -> Result<()> {
     for case in ["listens", "mkdirs", "joins", "switches", "packets", "kmem"] {
         let losses = place.trace(case)?.rows("losses")?;
         for row in losses {
-            // One without a count only says that the kernel would not tell.
-            let harmless = ["fetch_fault", "string_cut", "stack_fault"].contains(&text(&row, "reason")?);
+            // One without a count only says that the kernel would not tell. What is freed in an interrupt of a probe
+            // cannot be seen by the same probe; that is no matter of rings.
+            let reason = text(&row, "reason")?;
+            let harmless = ["fetch_fault", "string_cut", "stack_fault"].contains(&reason)
+                || (case == "kmem" && reason == "recursion");
             ensure!(harmless || int(&row, "count").unwrap_or(0) == 0, "{case}: {row:?}");
         }
     }

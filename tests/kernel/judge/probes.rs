@@ -8,7 +8,7 @@ use crate::place::Recorded;
 use crate::trace::{Trace, int, text};
 
 pub fn tracepoint(place: &Recorded) -> Result<()> {
-    let trace = place.trace("inline_tp")?;
+    let trace = place.trace("joins")?;
     types(&trace, "kills", &[("sig", "s32"), ("victim", "s32"), ("group", "s32"), ("result", "s32")])?;
     let rows = trace.rows("kills")?;
     // The workload ends its child, once.
@@ -19,24 +19,25 @@ pub fn tracepoint(place: &Recorded) -> Result<()> {
 }
 
 pub fn function(place: &Recorded) -> Result<()> {
-    let trace = place.trace("inline_fn")?;
+    let trace = place.trace("mkdirs")?;
     types(&trace, "gone", &[("parent", "u64"), ("retval", "s32")])?;
     for row in trace.rows("gone")? {
         ensure!(int(&row, "retval")? == 0, "it was removed: {row:?}");
     }
-    removed(&trace, &place.truth("inline_fn")?)
+    removed(&trace, "gone", &place.truth("mkdirs")?)
 }
 
 pub fn kprobe(place: &Recorded) -> Result<()> {
-    let trace = place.trace("inline_kprobe")?;
-    removed(&trace, &place.truth("inline_kprobe")?)
+    let trace = place.trace("mkdirs")?;
+    removed(&trace, "gone_kprobe", &place.truth("mkdirs")?)
 }
 
 /// The workload removes each directory it made.
-fn removed(trace: &Trace, truth: &mkdirs::Truth) -> Result<()> {
+fn removed(trace: &Trace, event: &str, truth: &mkdirs::Truth) -> Result<()> {
     let made = truth.calls.iter().filter(|call| call.ret == 0);
     let made = made.filter_map(|call| call.path.rsplit('/').next()).map(str::to_owned).collect();
-    let rows = trace.rows("gone")?;
+    let mut rows = trace.rows(event)?;
+    rows.retain(|row| int(row, "pid").ok() == Some(i64::from(truth.pid)));
     let gone = rows.iter().map(|row| text(row, "name").map(str::to_owned)).collect::<Result<_>>()?;
     same("directories removed", gone, made)
 }
