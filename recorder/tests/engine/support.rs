@@ -1,5 +1,8 @@
 //! Plans made by hand, and what comes of them.
 
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use recorder::engine::{Candidate, Engine, EngineOptions, Mechanism};
 use recorder::source::{EventSource, ProbeCounters, ProbeId};
 use schemas::wire::{Counters, Plan, RecordHeader, Slot, Term, src};
@@ -62,10 +65,32 @@ pub fn candidate(mechanism: Mechanism, target: &str, plan: Plan, entry: Option<P
     }
 }
 
-pub fn engine(ring_bytes_total: u64) -> Engine {
+pub fn engine(ring_bytes_total: u64) -> Alone {
+    let guard = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut engine = Engine::new(EngineOptions { ring_bytes_total, ..EngineOptions::default() }).unwrap();
     engine.pids().insert(std::process::id()).unwrap();
-    engine
+    Alone { engine, _guard: guard }
+}
+
+static TURN: Mutex<()> = Mutex::new(());
+
+/// An engine that sees one test at a time: all tests are threads of the process that it records.
+pub struct Alone {
+    engine: Engine,
+    _guard: MutexGuard<'static, ()>,
+}
+
+impl Deref for Alone {
+    type Target = Engine;
+    fn deref(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+impl DerefMut for Alone {
+    fn deref_mut(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
 }
 
 /// Everything that is in the rings now.
