@@ -23,7 +23,8 @@ pub const MAX_STRING: usize = 510;
 /// Most frames of a recorded stack.
 pub const MAX_FRAMES: usize = 64;
 /// Most array items that one call of an `each` source can turn into records.
-pub const MAX_EACH: usize = 512;
+/// The verifier walks each of them: with 512 it gives up (a million instructions).
+pub const MAX_EACH: usize = 128;
 
 /// Most arguments of a probed function that a plan can use.
 pub const MAX_ARGS: usize = 12;
