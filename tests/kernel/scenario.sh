@@ -19,11 +19,11 @@ alias_of() {
 }
 # A value out of the truth: field CASE NAME NUMBER.
 field() { sed -n "s/.*\"$2\": *\"\{0,1\}\([^\",]*\).*/\1/p" "$1.json" | sed -n "$3p"; }
-# Until all probes are attached.
+# Until all probes are attached. Slowly: each look starts processes, which a recording of kmem sees.
 await_recording() {
-    for _ in $(seq 6000); do
+    for _ in $(seq 600); do
         grep -q "recording" "$1" && return
-        sleep 0.05
+        sleep 0.5
     done
 }
 # If it does not appear, the judge will say what is missing.
@@ -59,7 +59,8 @@ if [ "$place" = guest ]; then
     recorder=$!
     await_recording kmem.log
     xtask workload kmem --truth kmem.json
-    sleep 2
+    # kfree_rcu frees up to five seconds later.
+    sleep 7
     kill -INT $recorder
     wait $recorder
     echo $? >kmem.code

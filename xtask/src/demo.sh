@@ -12,7 +12,7 @@ await() {
     exit 1
 }
 # Until all probes are attached.
-await_recording() { until grep -q "recording" "$1"; do sleep 0.1; done; }
+await_recording() { until grep -q "recording" "$1"; do sleep 0.5; done; }
 show() {
     echo "\$ $*"
     "$@" 2>&1
@@ -33,7 +33,8 @@ if [ "$1" = guest ]; then
     recorder=$!
     await_recording memory.log
     xtask workload kmem --truth memory.json
-    sleep 1
+    # kfree_rcu frees up to five seconds later.
+    sleep 7
     kill -INT $recorder
     wait $recorder || echo "the recorder ended with $?"
     cat memory.log

@@ -14,7 +14,7 @@ await() {
 start() {
     recorder record -o "$@" 2>/tmp/recorder.log &
     recorder=$!
-    until grep -q "recording" /tmp/recorder.log; do sleep 0.1; done
+    until grep -q "recording" /tmp/recorder.log; do sleep 0.5; done
 }
 stop() {
     kill -INT $recorder
@@ -54,7 +54,8 @@ exec 9>&-
 
 start kmem.trace kmem --stacks kernel --buffer-size 128M
 xtask workload kmem --held 50 --churned 200 --rules 30 --truth kmem.json
-sleep 0.5
+# kfree_rcu frees up to five seconds later.
+sleep 7
 stop
 kill "$(field kmem keeper_pid 1)"
 
