@@ -182,7 +182,7 @@ fn mkdirat_path() -> Plan {
 }
 
 #[test]
-fn a_string_is_cut_exactly_behind_its_limit_and_a_bad_pointer_is_null_and_a_fault() {
+fn a_string_is_cut_exactly_behind_its_limit_and_a_bad_pointer_is_a_fault_but_null_is_not() {
     let candidate = candidate(Mechanism::TpBtf, "sys_enter", mkdirat_path(), None);
     let text = |n: usize| {
         let mut text = b"/nonexistent/ktape/test/directory"[..n].to_vec();
@@ -201,16 +201,15 @@ fn a_string_is_cut_exactly_behind_its_limit_and_a_bad_pointer_is_null_and_a_faul
     assert_eq!((records[0].header.cuts, records[0].header.nulls), (0, 0));
     assert_eq!(records[1].bytes(HEADER, 22), long);
     assert_eq!((records[1].header.cuts, records[1].header.nulls), (1 << 3, 0));
-    for record in &records[2..] {
-        assert_eq!((record.header.nulls, record.header.faults, record.header.cuts), (1 << 3, 1 << 3, 0));
+    for (record, faults) in records[2..].iter().zip([1 << 3, 0]) {
+        assert_eq!((record.header.nulls, record.header.faults, record.header.cuts), (1 << 3, faults, 0));
         assert_eq!(record.bytes(HEADER, 24), [0; 24]);
     }
-    assert_eq!((counters.faults, counters.cuts), (2, 1));
+    assert_eq!((counters.faults, counters.cuts), (1, 1));
 }
 
 #[test]
 fn null_in_mid_path_is_null_and_a_guard_decides_and_what_follows_from_null_is_null() {
-    // mkdirat's second argument is no kernel pointer: following it is a fault, as following NULL is.
     let zero = Slot { save: 2, ..slot(src::CONST, 0) };
     let one = Slot { save: 3, imm: 1, ..slot(src::CONST, 0) };
     let through_null = Slot { derefs: 1, save: 4, dst: HEADER, width: 8, bit: 0, ..slot(src::TEMP, 2) };
@@ -233,9 +232,9 @@ fn null_in_mid_path_is_null_and_a_guard_decides_and_what_follows_from_null_is_nu
     let (records, counters) = record(&candidate(Mechanism::TpBtf, "sys_enter", plan, None), || mark(1));
     let header = &records[0].header;
     assert_eq!(header.nulls, 0b100111);
-    assert_eq!(header.faults, 0b100011);
+    assert_eq!(header.faults, 0, "nothing was read");
     assert_eq!((0..6).map(|i| records[0].u64(HEADER + 8 * i)).collect::<Vec<_>>(), [0, 0, 0, 9, 6, 0]);
-    assert_eq!(counters.faults, 3);
+    assert_eq!(counters.faults, 0);
 }
 
 #[test]
