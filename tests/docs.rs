@@ -6,6 +6,9 @@ use std::process::Command;
 
 use xtask::host;
 
+/// An answer on a trace with losses, or without rows, ends with 1: that is no failure here.
+const PRELUDE: &str = "analyze() { command analyze \"$@\" || [ $? = 1 ]; }\n";
+
 /// A ```sh block: where it stands and its lines.
 struct Block {
     place: String,
@@ -58,7 +61,10 @@ fn run(path: &str) {
             assert!(known_chore(chore), "{}: there is no such chore: {chore}", block.place);
         }
         let mut shell = Command::new("sh");
-        shell.args(["-e", "-c", &commands.join("\n")]).current_dir(dir.path()).env("PATH", &search);
+        shell
+            .args(["-e", "-c", &format!("{PRELUDE}{}", commands.join("\n"))])
+            .current_dir(dir.path())
+            .env("PATH", &search);
         let output = shell.output().expect("sh runs");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}: {}\n{}{said}", block.place, output.status, block.text);
