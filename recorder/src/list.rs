@@ -28,18 +28,21 @@ pub fn list(glob: Option<&str>, out: &mut impl Write) -> Result<u8> {
     match kernel.tracefs().and_then(|tracefs| tracefs.tracepoints()) {
         Ok(tracepoints) => {
             for (category, name) in tracepoints {
-                let full = format!("{category}:{name}");
-                if matches(&name) || matches(&full) {
-                    writeln!(out, "tp:{full}")?;
+                let written = format!("tp:{category}:{name}");
+                if matches(&name) || matches(&written["tp:".len()..]) || matches(&written) {
+                    writeln!(out, "{written}")?;
                     found += 1;
                 }
             }
         }
         Err(error) => eprintln!("recorder: warning: tracepoints are not listed: {error:#}"),
     }
-    for name in kernel.probeable_functions().into_iter().filter(|name| matches(name)) {
-        writeln!(out, "fn:{name}")?;
-        found += 1;
+    for name in kernel.probeable_functions() {
+        let written = format!("fn:{name}");
+        if matches(&name) || matches(&written) {
+            writeln!(out, "{written}")?;
+            found += 1;
+        }
     }
     anyhow::ensure!(found > 0, "nothing matches '{glob}': no event, tracepoint or function; try '*{glob}*'");
     Ok(EXIT_OK)
