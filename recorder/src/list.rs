@@ -39,7 +39,7 @@ pub fn list(glob: Option<&str>, out: &mut impl Write) -> Result<u8> {
     }
     for name in kernel.probeable_functions() {
         let written = format!("fn:{name}");
-        if matches(&name) || matches(&written) {
+        if matches(name) || matches(&written) {
             writeln!(out, "{written}")?;
             found += 1;
         }
