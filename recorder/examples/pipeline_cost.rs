@@ -104,6 +104,8 @@ fn main() -> Result<()> {
         command_exit_code: None,
         recorder_pid: 0,
         events: vec![layout.clone()],
+        kept_from_ns: None,
+        frozen: None,
     };
     let mut records = records(&layout);
     let mut writer = TraceWriter::create(&dir, meta, Options { is_live: false, ..Options::default() })?;

@@ -13,14 +13,15 @@ use anyhow::{Context, Result, bail};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use schemas::trace::{Meta, State};
 
-use super::files::{Owner, TEMP_SUFFIX, create_dir, lock, open_dir, sync_dir};
+use super::files::{Owner, TEMP_SUFFIX, TempFile, create_dir, lock, open_dir, sync_dir};
 use super::merged::{Input, Merged};
 use super::meta::{read_meta, tables, write_meta};
 use super::segment::{list_segments, segment_name};
 
 /// Rows of a file that is worth no further merging.
 const FILE_ROWS: u64 = 1 << 20;
-const WORK_PREFIX: &str = ".compact-";
+/// What the name of a directory starts with that is to become a table or was one.
+pub const WORK_PREFIX: &str = ".compact-";
 
 /// What [`compact`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +101,8 @@ fn remove_file(path: &Path) -> Result<()> {
     fs::remove_file(path).with_context(|| format!("cannot remove '{}'", path.display()))
 }
 
-fn remove_dir(path: &Path) -> Result<()> {
+/// Remove a directory with all that is in it.
+pub fn remove_dir(path: &Path) -> Result<()> {
     fs::remove_dir_all(path).with_context(|| format!("cannot remove '{}'", path.display()))
 }
 
@@ -175,11 +177,11 @@ pub fn compact_table(
     for (number, group) in (first_number..).zip(&groups) {
         let name = segment_name(number);
         if is_merged(group) {
-            let mut merged = Merged::create(&work, &name, &group[0][0], owner)?;
+            let mut merged = Merged::create(TempFile::create(&work, &name, owner)?, &group[0][0], false)?;
             for unit in group {
                 merged.append(unit)?;
             }
-            merged.publish(&name)?;
+            merged.finish()?.reveal(&name)?;
         } else {
             let (from, to) = (&group[0][0].path, work.join(&name));
             fs::hard_link(from, &to).with_context(|| format!("cannot link '{}'", to.display()))?;
@@ -193,7 +195,9 @@ pub fn compact_table(
     remove_dir(&work)
 }
 
-fn exchange(dir: &Path, work: &Path, table_dir: &Path) -> Result<()> {
+/// Let the directories `work` and `table_dir`, both in `dir`, change places. Fails if the file system cannot do that;
+/// `work` is removed then.
+pub fn exchange(dir: &Path, work: &Path, table_dir: &Path) -> Result<()> {
     if let Err(error) = renameat2(AT_FDCWD, work, AT_FDCWD, table_dir, RenameFlags::RENAME_EXCHANGE) {
         remove_dir(work)?;
         bail!("this file system cannot exchange directories ({error}): the small segments stay");
@@ -202,10 +206,10 @@ fn exchange(dir: &Path, work: &Path, table_dir: &Path) -> Result<()> {
 }
 
 /// Segments whose times overlap: one, or several with late rows among them.
-type Unit = Vec<Input>;
+pub type Unit = Vec<Input>;
 
 /// Order segments by time and put those together that overlap; empty ones go.
-fn units(mut inputs: Vec<Input>) -> Vec<Unit> {
+pub fn units(mut inputs: Vec<Input>) -> Vec<Unit> {
     let only_empty = inputs.iter().all(|i| i.rows == 0);
     inputs.retain(|i| i.rows > 0 || (only_empty && i.number == 0));
     // Tables without a time have no range and stay in the order of their numbers.

@@ -189,6 +189,21 @@ impl Counts {
     }
 }
 
+/// Rows of table counts at `ts_ns` (UTC) by which `recorded` is to change, without anything lost; `events` are those of
+/// the probes.
+pub fn adjustment(
+    ts_ns: i64,
+    events: &HashMap<ProbeId, String>,
+    difference: &BTreeMap<(ProbeId, u16), i64>,
+) -> Result<Option<RecordBatch>> {
+    let mut counts = CountsBuilder::default();
+    for ((probe, cpu), rows) in difference.iter().filter(|(_, rows)| **rows != 0) {
+        let row = CountRow { fired: *rows, seen: *rows, recorded: *rows, ..CountRow::default() };
+        counts.append(ts_ns, events.get(probe).map_or("", String::as_str), *probe, *cpu, &row);
+    }
+    counts.finish()
+}
+
 fn difference(now: &Counters, before: &Counters) -> Counters {
     let Counters { fired, filtered, recorded, lost, faults, cuts, stack_faults, stash_full } = *now;
     Counters {

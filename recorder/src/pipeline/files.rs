@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-const FILE_MODE: u32 = 0o600;
+/// Mode of every file of a trace.
+pub const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
 /// Ending of a file that is not there yet.
 pub const TEMP_SUFFIX: &str = ".tmp";
@@ -24,7 +25,8 @@ impl Owner {
         Self(if is_root { id("SUDO_UID").zip(id("SUDO_GID")) } else { None })
     }
 
-    fn give(self, file: &File, path: &Path) -> Result<()> {
+    /// Give it the file at `path`.
+    pub fn give(self, file: &File, path: &Path) -> Result<()> {
         match self.0 {
             Some((uid, gid)) => fchown(file, Some(uid), Some(gid))
                 .with_context(|| format!("cannot give '{}' to user {uid}", path.display())),
@@ -74,13 +76,24 @@ pub fn lock(dir: &Path) -> Result<File> {
 pub struct TempFile {
     file: File,
     temp: PathBuf,
+    dir: PathBuf,
     is_published: bool,
 }
 
 impl TempFile {
     /// Create `DIR/.NAME.tmp`.
     pub fn create(dir: &Path, name: &str, owner: Owner) -> Result<Self> {
-        let temp = dir.join(format!(".{name}{TEMP_SUFFIX}"));
+        Self::open(dir, dir.join(format!(".{name}{TEMP_SUFFIX}")), owner)
+    }
+
+    /// Create `TRACE/.TABLE-NAME.tmp` for a file of the directory TRACE/TABLE: beside it, because another directory
+    /// may take its place while the file is being written.
+    pub fn create_beside(table_dir: &Path, name: &str, owner: Owner) -> Result<Self> {
+        let table = table_dir.file_name().unwrap_or_default().to_string_lossy();
+        Self::open(table_dir, table_dir.with_file_name(format!(".{table}-{name}{TEMP_SUFFIX}")), owner)
+    }
+
+    fn open(dir: &Path, temp: PathBuf, owner: Owner) -> Result<Self> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -89,7 +102,7 @@ impl TempFile {
             .custom_flags(libc::O_NOFOLLOW)
             .open(&temp)
             .with_context(|| format!("cannot create '{}'", temp.display()))?;
-        let this = Self { file, temp, is_published: false };
+        let this = Self { file, temp, dir: dir.to_owned(), is_published: false };
         owner.give(&this.file, &this.temp)?;
         Ok(this)
     }
@@ -104,12 +117,29 @@ impl TempFile {
         &self.temp
     }
 
-    /// Make the contents durable, give the file its `name` (replacing a file of that name), make that durable too.
-    pub fn publish(mut self, name: &str) -> Result<PathBuf> {
-        let path = self.temp.with_file_name(name);
-        self.file.sync_all().with_context(|| format!("cannot write '{}'", path.display()))?;
+    /// Make the contents durable: a file that has its name is whole, also after a power-off.
+    pub fn sync(&self) -> Result<()> {
+        self.file.sync_all().with_context(|| format!("cannot write '{}'", self.temp.display()))
+    }
+
+    /// Give the file, which was [synced](Self::sync), its `name`, replacing a file of that name. That is durable once
+    /// the directory is synced too.
+    pub fn reveal(self, name: &str) -> Result<PathBuf> {
+        let path = self.dir.join(name);
+        self.reveal_as(path)
+    }
+
+    /// The same under the name `path`, in a directory of the same file system.
+    pub fn reveal_as(mut self, path: PathBuf) -> Result<PathBuf> {
         fs::rename(&self.temp, &path).with_context(|| format!("cannot create '{}'", path.display()))?;
         self.is_published = true;
+        Ok(path)
+    }
+
+    /// Make the contents durable, give the file its `name`, make that durable too.
+    pub fn publish(self, name: &str) -> Result<PathBuf> {
+        self.sync()?;
+        let path = self.reveal(name)?;
         if let Some(dir) = path.parent() {
             sync_dir(dir)?;
         }

@@ -34,6 +34,8 @@ mod options;
 mod worker;
 mod writer;
 
+pub mod keep;
+
 pub mod cgroups;
 pub mod compact;
 mod merged;

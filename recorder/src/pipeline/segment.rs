@@ -97,7 +97,7 @@ pub struct Written {
 }
 
 impl Segment {
-    /// Begin `DIR/.TEMP_NAME.tmp`.
+    /// Begin a segment of the table in `dir`; `temp_name` tells it from others of this table.
     pub fn create(
         dir: &Path,
         temp_name: &str,
@@ -106,7 +106,7 @@ impl Segment {
         owner: Owner,
     ) -> Result<Self> {
         let table = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let temp = TempFile::create(dir, temp_name, owner)?;
+        let temp = TempFile::create_beside(dir, temp_name, owner)?;
         let options = ArrowWriterOptions::new().with_properties(properties);
         let writer = ArrowWriter::try_new_with_options(temp.handle()?, schema.clone(), options)
             .with_context(|| format!("cannot begin a segment of table '{table}'"))?;
@@ -118,6 +118,13 @@ impl Segment {
         self.writer.write(batch).map_err(plain_io).with_context(|| cannot_write(&self.table))?;
         self.rows += batch.num_rows() as u64;
         Ok(())
+    }
+
+    /// Write what is left, and the footer.
+    pub fn finish(self) -> Result<TempFile> {
+        let Self { writer, temp, table, .. } = self;
+        writer.close().map_err(plain_io).with_context(|| cannot_write(&table))?;
+        Ok(temp)
     }
 
     /// Finish the file and call it `name`.

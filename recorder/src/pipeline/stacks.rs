@@ -1,9 +1,11 @@
 //! Stacks, code addresses and cgroup ids met while decoding in; rows of tables stacks, symbols and cgroups, each
 //! distinct one once per trace, out.
 //!
-//! Memory: 16 bytes or so for each distinct stack, address and cgroup of the recording, for as long as it lasts.
+//! Memory: 20 bytes or so for each distinct stack, address and cgroup of the recording, for as long as it lasts, or
+//! until no row names it any more that is kept ([`Collector::retire`]).
 
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -14,6 +16,7 @@ use arrow_array::types::Int32Type;
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, SchemaRef};
 
+use super::keep::Retired;
 use super::text::{FastHash, stable_hash};
 
 /// What a code address is called.
@@ -56,12 +59,17 @@ struct Stack {
     frames: Vec<u64>,
 }
 
+/// Ids of a table that are forgotten at once, at least; also at least a third of it.
+const MIN_RETIRED: usize = 1024;
+
 /// Collects what is met and not yet written.
 #[derive(Default)]
 pub struct Collector {
-    known_stacks: HashSet<i64, FastHash>,
-    known_addresses: HashSet<u64, FastHash>,
-    known_cgroups: HashSet<u64, FastHash>,
+    /// When each was met last, in seconds since boot.
+    known_stacks: HashMap<i64, u32, FastHash>,
+    known_addresses: HashMap<u64, u32, FastHash>,
+    known_cgroups: HashMap<u64, u32, FastHash>,
+    second: u32,
     stacks: Vec<Stack>,
     /// Address, and whether it is a return address.
     addresses: Vec<(u64, bool)>,
@@ -71,6 +79,28 @@ pub struct Collector {
 }
 
 impl Collector {
+    /// What is met from now on is in rows that are no younger than `boottime_ns`.
+    pub fn at(&mut self, boottime_ns: u64) {
+        let second = (boottime_ns / 1_000_000_000) as u32;
+        if second != self.second {
+            self.second = second;
+            (self.last_address, self.last_cgroup) = (0, 0);
+        }
+    }
+
+    /// Forget what only rows before `boottime_ns` named, if it is much: who meets it again writes it again. `cgroups`
+    /// stay known.
+    pub fn retire(&mut self, boottime_ns: u64, cgroups: &HashSet<u64>) -> Vec<Retired> {
+        let second = (boottime_ns / 1_000_000_000) as u32;
+        let retired = [
+            ("stacks", forget(&mut self.known_stacks, second, |id| id.cast_unsigned(), &HashSet::new())),
+            ("symbols", forget(&mut self.known_addresses, second, |addr| addr, &HashSet::new())),
+            ("cgroups", forget(&mut self.known_cgroups, second, |id| id, cgroups)),
+        ];
+        (self.last_address, self.last_cgroup) = (0, 0);
+        retired.into_iter().filter_map(|(table, ids)| Some(Retired { table, ids: ids? })).collect()
+    }
+
     /// The id of a stack: a hash of its frames, its space and the process of a user stack.
     pub fn stack(&mut self, space: Space, frames: impl Iterator<Item = u64> + Clone) -> i64 {
         let owner = match space {
@@ -78,12 +108,22 @@ impl Collector {
             Space::User(pid) => (1 << 32) | u64::from(pid),
         };
         let id = stable_hash([owner].into_iter().chain(frames.clone())) as i64;
-        if self.known_stacks.insert(id) {
-            let frames: Vec<u64> = frames.collect();
-            if space == Space::Kernel {
-                frames.iter().for_each(|&frame| self.new_address(frame, true));
+        let is_new = match self.known_stacks.entry(id) {
+            Entry::Occupied(known) if *known.get() == self.second => return id,
+            Entry::Occupied(mut known) => {
+                known.insert(self.second);
+                false
             }
-            self.stacks.push(Stack { id, space, frames });
+            Entry::Vacant(unknown) => {
+                unknown.insert(self.second);
+                true
+            }
+        };
+        if space == Space::Kernel {
+            frames.clone().for_each(|frame| self.meet_address(frame, true));
+        }
+        if is_new {
+            self.stacks.push(Stack { id, space, frames: frames.collect() });
         }
         id
     }
@@ -92,12 +132,12 @@ impl Collector {
     pub fn address(&mut self, addr: u64) {
         if addr != self.last_address {
             self.last_address = addr;
-            self.new_address(addr, false);
+            self.meet_address(addr, false);
         }
     }
 
-    fn new_address(&mut self, addr: u64, is_return: bool) {
-        if self.known_addresses.insert(addr) {
+    fn meet_address(&mut self, addr: u64, is_return: bool) {
+        if self.known_addresses.insert(addr, self.second).is_none() {
             self.addresses.push((addr, is_return));
         }
     }
@@ -106,7 +146,7 @@ impl Collector {
     pub fn cgroup(&mut self, id: u64) {
         if id != self.last_cgroup {
             self.last_cgroup = id;
-            if self.known_cgroups.insert(id) {
+            if self.known_cgroups.insert(id, self.second).is_none() {
                 self.cgroups.push(id);
             }
         }
@@ -205,5 +245,65 @@ impl Collector {
         let columns: Vec<ArrayRef> =
             vec![Arc::new(ids.finish()), Arc::new(paths.finish()), Arc::new(containers.finish())];
         Ok(Some(RecordBatch::try_new(schema.clone(), columns)?))
+    }
+}
+
+/// Take the ids out that were met last before `second`, if they are many.
+fn forget<K: Copy + Eq + std::hash::Hash>(
+    known: &mut HashMap<K, u32, FastHash>,
+    second: u32,
+    number: fn(K) -> u64,
+    keep: &HashSet<u64>,
+) -> Option<HashSet<u64>> {
+    let is_dead = |id: K, last: u32| last < second && !keep.contains(&number(id));
+    let dead: HashSet<u64> =
+        known.iter().filter(|(id, last)| is_dead(**id, **last)).map(|(id, _)| number(*id)).collect();
+    if dead.len() < MIN_RETIRED.max(known.len() / 3) {
+        return None;
+    }
+    known.retain(|id, last| !is_dead(*id, *last));
+    known.shrink_to(known.len() * 2);
+    Some(dead)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: u64 = 1_000_000_000;
+
+    #[test]
+    fn what_no_kept_row_names_is_forgotten_with_its_addresses_and_written_again_when_met_again() {
+        let mut all = Collector::default();
+        let meet = |all: &mut Collector, n: u64| all.stack(Space::Kernel, [n, n + 1].into_iter());
+        all.at(S);
+        let old: Vec<i64> = (0..2000).map(|n| meet(&mut all, n * 10)).collect();
+        all.at(5 * S);
+        assert_eq!(meet(&mut all, 70), old[7], "still in use");
+        let none = HashSet::new();
+        assert!(all.retire(S, &none).is_empty(), "rows of that second are still there");
+        let retired = all.retire(5 * S, &none);
+        assert_eq!(retired.iter().map(|r| (r.table, r.ids.len())).collect::<Vec<_>>(), [
+            ("stacks", 1999),
+            ("symbols", 3998),
+        ]);
+        assert!(!retired[0].ids.contains(&old[7].cast_unsigned()));
+        assert!(![70, 71].iter().any(|addr| retired[1].ids.contains(addr)));
+        let before = all.stacks.len();
+        meet(&mut all, 70);
+        assert_eq!(all.stacks.len(), before, "known");
+        meet(&mut all, 80);
+        assert_eq!(all.stacks.len(), before + 1, "to be written again");
+    }
+
+    #[test]
+    fn a_few_dead_ids_are_not_worth_the_work_and_cgroups_that_are_needed_stay() {
+        let mut all = Collector::default();
+        all.at(S);
+        (1..=1000).for_each(|id| all.cgroup(id));
+        assert!(all.retire(9 * S, &HashSet::new()).is_empty());
+        (1001..=3000).for_each(|id| all.cgroup(id));
+        let retired = all.retire(9 * S, &HashSet::from([1, 2, 3]));
+        assert_eq!((retired[0].table, retired[0].ids.len()), ("cgroups", 2997));
     }
 }

@@ -42,6 +42,8 @@ pub fn meta(events: Vec<Layout>, utc_minus_boottime_ns: i64) -> Meta {
         command_exit_code: None,
         recorder_pid: 1,
         events,
+        kept_from_ns: None,
+        frozen: None,
     }
 }
 
