@@ -104,12 +104,24 @@ impl TempFile {
         &self.temp
     }
 
-    /// Make the contents durable, give the file its `name` (replacing a file of that name), make that durable too.
-    pub fn publish(mut self, name: &str) -> Result<PathBuf> {
+    /// Make the contents durable: a file that has its name is whole, also after a power-off.
+    pub fn sync(&self) -> Result<()> {
+        self.file.sync_all().with_context(|| format!("cannot write '{}'", self.temp.display()))
+    }
+
+    /// Give the file, which was [synced](Self::sync), its `name`, replacing a file of that name. That is durable once
+    /// the directory is synced too.
+    pub fn reveal(&mut self, name: &str) -> Result<PathBuf> {
         let path = self.temp.with_file_name(name);
-        self.file.sync_all().with_context(|| format!("cannot write '{}'", path.display()))?;
         fs::rename(&self.temp, &path).with_context(|| format!("cannot create '{}'", path.display()))?;
         self.is_published = true;
+        Ok(path)
+    }
+
+    /// Make the contents durable, give the file its `name`, make that durable too.
+    pub fn publish(mut self, name: &str) -> Result<PathBuf> {
+        self.sync()?;
+        let path = self.reveal(name)?;
         if let Some(dir) = path.parent() {
             sync_dir(dir)?;
         }
