@@ -112,6 +112,11 @@ impl TempFile {
         self.file.try_clone().with_context(|| format!("cannot use '{}'", self.temp.display()))
     }
 
+    /// The directory that it is meant for.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Where it is for now.
     pub fn path(&self) -> &Path {
         &self.temp
@@ -124,20 +129,19 @@ impl TempFile {
 
     /// Give the file, which was [synced](Self::sync), its `name`, replacing a file of that name. That is durable once
     /// the directory is synced too.
-    pub fn reveal(self, name: &str) -> Result<PathBuf> {
-        let path = self.dir.join(name);
-        self.reveal_as(path)
+    pub fn reveal(&mut self, name: &str) -> Result<PathBuf> {
+        self.reveal_as(self.dir.join(name))
     }
 
     /// The same under the name `path`, in a directory of the same file system.
-    pub fn reveal_as(mut self, path: PathBuf) -> Result<PathBuf> {
+    pub fn reveal_as(&mut self, path: PathBuf) -> Result<PathBuf> {
         fs::rename(&self.temp, &path).with_context(|| format!("cannot create '{}'", path.display()))?;
         self.is_published = true;
         Ok(path)
     }
 
     /// Make the contents durable, give the file its `name`, make that durable too.
-    pub fn publish(self, name: &str) -> Result<PathBuf> {
+    pub fn publish(mut self, name: &str) -> Result<PathBuf> {
         self.sync()?;
         let path = self.reveal(name)?;
         if let Some(dir) = path.parent() {

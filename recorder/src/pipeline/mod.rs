@@ -31,6 +31,9 @@ mod probes;
 
 mod meta;
 mod options;
+mod pace;
+mod progress;
+mod publisher;
 mod worker;
 mod writer;
 

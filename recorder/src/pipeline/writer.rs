@@ -3,7 +3,8 @@
 //! ```text
 //! feed: one copy into a buffer per probe and cpu                                         (thread of the caller)
 //! tick: cut behind the watermark -> chunk -> bounded queue; publish, counts, clock       (thread of the caller)
-//!       chunk -> merge -> decode -> Parquet -> segment; stacks, symbols, cgroups         (thread `encode`)
+//!       chunk -> merge -> decode -> Parquet -> file; stacks, symbols, cgroups            (thread `encode`)
+//!       file -> durable segment                                                          (thread `publish`)
 //! ```
 //! Memory: [`CUT_BYTES`] per event and what one drain gives beyond, plus [`Options::queue_bytes`], plus 16 MiB of
 //! buffers for reuse, plus the encoded rows of one open row group per event (about 12 bytes a row, at most 256 Ki
@@ -26,9 +27,10 @@ use super::merge::ts_ns;
 use super::meta::{check_events, tables, write_meta};
 use super::options::{End, Options, Summary};
 use super::probes::{self, ProbeRow};
+use super::progress::SharedProgress;
 use super::queue::{Sender, bounded};
 use super::staging::{Pool, Staging};
-use super::worker::{Job, Setup, SharedProgress, Worker};
+use super::worker::{Job, Setup, Worker};
 use crate::source::{EventSource, ProbeCounters, ProbeId};
 
 /// Staged bytes of an event after which they go to the encoder.
@@ -66,7 +68,7 @@ pub struct TraceWriter {
     progress: SharedProgress,
     queue: Option<Sender<Job>>,
     encoder: Option<JoinHandle<()>>,
-    publish_after_ns: u64,
+    segment_age_ns: u64,
     next_counts_ns: u64,
     next_clock_ns: u64,
     watermark_ns: u64,
@@ -154,8 +156,7 @@ impl TraceWriter {
             progress,
             queue: Some(sender),
             encoder: Some(encoder),
-            // The rest of the time is for the encoder and the disk.
-            publish_after_ns: u64::try_from(segment_age.as_nanos()).unwrap_or(u64::MAX) / 10 * 7,
+            segment_age_ns: u64::try_from(segment_age.as_nanos()).unwrap_or(u64::MAX),
             next_counts_ns: 0,
             next_clock_ns: 0,
             watermark_ns: 0,
@@ -278,8 +279,9 @@ impl TraceWriter {
             self.probes_are_dirty = false;
             self.send(0, Job::ReplaceSide { table: "probes", batch: probes::batch(&self.probes)? });
         }
+        let publish_after_ns = self.progress.lock().lag.publish_after_ns(self.segment_age_ns);
         for event in 0..self.events.len() {
-            self.hand_over(event, watermark_ns);
+            self.hand_over(event, watermark_ns, publish_after_ns);
         }
         let now_ns = self.now_ns();
         if now_ns >= self.next_counts_ns {
@@ -296,17 +298,18 @@ impl TraceWriter {
         Ok(())
     }
 
-    fn hand_over(&mut self, event: usize, watermark_ns: u64) {
+    fn hand_over(&mut self, event: usize, watermark_ns: u64, publish_after_ns: u64) {
         let age = |since: Option<u64>| since.map_or(0, |since| watermark_ns.saturating_sub(since));
         let Event { staging, open_since_ns } = &self.events[event];
         let since = [*open_since_ns, staging.first_ns, staging.late_since_ns].into_iter().flatten().min();
-        let publish = age(since) >= self.publish_after_ns;
+        let publish = age(since) >= publish_after_ns;
         let cut = staging.bytes >= CUT_BYTES || age(staging.first_ns) >= CUT_AGE_NS;
         if publish || cut {
             self.cut(event, Some(watermark_ns));
         }
         if publish {
-            self.publish(event);
+            let due_ns = since.filter(|_| self.is_live).map(|since| since + publish_after_ns);
+            self.publish(event, due_ns);
         }
     }
 
@@ -320,14 +323,14 @@ impl TraceWriter {
         }
     }
 
-    fn publish(&mut self, event: usize) {
+    fn publish(&mut self, event: usize, due_ns: Option<u64>) {
         let Event { staging, open_since_ns } = &mut self.events[event];
         *open_since_ns = None;
         let late = staging.cut_late();
         if !late.buffers.is_empty() {
             self.send(late.bytes(), Job::LateRows { event, chunk: late });
         }
-        self.send(0, Job::Publish { event });
+        self.send(0, Job::Publish { event, due_ns });
     }
 
     fn send(&self, bytes: usize, job: Job) {
@@ -389,7 +392,7 @@ impl TraceWriter {
     pub fn close(mut self, end: End) -> Result<Summary> {
         for event in 0..self.events.len() {
             self.cut(event, None);
-            self.publish(event);
+            self.publish(event, None);
         }
         let now_ns = self.now_ns();
         let end_ns = self.utc_ns(now_ns);

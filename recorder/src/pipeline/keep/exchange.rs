@@ -39,7 +39,7 @@ pub fn rebuild(dir: &Path, table: &mut Table, slots: Vec<Slot>, owner: Owner) ->
                     .with_context(|| format!("cannot link '{}'", to.display()))?;
                 entry
             }
-            Slot::New(entry, temp) => {
+            Slot::New(entry, mut temp) => {
                 temp.reveal_as(to)?;
                 entry
             }
