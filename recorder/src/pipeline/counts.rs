@@ -161,14 +161,27 @@ impl Counts {
         all
     }
 
+    /// Rows of table losses for what the kernel cannot tell of `probes`, as the last snapshot gives them.
+    pub fn unknown(&self, ts_ns: i64, probes: &[ProbeCounters]) -> Result<Option<RecordBatch>> {
+        let mut losses = LossesBuilder::default();
+        for probe in probes {
+            let event = self.events.get(&probe.probe).map_or("", String::as_str);
+            for (reason, _) in skipped(probe).into_iter().filter(|(_, misses)| misses.is_none()) {
+                losses.append(ts_ns, event, probe.probe, None, reason, None);
+            }
+        }
+        losses.finish()
+    }
+
     /// Runs that the kernel skipped; it counts them for all CPUs together, or not at all.
     fn skips(&mut self, snapshot: &Snapshot<'_>, losses: &mut LossesBuilder) -> Result<()> {
-        for ProbeCounters { probe, recursion_misses, kprobe_misses, .. } in snapshot.probes {
+        for counters in snapshot.probes {
+            let probe = &counters.probe;
             let event =
                 self.events.get(probe).with_context(|| format!("counters of unknown probe {probe}"))?;
             let totals = self.totals.entry(event.clone()).or_default();
-            for (reason, misses) in [("recursion", recursion_misses), ("kprobe_missed", kprobe_misses)] {
-                let Some(misses) = *misses else {
+            for (reason, misses) in skipped(counters) {
+                let Some(misses) = misses else {
                     if snapshot.is_last {
                         losses.append(snapshot.ts_ns, event, *probe, None, reason, None);
                         if !totals.unknown.contains(&reason) {
@@ -187,6 +200,11 @@ impl Counts {
         }
         Ok(())
     }
+}
+
+/// Reasons why the kernel did not run a probe, and how often, if it tells.
+fn skipped(counters: &ProbeCounters) -> [(&'static str, Option<u64>); 2] {
+    [("recursion", counters.recursion_misses), ("kprobe_missed", counters.kprobe_misses)]
 }
 
 /// Rows of table counts at `ts_ns` (UTC) by which `recorded` is to change, without anything lost; `events` are those of

@@ -37,7 +37,7 @@ mod publisher;
 mod worker;
 mod writer;
 
-pub mod keep;
+mod keep;
 
 pub mod cgroups;
 pub mod compact;
@@ -46,6 +46,7 @@ mod merged;
 pub use clock::{boottime_ns, utc_minus_boottime_ns};
 pub use counts::{Totals, loses_event};
 pub use files::Owner;
+pub use keep::Limits;
 pub use meta::read_meta;
 pub use options::{End, Options, Summary};
 pub use probes::ProbeRow;
@@ -53,4 +54,4 @@ pub use record_builder::RecordBuilder;
 pub use replay::{FrameFile, Tee};
 pub use stacks::{Cgroup, CgroupFinder, Symbol, Symbolizer};
 pub use worker::BatchHook;
-pub use writer::TraceWriter;
+pub use writer::{SnapshotName, TraceWriter};

@@ -59,6 +59,8 @@ struct Stack {
     frames: Vec<u64>,
 }
 
+/// The tables of which ids are forgotten.
+const RETIRED_TABLES: [&str; 3] = ["stacks", "symbols", "cgroups"];
 /// Ids of a table that are forgotten at once, at least; also at least a third of it.
 const MIN_RETIRED: usize = 1024;
 
@@ -70,6 +72,9 @@ pub struct Collector {
     known_addresses: HashMap<u64, u32, FastHash>,
     known_cgroups: HashMap<u64, u32, FastHash>,
     second: u32,
+    /// What was forgotten last, and whether any of it was met again.
+    forgotten: [HashSet<u64>; 3],
+    is_again: bool,
     stacks: Vec<Stack>,
     /// Address, and whether it is a return address.
     addresses: Vec<(u64, bool)>,
@@ -82,7 +87,7 @@ impl Collector {
     /// What is met from now on is in rows that are no younger than `boottime_ns`.
     pub fn at(&mut self, boottime_ns: u64) {
         let second = (boottime_ns / 1_000_000_000) as u32;
-        if second != self.second {
+        if second > self.second {
             self.second = second;
             (self.last_address, self.last_cgroup) = (0, 0);
         }
@@ -92,13 +97,26 @@ impl Collector {
     /// stay known.
     pub fn retire(&mut self, boottime_ns: u64, cgroups: &HashSet<u64>) -> Vec<Retired> {
         let second = (boottime_ns / 1_000_000_000) as u32;
-        let retired = [
-            ("stacks", forget(&mut self.known_stacks, second, |id| id.cast_unsigned(), &HashSet::new())),
-            ("symbols", forget(&mut self.known_addresses, second, |addr| addr, &HashSet::new())),
-            ("cgroups", forget(&mut self.known_cgroups, second, |id| id, cgroups)),
+        let none = HashSet::new();
+        let ids = [
+            forget(&mut self.known_stacks, second, |id| id.cast_unsigned(), &none),
+            forget(&mut self.known_addresses, second, |addr| addr, &none),
+            forget(&mut self.known_cgroups, second, |id| id, cgroups),
         ];
         (self.last_address, self.last_cgroup) = (0, 0);
-        retired.into_iter().filter_map(|(table, ids)| Some(Retired { table, ids: ids? })).collect()
+        let mut retired = Vec::new();
+        for ((table, ids), forgotten) in RETIRED_TABLES.into_iter().zip(ids).zip(&mut self.forgotten) {
+            if let Some(ids) = ids {
+                forgotten.clone_from(&ids);
+                retired.push(Retired { table, ids });
+            }
+        }
+        retired
+    }
+
+    /// Is anything new that was forgotten? Then the rows of old may still be there.
+    pub fn take_again(&mut self) -> bool {
+        std::mem::take(&mut self.is_again)
     }
 
     /// The id of a stack: a hash of its frames, its space and the process of a user stack.
@@ -116,6 +134,7 @@ impl Collector {
             }
             Entry::Vacant(unknown) => {
                 unknown.insert(self.second);
+                self.is_again |= self.forgotten[0].contains(&id.cast_unsigned());
                 true
             }
         };
@@ -138,6 +157,7 @@ impl Collector {
 
     fn meet_address(&mut self, addr: u64, is_return: bool) {
         if self.known_addresses.insert(addr, self.second).is_none() {
+            self.is_again |= self.forgotten[1].contains(&addr);
             self.addresses.push((addr, is_return));
         }
     }
@@ -147,6 +167,7 @@ impl Collector {
         if id != self.last_cgroup {
             self.last_cgroup = id;
             if self.known_cgroups.insert(id, self.second).is_none() {
+                self.is_again |= self.forgotten[2].contains(&id);
                 self.cgroups.push(id);
             }
         }
@@ -283,10 +304,10 @@ mod tests {
         let none = HashSet::new();
         assert!(all.retire(S, &none).is_empty(), "rows of that second are still there");
         let retired = all.retire(5 * S, &none);
-        assert_eq!(retired.iter().map(|r| (r.table, r.ids.len())).collect::<Vec<_>>(), [
-            ("stacks", 1999),
-            ("symbols", 3998),
-        ]);
+        assert_eq!(
+            retired.iter().map(|r| (r.table, r.ids.len())).collect::<Vec<_>>(),
+            [("stacks", 1999), ("symbols", 3998),]
+        );
         assert!(!retired[0].ids.contains(&old[7].cast_unsigned()));
         assert!(![70, 71].iter().any(|addr| retired[1].ids.contains(addr)));
         let before = all.stacks.len();

@@ -10,6 +10,8 @@
 //! buffers for reuse, plus the encoded rows of one open row group per event (about 12 bytes a row, at most 256 Ki
 //! rows) and their dictionaries, plus the distinct stacks, addresses and cgroups.
 
+mod freeze;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -23,6 +25,7 @@ use super::clock;
 use super::compact;
 use super::counts::{Counts, Snapshot, Totals};
 use super::files::{Owner, create_dir, lock, sync_dir};
+use super::keep::{Keeper, SharedKept};
 use super::merge::ts_ns;
 use super::meta::{check_events, tables, write_meta};
 use super::options::{End, Options, Summary};
@@ -32,6 +35,8 @@ use super::queue::{Sender, bounded};
 use super::staging::{Pool, Staging};
 use super::worker::{Job, Setup, Worker};
 use crate::source::{EventSource, ProbeCounters, ProbeId};
+
+pub use freeze::SnapshotName;
 
 /// Staged bytes of an event after which they go to the encoder.
 pub const CUT_BYTES: usize = 4 << 20;
@@ -66,6 +71,7 @@ pub struct TraceWriter {
     probes_are_dirty: bool,
     counts: Counts,
     progress: SharedProgress,
+    kept: SharedKept,
     queue: Option<Sender<Job>>,
     encoder: Option<JoinHandle<()>>,
     segment_age_ns: u64,
@@ -105,6 +111,7 @@ impl TraceWriter {
             segment_age,
             zstd_level,
             queue_bytes,
+            limits,
             compact_at_close,
             is_live,
             symbolizer,
@@ -132,7 +139,9 @@ impl TraceWriter {
             cgroups,
             on_batch,
         };
-        let worker = Worker::new(setup, pool.clone(), progress.clone())?;
+        let kept = SharedKept::default();
+        let keeper = Keeper::start(dir, meta.clone(), owner, limits, kept.clone())?;
+        let worker = Worker::new(setup, keeper, pool.clone(), progress.clone())?;
         let (sender, receiver) = bounded(queue_bytes);
         let encoder = std::thread::Builder::new()
             .name("encode".to_owned())
@@ -154,6 +163,7 @@ impl TraceWriter {
             probes_are_dirty: false,
             counts: Counts::default(),
             progress,
+            kept,
             queue: Some(sender),
             encoder: Some(encoder),
             segment_age_ns: u64::try_from(segment_age.as_nanos()).unwrap_or(u64::MAX),
@@ -178,9 +188,9 @@ impl TraceWriter {
     }
 
     /// Change `trace.json` (not its events and not its time scale).
-    pub fn update_meta(&mut self, change: impl FnOnce(&mut Meta)) -> Result<()> {
+    pub fn update_meta(&mut self, change: impl FnOnce(&mut Meta)) {
         change(&mut self.meta);
-        write_meta(&self.dir, &self.meta, self.owner)
+        self.send(0, Job::Describe(Box::new(self.meta.clone())));
     }
 
     /// A probe was tried. With a number, its records may be fed from now on.
@@ -289,6 +299,7 @@ impl TraceWriter {
                 let counters = counters()?;
                 self.count(&counters, now_ns, false)?;
             }
+            self.send(0, Job::Keep { now_ns: self.utc_ns(now_ns) });
             self.next_counts_ns = now_ns.saturating_add(COUNTS_EVERY_NS);
         }
         if now_ns >= self.next_clock_ns {
@@ -416,10 +427,12 @@ impl TraceWriter {
                 .get_or_insert_with(|| Arc::new(anyhow!("the encoder's thread has died")));
         }
         let failure = self.progress.lock().failure.clone();
+        let kept = self.kept.lock().clone();
         self.meta.state = State::Closed;
+        self.meta.kept_from_ns = kept.from_ns;
         self.meta.end_ns = Some(end_ns);
         self.meta.command_exit_code = end.command_exit_code;
-        let mut not_compacted = None;
+        let mut not_compacted = kept.problem;
         if failure.is_none()
             && self.compact_at_close
             && let Err(error) = compact::compact_tables(&self.dir, &self.meta, self.owner)
@@ -432,7 +445,7 @@ impl TraceWriter {
         }
         let (bytes, segments) = compact::size_of_trace(&self.dir)?;
         let events = self.counts.totals().clone();
-        Ok(Summary { events, bytes, segments, failure, not_compacted })
+        Ok(Summary { events, bytes, segments, kept_from_ns: kept.from_ns, failure, not_compacted })
     }
 
     fn wait_for_encoder(&self) {

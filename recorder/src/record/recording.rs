@@ -124,7 +124,7 @@ impl<'a> Recording<'a> {
             }
         }
         let utc_ns = clock::boottime_ns() + self.writer.meta().utc_minus_boottime_ns;
-        self.writer.update_meta(|meta| meta.start_ns = utc_ns)?;
+        self.writer.update_meta(|meta| meta.start_ns = utc_ns);
         self.announce(&snapshot.found.problems);
         let mut session = self.session(signals, progress, records);
         let mut ended = session.run(command)?;

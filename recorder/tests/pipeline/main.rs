@@ -2,5 +2,7 @@
 
 mod common;
 mod crash;
+mod keep;
 mod replay;
 mod values;
+mod world;

@@ -9,8 +9,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use anyhow::{Context, Result};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, UInt16Type, UInt64Type};
-use arrow_array::{Array, Int32Array, RecordBatch, StringArray, TimestampNanosecondArray, UInt32Array};
+use arrow_array::{
+    Array, Int32Array, RecordBatch, StringArray, TimestampNanosecondArray, UInt32Array, new_null_array,
+};
+use arrow_schema::Field;
 use arrow_select::interleave::interleave_record_batch;
+use schemas::column::Type;
 
 use super::shelf::Sources;
 
@@ -31,8 +35,11 @@ impl Alive {
     pub fn take(&mut self, batches: &[RecordBatch]) -> Result<()> {
         let batches: Vec<&RecordBatch> = self.rows.iter().chain(batches).collect();
         let rows = batches.iter().map(|batch| Rows::of(batch)).collect::<Result<Vec<_>>>()?;
-        let mut all: Vec<At> =
-            rows.iter().enumerate().flat_map(|(i, rows)| (0..rows.ts.len()).map(move |row| (i, row))).collect();
+        let mut all: Vec<At> = rows
+            .iter()
+            .enumerate()
+            .flat_map(|(i, rows)| (0..rows.ts.len()).map(move |row| (i, row)))
+            .collect();
         all.sort_by_key(|&(i, row)| rows[i].ts.value(row));
         let mut alive: HashMap<u32, BTreeMap<&str, At>> = HashMap::new();
         for at @ (i, row) in all {
@@ -51,9 +58,19 @@ impl Alive {
         Ok(())
     }
 
-    /// The rows in their order, if there are any.
-    pub fn finish(self) -> Option<RecordBatch> {
-        self.rows.filter(|rows| rows.num_rows() > 0)
+    /// The rows in their order, if there are any. Their stacks are NULL: who a process is does not depend on them, and
+    /// table stacks need not keep them.
+    pub fn finish(self) -> Result<Option<RecordBatch>> {
+        let Some(rows) = self.rows.filter(|rows| rows.num_rows() > 0) else { return Ok(None) };
+        let is_stack = |field: &Field| {
+            let ty = field.metadata().get("ktape_type").and_then(|ty| ty.parse().ok());
+            matches!(ty, Some(Type::KernelStack(_) | Type::UserStack(_)))
+        };
+        let schema = rows.schema();
+        let columns = schema.fields().iter().zip(rows.columns()).map(|(field, column)| {
+            if is_stack(field) { new_null_array(field.data_type(), rows.num_rows()) } else { column.clone() }
+        });
+        Ok(Some(RecordBatch::try_new(schema.clone(), columns.collect())?))
     }
 }
 

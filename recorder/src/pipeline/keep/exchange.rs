@@ -29,6 +29,19 @@ pub fn rebuild(dir: &Path, table: &mut Table, slots: Vec<Slot>, owner: Owner) ->
         remove_dir(&work)?;
     }
     create_dir(&work, owner)?;
+    match fill(dir, &work, table, slots) {
+        Ok((entries, next)) => (table.entries, table.next) = (entries, next),
+        Err(error) => {
+            // What it holds is not needed, and the space may be.
+            let _ = remove_dir(&work);
+            return Err(error);
+        }
+    }
+    remove_dir(&work)
+}
+
+/// Fill `work` and let it become the table.
+fn fill(dir: &Path, work: &Path, table: &Table, slots: Vec<Slot>) -> Result<(Vec<Entry>, u64)> {
     let mut next = table.next;
     let mut entries = Vec::with_capacity(slots.len());
     for slot in slots {
@@ -47,10 +60,9 @@ pub fn rebuild(dir: &Path, table: &mut Table, slots: Vec<Slot>, owner: Owner) ->
         entries.push(Entry { number: next, ..entry });
         next += 1;
     }
-    sync_dir(&work)?;
-    exchange(dir, &work, &table.dir)?;
-    (table.entries, table.next) = (entries, next);
-    remove_dir(&work)
+    sync_dir(work)?;
+    exchange(dir, work, &table.dir)?;
+    Ok((entries, next))
 }
 
 /// Can directories in `dir` be exchanged and files be linked? Fails if not, with the reason.

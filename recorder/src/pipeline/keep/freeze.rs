@@ -68,8 +68,7 @@ impl Half {
         let work = freeze.to.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
         let named = |name: &str, batch: Option<RecordBatch>| batch.map(|batch| (name.to_owned(), batch));
         let extra = named("counts", counts).into_iter().chain(named("losses", freeze.losses.take()));
-        let mut half =
-            Self { work, owner, copies: Vec::new(), extra: extra.collect(), tables: Vec::new() };
+        let mut half = Self { work, owner, copies: Vec::new(), extra: extra.collect(), tables: Vec::new() };
         if let Err(error) = create_dir(&half.work, owner).and_then(|()| half.link(tables)) {
             half.give_up();
             return Err(error);
@@ -84,7 +83,8 @@ impl Half {
             for entry in &table.entries {
                 let (from, to) = (table.path(entry.number), dir.join(segment_name(entry.number)));
                 if fs::hard_link(&from, &to).is_err() {
-                    let file = File::open(&from).with_context(|| format!("cannot read '{}'", from.display()))?;
+                    let file =
+                        File::open(&from).with_context(|| format!("cannot read '{}'", from.display()))?;
                     self.copies.push((file, to));
                 }
             }
@@ -183,8 +183,7 @@ fn write(dir: &Path, number: u64, schema: &SchemaRef, rows: &RecordBatch, owner:
 }
 
 fn copy(from: &File, to: &Path, owner: Owner) -> Result<()> {
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(to)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(to)?;
     owner.give(&file, to)?;
     io::copy(&mut { from }, &mut file)?;
     Ok(file.sync_all()?)

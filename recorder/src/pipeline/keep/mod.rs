@@ -33,6 +33,7 @@ use schemas::trace::Meta;
 use super::counts::adjustment;
 use super::files::{Owner, TempFile};
 use super::meta::{tables, write_meta};
+use super::progress::RowsBySource;
 use super::segment::{Segment, segment_name, writer_properties};
 use crate::source::ProbeId;
 use exchange::{Slot, rebuild};
@@ -50,6 +51,8 @@ const MOST_WAITING: usize = 4 * plan::FAN;
 /// How often retention looks, at most: a part of the age that is kept, but at least and at most this.
 const LOOK_NS: (i64, i64) = (1_000_000_000, 10_000_000_000);
 const LOOKS_PER_AGE: i64 = 60;
+/// Level of a segment that has all rows of a side table: it is merged with as large ones only.
+const LEVEL_OF_MUCH: u8 = 8;
 /// Longest time that one task may take before that is a failure.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -58,6 +61,8 @@ const PATIENCE: Duration = Duration::from_secs(600);
 pub struct Kept {
     /// Every row from this time on (UTC ns) is there; `None`: all are.
     pub from_ns: Option<i64>,
+    /// No row of an event is older (UTC ns), apart from processes that are alive; `None`: all are there.
+    pub oldest_ns: Option<i64>,
     /// Cgroups that older rows name which are there all the same.
     pub cgroups: Arc<HashSet<u64>>,
     /// What all tables take on disk, bytes.
@@ -89,9 +94,27 @@ pub struct Retired {
 /// A task that runs, by what becomes of its result.
 enum Running {
     /// It takes the place of these.
-    Instead { table: usize, numbers: Vec<u64>, level: u8 },
+    Instead { table: usize, numbers: Vec<u64>, level: u8, is_merge: bool },
     /// It is what remains of the processes when all that is older goes.
-    Retention { cut_ns: i64 },
+    Retention { cut: Cut },
+}
+
+/// Segments whose rows are all older go.
+#[derive(Clone, Copy)]
+struct Cut {
+    ns: i64,
+    /// Of table processes: no row that stays is older.
+    processes_ns: i64,
+}
+
+impl Cut {
+    fn of(self, table: &Table) -> i64 {
+        if is_of_processes(table) { self.processes_ns } else { self.ns }
+    }
+}
+
+fn is_of_processes(table: &Table) -> bool {
+    table.is_event && table.name == carry::PROCESSES
 }
 
 /// Keeps a trace in order while it is being written.
@@ -104,7 +127,9 @@ pub struct Keeper {
     kept: SharedKept,
     tidy: Tidy,
     running: Option<Running>,
-    retired: VecDeque<Retired>,
+    /// With their era.
+    retired: VecDeque<(u64, Retired)>,
+    era: u64,
     events_of_probes: HashMap<ProbeId, String>,
     next_look_ns: i64,
     is_merging: bool,
@@ -132,6 +157,7 @@ impl Keeper {
             tidy: Tidy::start(owner)?,
             running: None,
             retired: VecDeque::new(),
+            era: 0,
             events_of_probes: HashMap::new(),
             next_look_ns: i64::MIN,
             is_merging: true,
@@ -139,28 +165,38 @@ impl Keeper {
         })
     }
 
-    /// Name of the next segment of `table`.
-    pub fn name(&mut self, table: &str) -> Result<String> {
-        let table = self.table(table)?;
+    /// What other threads see.
+    pub fn kept(&self) -> SharedKept {
+        self.kept.clone()
+    }
+
+    /// Name of the next segment of the table in `dir`.
+    pub fn name(&mut self, dir: &Path) -> Result<String> {
+        let table = self.table(&table_name(dir))?;
         table.next += 1;
         Ok(segment_name(table.next - 1))
     }
 
-    /// The segment at `path` is there. For events `rows` are those by probe and CPU. With `is_all` it is the only one
-    /// of its table.
-    pub fn published(&mut self, path: &Path, rows: Sources, is_all: bool) -> Result<()> {
-        let name = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
+    /// The segment at `path` is there. For events `rows` are those by probe and CPU. With `is_only` it is the only one
+    /// of its table. The result is what it takes on disk, bytes.
+    pub fn published(&mut self, path: &Path, rows: &RowsBySource, is_only: bool) -> Result<u64> {
+        let name = path.parent().map(table_name).unwrap_or_default();
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let number = stem.parse().with_context(|| format!("'{}' is no segment", path.display()))?;
-        let sources = if name == COUNTS { self.counted(path)? } else { rows };
-        let entry = Entry::read(number, path, 0, sources)?;
+        let sources = if name == COUNTS {
+            self.counted(path)?
+        } else {
+            rows.iter().map(|(source, rows)| (*source, rows.cast_signed())).collect()
+        };
+        let entry = Entry { era: self.era, ..Entry::read(number, path, 0, sources)? };
+        let disk_bytes = entry.disk_bytes;
         let table = self.table(&name)?;
-        if is_all {
+        if is_only {
             table.entries.clear();
         }
         table.next = table.next.max(number + 1);
         table.entries.push(entry);
-        Ok(())
+        Ok(disk_bytes)
     }
 
     fn table(&mut self, name: &str) -> Result<&mut Table> {
@@ -182,9 +218,7 @@ impl Keeper {
             for (row, event) in events.into_iter().enumerate() {
                 let probe = probes.value(row);
                 *sources.entry((probe, cpus.value(row))).or_default() += recorded.value(row);
-                self.events_of_probes
-                    .entry(probe)
-                    .or_insert_with(|| event.unwrap_or_default().to_owned());
+                self.events_of_probes.entry(probe).or_insert_with(|| event.unwrap_or_default().to_owned());
             }
         }
         Ok(sources)
@@ -199,7 +233,14 @@ impl Keeper {
 
     /// These ids can be forgotten.
     pub fn retire(&mut self, retired: Retired) {
-        self.retired.push_back(retired);
+        self.retired.push_back((self.era, retired));
+        self.era += 1;
+    }
+
+    /// Remove the rows of ids that were retired, now.
+    pub fn forget(&mut self) -> Result<()> {
+        while self.collect(PATIENCE)? && self.begin_retiring() {}
+        Ok(())
     }
 
     /// Do what is due at `now_ns` (UTC), about once a second. Fails if something cannot be removed that has to be.
@@ -235,14 +276,14 @@ impl Keeper {
     /// Take the result of the task that runs, if there is one. True if none runs any more.
     fn collect(&mut self, patience: Duration) -> Result<bool> {
         let Some(running) = &self.running else { return Ok(true) };
-        let is_merge = matches!(running, Running::Instead { .. });
+        let is_merge = matches!(running, Running::Instead { is_merge: true, .. });
         let Some(result) = self.tidy.result(patience) else { return Ok(false) };
         let done = match (self.running.take(), result) {
             (_, Err(error)) => Err(error),
-            (Some(Running::Instead { table, numbers, level }), Ok(built)) => {
+            (Some(Running::Instead { table, numbers, level, .. }), Ok(built)) => {
                 self.put_instead(table, &numbers, level, built)
             }
-            (Some(Running::Retention { cut_ns }), Ok(built)) => self.remove_before(cut_ns, built),
+            (Some(Running::Retention { cut }), Ok(built)) => self.remove_before(cut, built),
             (None, Ok(_)) => Ok(()),
         };
         match done {
@@ -258,7 +299,7 @@ impl Keeper {
 
     /// Begin what is most urgent. True if that was done at once.
     fn begin(&mut self, now_ns: i64) -> Result<bool> {
-        if self.is_merging && self.begin_retiring() {
+        if self.begin_retiring() {
             return Ok(false);
         }
         if now_ns >= self.next_look_ns {
@@ -275,12 +316,11 @@ impl Keeper {
     }
 
     fn begin_retiring(&mut self) -> bool {
-        while let Some(Retired { table, ids }) = self.retired.pop_front() {
-            let index = self.tables.iter().position(|other| other.name == table);
-            if let Some((index, inputs)) = index.map(|index| (index, self.tables[index].pick(|_| true)))
-                && !inputs.is_empty()
-            {
-                self.run_instead(index, inputs, shelf::SETTLED - 1, What::Without(ids));
+        while let Some((era, Retired { table, ids })) = self.retired.pop_front() {
+            let index = self.tables.iter().position(|other| other.name == table).unwrap_or_default();
+            let inputs = self.tables[index].pick(|entry| entry.era <= era);
+            if !inputs.is_empty() {
+                self.run_instead(index, inputs, LEVEL_OF_MUCH, What::Without(ids));
                 return true;
             }
         }
@@ -300,34 +340,35 @@ impl Keeper {
 
     fn run_instead(&mut self, table: usize, inputs: Vec<(u64, PathBuf)>, level: u8, what: What) {
         let numbers = inputs.iter().map(|(number, _)| *number).collect();
+        let is_merge = matches!(what, What::Merge { .. });
         self.tidy.begin(Task { table_dir: self.tables[table].dir.clone(), inputs, what });
-        self.running = Some(Running::Instead { table, numbers, level });
+        self.running = Some(Running::Instead { table, numbers, level, is_merge });
     }
 
     /// True if there was nothing to wait for.
     fn begin_retention(&mut self, cut_ns: i64) -> Result<bool> {
-        let processes = self.tables.iter().find(|table| table.is_event && table.name == carry::PROCESSES);
-        let inputs = processes.map(|table| table.pick(|entry| entry.is_before(cut_ns))).unwrap_or_default();
+        let events = self.tables.iter().filter(|table| table.is_event && !is_of_processes(table));
+        let stay = events.flat_map(|table| &table.entries).filter(|entry| !entry.is_before(cut_ns));
+        let oldest_ns = stay.filter_map(|entry| Some(entry.range?.0)).min();
+        let cut = Cut { ns: cut_ns, processes_ns: oldest_ns.unwrap_or(cut_ns).min(cut_ns) };
+        let processes = self.tables.iter().find(|table| is_of_processes(table));
+        let inputs = processes.map(|table| table.pick(|entry| entry.is_before(cut.processes_ns)));
+        let inputs = inputs.unwrap_or_default();
         let Some(table_dir) = processes.map(|table| table.dir.clone()).filter(|_| !inputs.is_empty()) else {
-            self.remove_before(cut_ns, None)?;
+            self.remove_before(cut, None)?;
             return Ok(true);
         };
         self.tidy.begin(Task { table_dir, inputs, what: What::Carry });
-        self.running = Some(Running::Retention { cut_ns });
+        self.running = Some(Running::Retention { cut });
         Ok(false)
     }
 
-    fn put_instead(
-        &mut self,
-        table: usize,
-        numbers: &[u64],
-        level: u8,
-        built: Option<Built>,
-    ) -> Result<()> {
+    fn put_instead(&mut self, table: usize, numbers: &[u64], level: u8, built: Option<Built>) -> Result<()> {
         let Some(Built { temp, mut entry, .. }) = built else { return Ok(()) };
         let table = &mut self.tables[table];
         for old in table.entries.iter().filter(|old| numbers.contains(&old.number)) {
             add(&mut entry.sources, &old.sources, 1);
+            entry.era = entry.era.max(old.era);
         }
         let mut new = Some(Slot::New(Entry { level, ..entry }, temp));
         let mut slots = Vec::with_capacity(table.entries.len());
@@ -342,31 +383,40 @@ impl Keeper {
     }
 
     /// Remove the segments that are wholly older; `carried` is what table processes keep of them.
-    fn remove_before(&mut self, cut_ns: i64, carried: Option<Built>) -> Result<()> {
-        let is_old = |entry: &&Entry| entry.level != CARRIED && entry.is_before(cut_ns);
-        let ends = self.tables.iter().flat_map(|table| table.entries.iter().filter(is_old));
-        let from_ns = ends.filter_map(|entry| Some(entry.range?.1 + 1)).max();
+    fn remove_before(&mut self, cut: Cut, mut carried: Option<Built>) -> Result<()> {
+        let is_old = |table: &Table, entry: &Entry| entry.level != CARRIED && entry.is_before(cut.of(table));
+        let old = |table| {
+            let entries = table_entries(table).filter(move |entry| is_old(table, entry));
+            entries.filter_map(|entry| Some(entry.range?.1 + 1))
+        };
+        let from_ns = self.tables.iter().flat_map(old).max();
         // Said before it is done: who reads meanwhile finds more than he is promised, not less.
         self.meta.kept_from_ns = self.meta.kept_from_ns.max(from_ns);
         write_meta(&self.dir, &self.meta, self.owner)?;
-        let cgroups = carried.as_ref().map(|built| built.cgroups.clone()).unwrap_or_default();
-        let mut carried = carried;
+        let cgroups = carried.as_ref().map(|built| built.cgroups.clone());
         // What table counts tells too much when rows go, and too little when its own rows go.
         let mut difference = Sources::new();
         for table in self.tables.iter_mut().filter(|table| table.name != COUNTS) {
+            let cut_ns = cut.of(table);
             let sign = if table.is_event { -1 } else { 0 };
             for old in table.entries.iter().filter(|entry| entry.is_before(cut_ns)) {
                 add(&mut difference, &old.sources, sign);
             }
-            let here = carried.take_if(|_| table.is_event && table.name == carry::PROCESSES);
+            let here = carried.take_if(|_| is_of_processes(table));
             if let Some(built) = &here {
                 add(&mut difference, &built.entry.sources, 1);
             }
             remove(&self.dir, table, cut_ns, here.map(|built| (built.entry, built.temp)), self.owner)?;
         }
-        self.remove_counts_before(cut_ns, difference)?;
+        self.remove_counts_before(cut.ns, difference)?;
+        let events = self.tables.iter().filter(|table| table.is_event).flat_map(table_entries);
+        let starts = events.filter(|entry| entry.level != CARRIED).filter_map(|entry| Some(entry.range?.0));
         let mut kept = self.kept.lock();
-        (kept.from_ns, kept.cgroups) = (self.meta.kept_from_ns, Arc::new(cgroups));
+        kept.from_ns = self.meta.kept_from_ns;
+        kept.oldest_ns = starts.chain(kept.from_ns).min();
+        if let Some(cgroups) = cgroups {
+            kept.cgroups = Arc::new(cgroups);
+        }
         Ok(())
     }
 
@@ -394,9 +444,9 @@ impl Keeper {
     /// Make a snapshot; who asked gets the reply.
     pub fn freeze(&mut self, mut freeze: Freeze) {
         freeze.meta.kept_from_ns = self.meta.kept_from_ns;
-        let half = self.unpublished(freeze.meta.end_ns.unwrap_or_default()).and_then(|counts| {
-            Half::begin(&mut freeze, &self.tables, counts, self.owner)
-        });
+        let half = self
+            .unpublished(freeze.meta.end_ns.unwrap_or_default())
+            .and_then(|counts| Half::begin(&mut freeze, &self.tables, counts, self.owner));
         let reply = freeze.reply.clone();
         match half.and_then(|half| half.finish(freeze)) {
             Ok(thread) => self.freezing.push(thread),
@@ -424,6 +474,14 @@ impl Keeper {
             thread.join().map_err(|_| anyhow!("the thread that makes snapshots has died"))
         })
     }
+}
+
+fn table_entries(table: &Table) -> std::slice::Iter<'_, Entry> {
+    table.entries.iter()
+}
+
+fn table_name(dir: &Path) -> String {
+    dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// Remove the segments of `table` that are wholly older than `cut_ns`; `carried` comes in their place.

@@ -72,8 +72,11 @@ fn run_in_lane(entries: &mut [Entry], lane: &[usize], limits: Limits) -> Option<
         let first = entries[lane[start]].clone();
         let same = lane[start..].iter().take_while(|&&i| entries[i].level == first.level).count();
         let mut run = Run::default();
-        let length =
-            lane[start..start + same].iter().take(FAN).take_while(|&&i| run.take(&entries[i], limits)).count();
+        let length = lane[start..start + same]
+            .iter()
+            .take(FAN)
+            .take_while(|&&i| run.take(&entries[i], limits))
+            .count();
         let is_blocked = length < same;
         if length >= 2 && (length == FAN || is_blocked) {
             return Some(lane[start..start + length].iter().map(|&i| entries[i].number).collect());
@@ -135,6 +138,7 @@ mod tests {
                 is_late: false,
                 level: 0,
                 sources: Default::default(),
+                era: 0,
             })
             .collect();
         table
@@ -158,8 +162,7 @@ mod tests {
         assert_eq!(cut_ns(&[table(30, 1), table(30, 1)], limits, 0), None);
         let tables = [table(40, 1), table(40, 1)];
         let cut = cut_ns(&tables, limits, 0).unwrap();
-        let left: usize =
-            tables.iter().map(|t| t.entries.iter().filter(|e| !e.is_before(cut)).count()).sum();
+        let left: usize = tables.iter().map(|t| t.entries.iter().filter(|e| !e.is_before(cut)).count()).sum();
         assert!((52..=56).contains(&left), "{left} segments are left");
     }
 

@@ -34,13 +34,15 @@ pub struct Entry {
     pub level: u8,
     /// Its rows.
     pub sources: Sources,
+    /// Ids were retired that often when it came; later retirements are about it.
+    pub era: u64,
 }
 
 impl Entry {
     /// From the footer of the file at `path`.
     pub fn read(number: u64, path: &Path, level: u8, sources: Sources) -> Result<Self> {
         let Input { rows, range, disk_bytes, is_late, .. } = Input::open(number, path)?;
-        Ok(Self { number, rows, disk_bytes, range, is_late, level, sources })
+        Ok(Self { number, rows, disk_bytes, range, is_late, level, sources, era: 0 })
     }
 
     /// Is every row of it older than `cut_ns`? Tables without times do not age.

@@ -133,7 +133,7 @@ fn build(task: &Task, owner: Owner) -> Result<Option<Built>> {
                     }
                 }
             }
-            let Some(rows) = alive.finish() else { return Ok(None) };
+            let Some(rows) = alive.finish()? else { return Ok(None) };
             let (sources, cgroups) = (carry::sources(&rows)?, carry::cgroups(&rows)?);
             merged.push(rows)?;
             built(merged, sources, cgroups).map(Some)
