@@ -29,6 +29,7 @@ mod clock;
 mod counts;
 mod probes;
 
+mod failure;
 mod meta;
 mod options;
 mod pace;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use schemas::column::Layout;
+use schemas::column::{Layout, Type};
 
 use super::decode::Decoder;
 use super::files::Owner;
@@ -102,6 +102,7 @@ pub struct Worker {
     cgroups: CgroupFinder,
     on_batch: Option<BatchHook>,
     progress: SharedProgress,
+    names_addresses: bool,
     pool: Pool,
     publisher: Publisher,
     /// Names temporary files: those of one table may wait for their names together.
@@ -115,6 +116,10 @@ impl Worker {
     pub fn new(setup: Setup, pool: Pool, progress: SharedProgress) -> Result<Self> {
         let Setup { dir, events, utc_minus_boottime_ns, zstd_level, owner, symbolizer, cgroups, on_batch } =
             setup;
+        let names_addresses = events
+            .iter()
+            .flat_map(|layout| &layout.columns)
+            .any(|column| matches!(column.ty, Type::Sym | Type::KernelStack(_)));
         let events = events
             .iter()
             .map(|layout| {
@@ -151,6 +156,7 @@ impl Worker {
             cgroups,
             on_batch,
             progress,
+            names_addresses,
             pool,
             publisher,
             files: 0,
@@ -160,6 +166,10 @@ impl Worker {
 
     /// Do jobs until there are no more and everything is published.
     pub fn run(mut self, queue: &Receiver<Job>) {
+        if self.names_addresses {
+            // The first question can take as long as all symbols of the kernel take to read: not when rows wait for it.
+            let _ = (self.symbolizer)(0);
+        }
         while let Some((bytes, job)) = queue.receive() {
             if !self.has_failed && self.progress.lock().cannot_publish {
                 self.stop();
@@ -332,7 +342,13 @@ impl Worker {
         let mut segment = Segment::create(&side.dir, &temp_name, &side.schema, properties, self.owner)?;
         segment.write(batch)?;
         let (temp, name) = (segment.finish()?, segment_name(number));
-        self.publisher.publish(Publication { temp, name, event: None, rows: RowsBySource::new(), due_ns: None })
+        self.publisher.publish(Publication {
+            temp,
+            name,
+            event: None,
+            rows: RowsBySource::new(),
+            due_ns: None,
+        })
     }
 }
 
