@@ -87,15 +87,6 @@ pub struct Segment {
     pub rows: u64,
 }
 
-/// A segment that has its name.
-#[derive(Clone, Debug)]
-pub struct Written {
-    /// Its rows.
-    pub rows: u64,
-    /// Its size.
-    pub bytes: u64,
-}
-
 impl Segment {
     /// Begin `DIR/.TEMP_NAME.tmp`.
     pub fn create(
@@ -120,13 +111,11 @@ impl Segment {
         Ok(())
     }
 
-    /// Finish the file and call it `name`.
-    pub fn publish(self, name: &str) -> Result<Written> {
-        let Self { writer, temp, table, rows } = self;
+    /// Write what is left and the footer: the file lacks only its name.
+    pub fn finish(self) -> Result<TempFile> {
+        let Self { writer, temp, table, .. } = self;
         writer.close().map_err(plain_io).with_context(|| cannot_write(&table))?;
-        let path = temp.publish(name)?;
-        let bytes = fs::metadata(&path).map(|m| m.len()).unwrap_or(0);
-        Ok(Written { rows, bytes })
+        Ok(temp)
     }
 }
 
