@@ -9,6 +9,7 @@
 pub mod record_builder;
 pub mod replay;
 
+mod table;
 mod text;
 
 mod merge;
@@ -19,6 +20,7 @@ mod staging;
 mod stacks;
 
 mod decode;
+mod encode;
 
 mod queue;
 

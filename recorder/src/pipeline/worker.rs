@@ -118,7 +118,6 @@ pub struct Worker {
     events: Vec<EventTable>,
     side: HashMap<&'static str, SideTable>,
     collector: Collector,
-    rows: Rows,
     zstd_level: i32,
     owner: Owner,
     symbolizer: Symbolizer,
@@ -162,7 +161,6 @@ impl Worker {
             events,
             side,
             collector: Collector::default(),
-            rows: Rows::default(),
             zstd_level,
             owner,
             symbolizer,
@@ -266,10 +264,10 @@ impl Worker {
     /// Merge, decode and encode `chunk`, whose rows were counted before: a failure in the middle loses all of them.
     fn pour(&mut self, event: usize, chunk: &Chunk, mut segment: Segment) -> Result<Segment> {
         let EventTable { name, decoder, counters, .. } = &mut self.events[event];
-        let mut merge = Merge::new(chunk);
-        while merge.next(BATCH_ROWS, counters, &mut self.rows) {
+        let (mut merge, mut rows) = (Merge::new(chunk), Rows::default());
+        while merge.next(BATCH_ROWS, counters, &mut rows) {
             let batch = decoder
-                .decode(&self.rows, &mut self.collector)
+                .decode(&rows, &mut self.collector)
                 .with_context(|| format!("cannot decode records of event '{name}'"))?;
             if let Some(hook) = &mut self.on_batch {
                 hook(name, &batch);
@@ -374,6 +372,6 @@ impl EventTable {
         let schema = self.decoder.schema();
         let properties = writer_properties(schema, zstd_level, is_late)?;
         let temp = if is_late { "late" } else { "open" };
-        Segment::create(&self.dir, temp, schema, properties, owner)
+        Segment::create_event(&self.dir, temp, schema, properties, owner)
     }
 }
