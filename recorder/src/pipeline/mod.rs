@@ -6,6 +6,7 @@
 //! RecordBuilder makes records without a kernel; FrameFile and Tee keep and replay them.
 //! ```
 
+pub mod profile;
 pub mod record_builder;
 pub mod replay;
 

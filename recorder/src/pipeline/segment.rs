@@ -16,6 +16,7 @@ use schemas::trace::{LATE_KEY, SEGMENT_SUFFIX, TABLE_KEY, table_json};
 
 use super::encode::TableWriter;
 use super::files::{Owner, TempFile};
+use super::profile::{Stage, time};
 
 /// Rows of a row group: larger ones are neither smaller on disk nor faster (measured: 64k costs 3 %, 1M is equal).
 pub const ROW_GROUP_ROWS: usize = 256 * 1024;
@@ -64,7 +65,8 @@ pub fn writer_properties(schema: &Schema, zstd_level: i32, is_late: bool) -> Res
             // Sorted: page statistics let a reader find a second without reading the rest.
             properties = properties.set_column_statistics_enabled(path(), EnabledStatistics::Page);
         }
-        let is_text = matches!(field.data_type(), DataType::Utf8 | DataType::Binary | DataType::Dictionary(..));
+        let is_text =
+            matches!(field.data_type(), DataType::Utf8 | DataType::Binary | DataType::Dictionary(..));
         if is_text {
             // Two string comparisons per value (a tenth of all time) for ranges that nearly always span everything.
             properties = properties.set_column_statistics_enabled(path(), EnabledStatistics::None);
@@ -163,7 +165,7 @@ impl Segment {
             Writer::Event(writer) => writer.finish(),
         }
         .with_context(|| cannot_write(&table))?;
-        let path = temp.publish(name)?;
+        let path = time(Stage::Write, || temp.publish(name))?;
         let bytes = fs::metadata(&path).map(|m| m.len()).unwrap_or(0);
         Ok(Written { rows, bytes })
     }

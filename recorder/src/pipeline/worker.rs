@@ -15,6 +15,7 @@ use schemas::column::Layout;
 use super::decode::Decoder;
 use super::files::Owner;
 use super::merge::{Chunk, Merge, Rows, SeqCounter};
+use super::profile::{Stage, time};
 use super::queue::Receiver;
 use super::segment::{Segment, segment_name, writer_properties};
 use super::stacks::{CgroupFinder, Collector, Symbolizer};
@@ -265,9 +266,8 @@ impl Worker {
     fn pour(&mut self, event: usize, chunk: &Chunk, mut segment: Segment) -> Result<Segment> {
         let EventTable { name, decoder, counters, .. } = &mut self.events[event];
         let (mut merge, mut rows) = (Merge::new(chunk), Rows::default());
-        while merge.next(BATCH_ROWS, counters, &mut rows) {
-            let batch = decoder
-                .decode(&rows, &mut self.collector)
+        while time(Stage::Merge, || merge.next(BATCH_ROWS, counters, &mut rows)) {
+            let batch = time(Stage::Decode, || decoder.decode(&rows, &mut self.collector))
                 .with_context(|| format!("cannot decode records of event '{name}'"))?;
             if let Some(hook) = &mut self.on_batch {
                 hook(name, &batch);

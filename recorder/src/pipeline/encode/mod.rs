@@ -39,6 +39,7 @@ use parquet::file::writer::SerializedFileWriter;
 
 use self::column::Column;
 use self::zip::Zip;
+use super::profile::{Stage, time};
 use super::segment::plain_io;
 
 /// A file being written.
@@ -77,9 +78,10 @@ impl<W: Write + Send> TableWriter<W> {
         while from < batch.num_rows() {
             let rows = (batch.num_rows() - from).min(self.row_group_rows - self.rows);
             let part = batch.slice(from, rows);
-            for (column, array) in self.columns.iter_mut().zip(part.columns()) {
-                column.push(array, &mut self.zip)?;
-            }
+            let Self { columns, zip, .. } = self;
+            time(Stage::Encode, || {
+                columns.iter_mut().zip(part.columns()).try_for_each(|(column, array)| column.push(array, zip))
+            })?;
             from += rows;
             self.rows += rows;
             if self.rows == self.row_group_rows {
@@ -92,8 +94,8 @@ impl<W: Write + Send> TableWriter<W> {
     fn finish_row_group(&mut self) -> Result<()> {
         let mut group = self.file.next_row_group().map_err(plain_io)?;
         for column in &mut self.columns {
-            let (bytes, close) = column.finish_chunk(&mut self.zip)?;
-            group.append_column(&Bytes::from(bytes), close).map_err(plain_io)?;
+            let (bytes, close) = time(Stage::Encode, || column.finish_chunk(&mut self.zip))?;
+            time(Stage::Write, || group.append_column(&Bytes::from(bytes), close)).map_err(plain_io)?;
         }
         group.close().map_err(plain_io)?;
         self.rows = 0;

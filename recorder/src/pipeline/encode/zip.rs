@@ -2,6 +2,8 @@
 
 use std::io;
 
+use super::super::profile::{Stage, time};
+
 /// A compressor and its output, for all columns of a file.
 pub struct Zip {
     zstd: zstd::bulk::Compressor<'static>,
@@ -18,7 +20,7 @@ impl Zip {
     pub fn compress(&mut self, bytes: &[u8]) -> io::Result<&[u8]> {
         self.out.clear();
         self.out.reserve(zstd::zstd_safe::compress_bound(bytes.len()));
-        self.zstd.compress_to_buffer(bytes, &mut self.out)?;
+        time(Stage::Compress, || self.zstd.compress_to_buffer(bytes, &mut self.out))?;
         Ok(&self.out)
     }
 }
