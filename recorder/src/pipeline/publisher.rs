@@ -15,6 +15,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 
 use super::clock::boottime_ns;
 use super::files::{TempFile, sync_dir};
+use super::profile::{Stage, time};
 use super::progress::{RowsBySource, SharedProgress};
 use super::queue::{Receiver, Sender, bounded};
 
@@ -134,7 +135,7 @@ fn publish(mut batch: Vec<Publication>, progress: &SharedProgress) {
 /// Take from `batch` what is published. Fails at the first that cannot be.
 fn publish_all(batch: &mut VecDeque<Publication>, progress: &SharedProgress) -> Result<()> {
     for publication in batch.iter() {
-        publication.temp.sync()?;
+        time(Stage::Write, || publication.temp.sync())?;
     }
     let mut dirs = BTreeSet::new();
     let mut are_events = false;

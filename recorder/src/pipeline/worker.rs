@@ -15,6 +15,7 @@ use schemas::column::{Layout, Type};
 use super::decode::Decoder;
 use super::files::Owner;
 use super::merge::{Chunk, Merge, Rows, SeqCounter};
+use super::profile::{Stage, time};
 use super::progress::{RowsBySource, SharedProgress};
 use super::publisher::{Publication, Publisher};
 use super::queue::Receiver;
@@ -95,7 +96,6 @@ pub struct Worker {
     events: Vec<EventTable>,
     side: HashMap<&'static str, SideTable>,
     collector: Collector,
-    rows: Rows,
     zstd_level: i32,
     owner: Owner,
     symbolizer: Symbolizer,
@@ -149,7 +149,6 @@ impl Worker {
             events,
             side,
             collector: Collector::default(),
-            rows: Rows::default(),
             zstd_level,
             owner,
             symbolizer,
@@ -256,10 +255,9 @@ impl Worker {
     /// Merge, decode and encode `chunk`, whose rows were counted before: a failure in the middle loses all of them.
     fn pour(&mut self, event: usize, chunk: &Chunk, mut segment: Segment) -> Result<Segment> {
         let EventTable { name, decoder, counters, .. } = &mut self.events[event];
-        let mut merge = Merge::new(chunk);
-        while merge.next(BATCH_ROWS, counters, &mut self.rows) {
-            let batch = decoder
-                .decode(&self.rows, &mut self.collector)
+        let (mut merge, mut rows) = (Merge::new(chunk), Rows::default());
+        while time(Stage::Merge, || merge.next(BATCH_ROWS, counters, &mut rows)) {
+            let batch = time(Stage::Decode, || decoder.decode(&rows, &mut self.collector))
                 .with_context(|| format!("cannot decode records of event '{name}'"))?;
             if let Some(hook) = &mut self.on_batch {
                 hook(name, &batch);
@@ -273,7 +271,7 @@ impl Worker {
         let EventTable { dir, decoder, .. } = &self.events[event];
         let properties = writer_properties(decoder.schema(), self.zstd_level, is_late)?;
         self.files += 1;
-        Segment::create(dir, &self.files.to_string(), decoder.schema(), properties, self.owner)
+        Segment::create_event(dir, &self.files.to_string(), decoder.schema(), properties, self.owner)
     }
 
     fn publish(&mut self, event: usize, due_ns: Option<u64>) -> Result<()> {
