@@ -6,6 +6,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::fcntl::posix_fallocate;
 
 /// Mode of every file of a trace.
 pub const FILE_MODE: u32 = 0o600;
@@ -148,6 +150,17 @@ impl TempFile {
             sync_dir(dir)?;
         }
         Ok(path)
+    }
+}
+
+/// Keep `bytes` of the disk: they are free again when the result is dropped.
+pub fn set_aside(dir: &Path, bytes: u64, owner: Owner) -> Result<TempFile> {
+    let temp = TempFile::create(dir, "reserve", owner)?;
+    let bytes = i64::try_from(bytes).context("that is no size of a file")?;
+    match posix_fallocate(&temp.file, 0, bytes) {
+        // A file system that cannot promise room does not get in the way.
+        Ok(()) | Err(Errno::EOPNOTSUPP | Errno::EINVAL) => Ok(temp),
+        Err(error) => Err(error).with_context(|| format!("cannot write '{}'", temp.temp.display())),
     }
 }
 

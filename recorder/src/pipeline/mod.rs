@@ -6,9 +6,11 @@
 //! RecordBuilder makes records without a kernel; FrameFile and Tee keep and replay them.
 //! ```
 
+pub mod profile;
 pub mod record_builder;
 pub mod replay;
 
+mod table;
 mod text;
 
 mod merge;
@@ -16,9 +18,11 @@ mod merge;
 mod merge_tests;
 mod staging;
 
+mod known;
 mod stacks;
 
 mod decode;
+mod encode;
 
 mod queue;
 
@@ -29,6 +33,7 @@ mod clock;
 mod counts;
 mod probes;
 
+mod failure;
 mod meta;
 mod options;
 mod pace;

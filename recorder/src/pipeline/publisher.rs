@@ -16,6 +16,7 @@ use schemas::trace::Meta;
 use super::clock::boottime_ns;
 use super::files::{TempFile, sync_dir};
 use super::keep::{Freeze, Keeper, Retired};
+use super::profile::{Stage, time};
 use super::progress::{RowsBySource, SharedProgress};
 use super::queue::{Receiver, Sender, bounded};
 use super::segment::segment_name;
@@ -193,7 +194,7 @@ fn publish_all(
     progress: &SharedProgress,
 ) -> Result<()> {
     for publication in batch.iter() {
-        publication.temp.sync()?;
+        time(Stage::Write, || publication.temp.sync())?;
     }
     let mut dirs = BTreeSet::new();
     let mut are_events = false;

@@ -1,11 +1,10 @@
 //! Stacks, code addresses and cgroup ids met while decoding in; rows of tables stacks, symbols and cgroups, each
 //! distinct one once per trace, out.
 //!
-//! Memory: 20 bytes or so for each distinct stack, address and cgroup of the recording, for as long as it lasts, or
+//! Memory: 50 to 80 bytes for each distinct stack, address and cgroup of the recording, for as long as it lasts, or
 //! until no row names it any more that is kept ([`Collector::retire`]).
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -17,7 +16,8 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, SchemaRef};
 
 use super::keep::Retired;
-use super::text::{FastHash, stable_hash};
+use super::known::{Known, Met};
+use super::text::stable_hash;
 
 /// What a code address is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,64 +59,46 @@ struct Stack {
     frames: Vec<u64>,
 }
 
-/// The tables of which ids are forgotten.
-const RETIRED_TABLES: [&str; 3] = ["stacks", "symbols", "cgroups"];
-/// Ids of a table that are forgotten at once, at least; also at least a third of it.
-const MIN_RETIRED: usize = 1024;
+const NS_PER_S: u64 = 1_000_000_000;
 
 /// Collects what is met and not yet written.
 #[derive(Default)]
 pub struct Collector {
-    /// When each was met last, in seconds since boot.
-    known_stacks: HashMap<i64, u32, FastHash>,
-    known_addresses: HashMap<u64, u32, FastHash>,
-    known_cgroups: HashMap<u64, u32, FastHash>,
+    known_stacks: Known,
+    known_addresses: Known,
+    known_cgroups: Known,
+    /// Seconds since boot.
     second: u32,
-    /// What was forgotten last, and whether any of it was met again.
-    forgotten: [HashSet<u64>; 3],
-    is_again: bool,
     stacks: Vec<Stack>,
     /// Address, and whether it is a return address.
     addresses: Vec<(u64, bool)>,
     cgroups: Vec<u64>,
-    last_address: u64,
-    last_cgroup: u64,
 }
 
 impl Collector {
     /// What is met from now on is in rows that are no younger than `boottime_ns`.
     pub fn at(&mut self, boottime_ns: u64) {
-        let second = (boottime_ns / 1_000_000_000) as u32;
-        if second > self.second {
-            self.second = second;
-            (self.last_address, self.last_cgroup) = (0, 0);
-        }
+        self.second = self.second.max((boottime_ns / NS_PER_S) as u32);
     }
 
     /// Forget what only rows before `boottime_ns` named, if it is much: who meets it again writes it again. `cgroups`
     /// stay known.
     pub fn retire(&mut self, boottime_ns: u64, cgroups: &HashSet<u64>) -> Vec<Retired> {
-        let second = (boottime_ns / 1_000_000_000) as u32;
+        let second = (boottime_ns / NS_PER_S) as u32;
         let none = HashSet::new();
-        let ids = [
-            forget(&mut self.known_stacks, second, |id| id.cast_unsigned(), &none),
-            forget(&mut self.known_addresses, second, |addr| addr, &none),
-            forget(&mut self.known_cgroups, second, |id| id, cgroups),
+        let all = [
+            ("stacks", self.known_stacks.forget(second, &none)),
+            ("symbols", self.known_addresses.forget(second, &none)),
+            ("cgroups", self.known_cgroups.forget(second, cgroups)),
         ];
-        (self.last_address, self.last_cgroup) = (0, 0);
-        let mut retired = Vec::new();
-        for ((table, ids), forgotten) in RETIRED_TABLES.into_iter().zip(ids).zip(&mut self.forgotten) {
-            if let Some(ids) = ids {
-                forgotten.clone_from(&ids);
-                retired.push(Retired { table, ids });
-            }
-        }
-        retired
+        all.into_iter().filter_map(|(table, ids)| Some(Retired { table, ids: ids? })).collect()
     }
 
     /// Is anything new that was forgotten? Then the rows of old may still be there.
     pub fn take_again(&mut self) -> bool {
-        std::mem::take(&mut self.is_again)
+        let Self { known_stacks, known_addresses, known_cgroups, .. } = self;
+        let all = [known_stacks, known_addresses, known_cgroups];
+        all.map(|known| std::mem::take(&mut known.is_again)).contains(&true)
     }
 
     /// The id of a stack: a hash of its frames, its space and the process of a user stack.
@@ -126,22 +108,11 @@ impl Collector {
             Space::User(pid) => (1 << 32) | u64::from(pid),
         };
         let id = stable_hash([owner].into_iter().chain(frames.clone())) as i64;
-        let is_new = match self.known_stacks.entry(id) {
-            Entry::Occupied(known) if *known.get() == self.second => return id,
-            Entry::Occupied(mut known) => {
-                known.insert(self.second);
-                false
-            }
-            Entry::Vacant(unknown) => {
-                unknown.insert(self.second);
-                self.is_again |= self.forgotten[0].contains(&id.cast_unsigned());
-                true
-            }
-        };
-        if space == Space::Kernel {
+        let met = self.known_stacks.meet(id.cast_unsigned(), self.second);
+        if met != Met::Lately && space == Space::Kernel {
             frames.clone().for_each(|frame| self.meet_address(frame, true));
         }
-        if is_new {
+        if met == Met::New {
             self.stacks.push(Stack { id, space, frames: frames.collect() });
         }
         id
@@ -149,27 +120,19 @@ impl Collector {
 
     /// A kernel address in a `sym` column.
     pub fn address(&mut self, addr: u64) {
-        if addr != self.last_address {
-            self.last_address = addr;
-            self.meet_address(addr, false);
-        }
+        self.meet_address(addr, false);
     }
 
     fn meet_address(&mut self, addr: u64, is_return: bool) {
-        if self.known_addresses.insert(addr, self.second).is_none() {
-            self.is_again |= self.forgotten[1].contains(&addr);
+        if self.known_addresses.meet(addr, self.second) == Met::New {
             self.addresses.push((addr, is_return));
         }
     }
 
     /// A cgroup id.
     pub fn cgroup(&mut self, id: u64) {
-        if id != self.last_cgroup {
-            self.last_cgroup = id;
-            if self.known_cgroups.insert(id, self.second).is_none() {
-                self.is_again |= self.forgotten[2].contains(&id);
-                self.cgroups.push(id);
-            }
+        if self.known_cgroups.meet(id, self.second) == Met::New {
+            self.cgroups.push(id);
         }
     }
 
@@ -267,24 +230,6 @@ impl Collector {
             vec![Arc::new(ids.finish()), Arc::new(paths.finish()), Arc::new(containers.finish())];
         Ok(Some(RecordBatch::try_new(schema.clone(), columns)?))
     }
-}
-
-/// Take the ids out that were met last before `second`, if they are many.
-fn forget<K: Copy + Eq + std::hash::Hash>(
-    known: &mut HashMap<K, u32, FastHash>,
-    second: u32,
-    number: fn(K) -> u64,
-    keep: &HashSet<u64>,
-) -> Option<HashSet<u64>> {
-    let is_dead = |id: K, last: u32| last < second && !keep.contains(&number(id));
-    let dead: HashSet<u64> =
-        known.iter().filter(|(id, last)| is_dead(**id, **last)).map(|(id, _)| number(*id)).collect();
-    if dead.len() < MIN_RETIRED.max(known.len() / 3) {
-        return None;
-    }
-    known.retain(|id, last| !is_dead(*id, *last));
-    known.shrink_to(known.len() * 2);
-    Some(dead)
 }
 
 #[cfg(test)]

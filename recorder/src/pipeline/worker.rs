@@ -10,13 +10,14 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use schemas::column::Layout;
+use schemas::column::{Layout, Type};
 use schemas::trace::Meta;
 
 use super::decode::Decoder;
 use super::files::Owner;
 use super::keep::{Freeze, Keeper, Kept, SharedKept};
 use super::merge::{Chunk, Merge, Rows, SeqCounter};
+use super::profile::{Stage, time};
 use super::progress::{RowsBySource, SharedProgress};
 use super::publisher::{Control, Publication, Publisher};
 use super::queue::Receiver;
@@ -100,13 +101,13 @@ pub struct Worker {
     events: Vec<EventTable>,
     side: HashMap<&'static str, SideTable>,
     collector: Collector,
-    rows: Rows,
     zstd_level: i32,
     owner: Owner,
     symbolizer: Symbolizer,
     cgroups: CgroupFinder,
     on_batch: Option<BatchHook>,
     progress: SharedProgress,
+    names_addresses: bool,
     pool: Pool,
     publisher: Publisher,
     kept: SharedKept,
@@ -125,6 +126,10 @@ impl Worker {
         let Setup { dir, events, utc_minus_boottime_ns, zstd_level, owner, symbolizer, cgroups, on_batch } =
             setup;
         let kept = keeper.kept();
+        let names_addresses = events
+            .iter()
+            .flat_map(|layout| &layout.columns)
+            .any(|column| matches!(column.ty, Type::Sym | Type::KernelStack(_)));
         let events = events
             .iter()
             .map(|layout| {
@@ -153,13 +158,13 @@ impl Worker {
             events,
             side,
             collector: Collector::default(),
-            rows: Rows::default(),
             zstd_level,
             owner,
             symbolizer,
             cgroups,
             on_batch,
             progress,
+            names_addresses,
             pool,
             publisher,
             kept,
@@ -172,6 +177,10 @@ impl Worker {
 
     /// Do jobs until there are no more and everything is published.
     pub fn run(mut self, queue: &Receiver<Job>) {
+        if self.names_addresses {
+            // The first question can take as long as all symbols of the kernel take to read: not when rows wait for it.
+            let _ = (self.symbolizer)(0);
+        }
         while let Some((bytes, job)) = queue.receive() {
             if !self.has_failed && self.progress.lock().cannot_publish {
                 self.stop();
@@ -275,10 +284,9 @@ impl Worker {
     fn pour(&mut self, event: usize, chunk: &Chunk, mut segment: Segment) -> Result<Segment> {
         let EventTable { name, decoder, counters, .. } = &mut self.events[event];
         self.collector.at(chunk.last_ns());
-        let mut merge = Merge::new(chunk);
-        while merge.next(BATCH_ROWS, counters, &mut self.rows) {
-            let batch = decoder
-                .decode(&self.rows, &mut self.collector)
+        let (mut merge, mut rows) = (Merge::new(chunk), Rows::default());
+        while time(Stage::Merge, || merge.next(BATCH_ROWS, counters, &mut rows)) {
+            let batch = time(Stage::Decode, || decoder.decode(&rows, &mut self.collector))
                 .with_context(|| format!("cannot decode records of event '{name}'"))?;
             if let Some(hook) = &mut self.on_batch {
                 hook(name, &batch);
@@ -292,7 +300,7 @@ impl Worker {
         let EventTable { dir, decoder, .. } = &self.events[event];
         let properties = writer_properties(decoder.schema(), self.zstd_level, is_late)?;
         self.files += 1;
-        Segment::create(dir, &self.files.to_string(), decoder.schema(), properties, self.owner)
+        Segment::create_event(dir, &self.files.to_string(), decoder.schema(), properties, self.owner)
     }
 
     fn publish(&mut self, event: usize, due_ns: Option<u64>) -> Result<()> {

@@ -10,6 +10,7 @@
 //! buffers for reuse, plus the encoded rows of one open row group per event (about 12 bytes a row, at most 256 Ki
 //! rows) and their dictionaries, plus the distinct stacks, addresses and cgroups.
 
+mod close;
 mod freeze;
 
 use std::collections::{BTreeMap, HashMap};
@@ -22,13 +23,13 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use schemas::trace::{Meta, State};
 
 use super::clock;
-use super::compact;
 use super::counts::{Counts, Snapshot, Totals};
-use super::files::{Owner, create_dir, lock, sync_dir};
+use super::failure;
+use super::files::{Owner, TempFile, create_dir, lock, set_aside, sync_dir};
 use super::keep::{Keeper, SharedKept};
 use super::merge::ts_ns;
 use super::meta::{check_events, tables, write_meta};
-use super::options::{End, Options, Summary};
+use super::options::Options;
 use super::probes::{self, ProbeRow};
 use super::progress::SharedProgress;
 use super::queue::{Sender, bounded};
@@ -46,6 +47,10 @@ const CUT_AGE_NS: u64 = 100_000_000;
 const MAX_TS_NS: u64 = 1 << 62;
 const COUNTS_EVERY_NS: u64 = 1_000_000_000;
 const CLOCK_EVERY_NS: u64 = 10_000_000_000;
+/// Kept free for the end, so that on a full disk the trace can still say what is missing: for `trace.json`, ...
+const RESERVE_BYTES: u64 = 64 << 10;
+/// ... and for a last small segment of each table.
+const RESERVE_BYTES_PER_TABLE: u64 = 8 << 10;
 
 struct Event {
     staging: Staging,
@@ -82,6 +87,8 @@ pub struct TraceWriter {
     replay_now_ns: u64,
     is_live: bool,
     compact_at_close: bool,
+    /// Room on the disk for how it ended.
+    reserve: Option<TempFile>,
     /// Keeps other recorders away; given up with the process.
     _lock: File,
 }
@@ -127,6 +134,8 @@ impl TraceWriter {
         if let Some(parent) = dir.canonicalize().ok().as_deref().and_then(Path::parent) {
             sync_dir(parent)?;
         }
+        let bytes = RESERVE_BYTES + RESERVE_BYTES_PER_TABLE * tables(&meta).count() as u64;
+        let reserve = set_aside(dir, bytes, owner)?;
         let pool = Pool::default();
         let progress = SharedProgress::default();
         let setup = Setup {
@@ -173,6 +182,7 @@ impl TraceWriter {
             replay_now_ns: 0,
             is_live,
             compact_at_close,
+            reserve: Some(reserve),
             _lock: lock,
         })
     }
@@ -280,10 +290,7 @@ impl TraceWriter {
         }
         let watermark_ns = self.watermark_ns;
         if let Some(failure) = self.failure() {
-            return Err(anyhow!(
-                "{failure:#}: recording ends, what was written stays in '{}'",
-                self.dir.display()
-            ));
+            return Err(anyhow!(failure::line(&failure, &self.dir)));
         }
         if self.probes_are_dirty {
             self.probes_are_dirty = false;
@@ -396,63 +403,6 @@ impl TraceWriter {
     /// Bytes of the segments published so far.
     pub fn bytes_written(&self) -> u64 {
         self.progress.lock().bytes
-    }
-
-    /// Write what is left, say how it ended, merge small segments. A failure to write is in the summary; an error
-    /// means that not even `trace.json` could be written.
-    pub fn close(mut self, end: End) -> Result<Summary> {
-        for event in 0..self.events.len() {
-            self.cut(event, None);
-            self.publish(event, None);
-        }
-        let now_ns = self.now_ns();
-        let end_ns = self.utc_ns(now_ns);
-        for row in self.probes.iter_mut().filter(|row| row.probe.is_some()) {
-            row.detached_ns.get_or_insert(end_ns);
-        }
-        self.wait_for_encoder();
-        // Only now it is known what the disk has lost.
-        self.send(0, Job::Retry);
-        self.send(0, Job::ReplaceSide { table: "probes", batch: probes::batch(&self.probes)? });
-        self.clock()?;
-        self.count(&end.counters, now_ns, true)?;
-        self.send(0, Job::Finish);
-        drop(self.queue.take());
-        if let Some(encoder) = self.encoder.take()
-            && encoder.join().is_err()
-        {
-            self.progress
-                .lock()
-                .failure
-                .get_or_insert_with(|| Arc::new(anyhow!("the encoder's thread has died")));
-        }
-        let failure = self.progress.lock().failure.clone();
-        let kept = self.kept.lock().clone();
-        self.meta.state = State::Closed;
-        self.meta.kept_from_ns = kept.from_ns;
-        self.meta.end_ns = Some(end_ns);
-        self.meta.command_exit_code = end.command_exit_code;
-        let mut not_compacted = kept.problem;
-        if failure.is_none()
-            && self.compact_at_close
-            && let Err(error) = compact::compact_tables(&self.dir, &self.meta, self.owner)
-        {
-            not_compacted = Some(format!("{error:#}"));
-        }
-        match (write_meta(&self.dir, &self.meta, self.owner), &failure) {
-            (Err(error), Some(failure)) => return Err(error.context(format!("{failure:#}"))),
-            (result, _) => result?,
-        }
-        let (bytes, segments) = compact::size_of_trace(&self.dir)?;
-        let events = self.counts.totals().clone();
-        Ok(Summary { events, bytes, segments, kept_from_ns: kept.from_ns, failure, not_compacted })
-    }
-
-    fn wait_for_encoder(&self) {
-        let (reply, answer) = std::sync::mpsc::channel();
-        self.send(0, Job::Answer(reply));
-        // The sender is dropped, and this ends, also when the encoder is gone.
-        let _ = answer.recv();
     }
 
     /// Give up before anything was recorded: remove the directory.
