@@ -60,7 +60,8 @@ impl Tracefs {
             None::<&str>,
         )
         .map_err(|errno| {
-            let remedy = "run as root, or have root run: mount -t tracefs tracefs";
+            let remedy =
+                "run as root or with CAP_DAC_READ_SEARCH, or have root run: mount -t tracefs tracefs";
             anyhow!(
                 "tracefs is not readable at {place} and cannot be mounted there ({errno}): {remedy} {place}"
             )

@@ -1,9 +1,10 @@
 //! Resolved events in, attached probes out: of each source the best candidate that the kernel takes, and a row of table
 //! `probes` for everything that was tried.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 use super::plan::{Plan, Planned};
+use super::signals::{ENDED_EARLY, Signals};
 use crate::engine::Engine;
 use crate::pipeline::ProbeRow;
 use crate::resolve::{Candidate, ResolvedSource};
@@ -21,18 +22,21 @@ pub struct Attached {
     pub warnings: Vec<String>,
 }
 
-/// Attach all of `plan`. Fails if nothing that was asked for can be observed, or with `require` if anything cannot.
+/// Attach all of `plan`. Fails if nothing that was asked for can be observed, or with `require` if anything cannot, or
+/// if a signal comes meanwhile.
 pub fn attach(
     engine: &mut Engine,
     plan: &Plan,
     require: bool,
     utc_minus_boottime_ns: i64,
+    signals: &mut Signals,
 ) -> Result<Attached> {
     let mut attached = Attached::default();
     let mut observed = 0;
     for (i, event) in plan.events.iter().enumerate() {
         let mut sources = 0;
         for source in &event.resolved.sources {
+            ensure!(signals.next().is_none(), ENDED_EARLY);
             let done = attached.source(engine, event, source, utc_minus_boottime_ns);
             sources += usize::from(done);
         }

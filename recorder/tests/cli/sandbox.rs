@@ -77,6 +77,18 @@ impl Sandbox {
     }
 }
 
+/// Makes 100 directories, each in a process of its own, then fails to make one of them again.
+pub const HUNDRED: &str =
+    "i=0; while [ $i -lt 100 ]; do mkdir d$i; i=$((i+1)); done; mkdir d0 2>/dev/null; exit 0";
+
+/// What `recorder record ARGS -o t -- sh -c SCRIPT` says; it exits with `code`.
+pub fn record(sandbox: &Sandbox, code: i32, args: &[&str], script: &str) -> String {
+    let mut all = vec!["record"];
+    all.extend(args);
+    all.extend(["-o", "t", "--", "sh", "-c", script]);
+    sandbox.expect(code, &all).err
+}
+
 /// A recorder that runs; it is killed if a test fails.
 pub struct Running {
     pub child: Child,

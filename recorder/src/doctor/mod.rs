@@ -1,6 +1,8 @@
 //! `recorder doctor`: this kernel and these privileges in; what works, what does not, why, and the remedy on standard
 //! output. It attaches every probe for a moment, with a filter that no process passes.
 
+mod needs;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
@@ -11,7 +13,7 @@ use schemas::def::{EventDef, builtin, parse_inline};
 use crate::cli::EXIT_OK;
 use crate::engine::{Engine, EngineOptions};
 use crate::kernel::{Facts, Kernel};
-use crate::privileges::{CAPABILITIES, Privileges};
+use crate::privileges::{CAPABILITIES, Capability, Privileges, REQUIRED};
 use crate::record::{brief, parts};
 use crate::resolve::{Filter, Request, ResolvedSource, Stacks, resolve};
 use crate::snapshot::processes;
@@ -44,9 +46,12 @@ pub fn run(out: &mut impl Write) -> Result<u8> {
             bail!("nothing can be recorded here: {error:#}");
         }
     };
-    privileges.check()?;
+    if !privileges.missing(&REQUIRED).is_empty() {
+        remedies(&facts, &kernel, privileges, out)?;
+        privileges.check()?;
+    }
     mechanisms(&kernel, out)?;
-    let observed = events(&kernel, out)?;
+    let observed = events(&kernel, privileges, out)?;
     remedies(&facts, &kernel, privileges, out)?;
     if observed == 0 {
         bail!("no built-in event can be recorded here");
@@ -57,10 +62,7 @@ pub fn run(out: &mut impl Write) -> Result<u8> {
 /// What can be done about what does not work.
 fn remedies(facts: &Facts, kernel: &Kernel, privileges: Privileges, out: &mut impl Write) -> Result<()> {
     let mut lines: Vec<String> = Vec::new();
-    let missing: Vec<&str> = CAPABILITIES.iter().filter(|c| !privileges.has(c)).map(|c| c.name).collect();
-    if !missing.is_empty() {
-        lines.push(format!("for {}: run as root (sudo recorder ...)", missing.join(", ")));
-    }
+    lines.extend(needs::remedies(privileges));
     if let Err(error) = kernel.tracefs() {
         lines.push(format!("for classic and syscall tracepoints: {error:#}"));
     }
@@ -110,12 +112,13 @@ fn kernel_facts(facts: &Facts, out: &mut impl Write) -> Result<()> {
 fn capabilities(privileges: Privileges, out: &mut impl Write) -> Result<()> {
     writeln!(out, "\ncapabilities")?;
     for capability in &CAPABILITIES {
-        let state = match (privileges.has(capability), capability.required) {
-            (true, _) => "yes",
-            (false, true) => "MISSING",
-            (false, false) => "no",
+        let Capability { name, purpose, without, .. } = capability;
+        let (state, text) = match (privileges.has(capability), REQUIRED.contains(capability)) {
+            (true, _) => ("yes", format!("to {purpose}")),
+            (false, true) => ("MISSING", format!("to {purpose}; without it {without}")),
+            (false, false) => ("no", format!("to {purpose}; without it {without}")),
         };
-        writeln!(out, "  {:<20} {state:<8} {}", capability.name, capability.purpose)?;
+        writeln!(out, "  {name:<20} {state:<8} {text}")?;
     }
     Ok(())
 }
@@ -208,7 +211,7 @@ fn mechanisms(kernel: &Kernel, out: &mut impl Write) -> Result<()> {
 }
 
 /// How many events can be observed at least in part.
-fn events(kernel: &Kernel, out: &mut impl Write) -> Result<usize> {
+fn events(kernel: &Kernel, privileges: Privileges, out: &mut impl Write) -> Result<usize> {
     writeln!(out, "\nevents")?;
     let mut observed = 0;
     for def in builtin() {
@@ -236,6 +239,7 @@ fn events(kernel: &Kernel, out: &mut impl Write) -> Result<usize> {
                 }
             }
         }
+        writeln!(out, "    {:<22} {}", "needs", needs::text(def, &sources, privileges))?;
         observed += usize::from(any);
     }
     Ok(observed)
