@@ -297,6 +297,15 @@ mod tests {
     }
 
     #[test]
+    fn a_child_that_is_dropped_is_gone() {
+        let held = held(&["sleep", "60"]);
+        let status = PathBuf::from(format!("/proc/{}/status", held.pid()));
+        assert!(status.exists());
+        drop(held);
+        assert!(!status.exists());
+    }
+
+    #[test]
     fn an_exec_that_fails_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("no-program");

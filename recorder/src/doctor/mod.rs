@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 use schemas::def::{EventDef, builtin, parse_inline};
 
 use crate::cli::EXIT_OK;
-use crate::engine::{Engine, EngineOptions};
+use crate::engine::{Engine, EngineOptions, Mechanism};
 use crate::kernel::{Facts, Kernel};
 use crate::privileges::{CAPABILITIES, Capability, Privileges, REQUIRED};
 use crate::record::{brief, parts};
@@ -139,14 +139,14 @@ fn libc_path() -> Option<String> {
 
 /// How a source can be observed here: what was attached and what the kernel would not attach before it, or every
 /// reason why not.
-fn try_source(source: &ResolvedSource) -> Result<(String, Vec<String>), Vec<String>> {
+fn try_source(source: &ResolvedSource) -> Result<(Mechanism, String, Vec<String>), Vec<String>> {
     let mut reasons: Vec<String> = Vec::new();
     for candidate in &source.candidates {
         let attached =
             Engine::new(EngineOptions { ring_bytes_total: TRIAL_RING_BYTES, ..EngineOptions::default() })
                 .and_then(|mut engine| engine.attach(0, candidate));
         match attached {
-            Ok(()) => return Ok((format!("{} {}", candidate.mechanism, candidate.target), reasons)),
+            Ok(()) => return Ok((candidate.mechanism, candidate.target.clone(), reasons)),
             Err(error) => reasons.push(format!("{error:#}")),
         }
     }
@@ -219,16 +219,17 @@ fn events(kernel: &Kernel, privileges: Privileges, out: &mut impl Write) -> Resu
             Ok(sources) => sources,
             Err(error) => {
                 writeln!(out, "  {}: no: {}", def.name, one_line(&error))?;
+                writeln!(out, "    {:<22} {}", "needs", needs::text(def, &[], privileges))?;
                 continue;
             }
         };
         writeln!(out, "  {}", def.name)?;
-        let mut any = false;
+        let mut used = Vec::new();
         for source in &sources {
             match try_source(source) {
-                Ok((name, better)) => {
-                    any = true;
-                    writeln!(out, "    {:<22} {name}", source.name)?;
+                Ok((mechanism, target, better)) => {
+                    used.push(mechanism);
+                    writeln!(out, "    {:<22} {mechanism} {target}", source.name)?;
                     for reason in better {
                         writeln!(out, "    {:<22}   after: {}", "", brief(&[reason]))?;
                     }
@@ -239,8 +240,8 @@ fn events(kernel: &Kernel, privileges: Privileges, out: &mut impl Write) -> Resu
                 }
             }
         }
-        writeln!(out, "    {:<22} {}", "needs", needs::text(def, &sources, privileges))?;
-        observed += usize::from(any);
+        writeln!(out, "    {:<22} {}", "needs", needs::text(def, &used, privileges))?;
+        observed += usize::from(!used.is_empty());
     }
     Ok(observed)
 }

@@ -1,20 +1,26 @@
-//! An event as it can be observed here in, the capabilities that recording it takes out; missing ones in, what to do
+//! An event and how it is observed here in, the capabilities that recording it takes out; missing ones in, what to do
 //! about them out.
 
 use schemas::def::EventDef;
+use schemas::expr::ProbeKind;
 
 use crate::engine::Mechanism;
 use crate::privileges::{
     BPF, CAPABILITIES, Capability, DAC_READ_SEARCH, PERFMON, Privileges, SYS_ADMIN, SYS_PTRACE,
 };
-use crate::record::{LISTENS, PROCESSES, parts};
-use crate::resolve::ResolvedSource;
+use crate::record::{LISTENS, PROCESSES};
 
-/// What recording `def` takes: the probes first, the snapshot second.
-pub fn text(def: &EventDef, sources: &[ResolvedSource], privileges: Privileges) -> String {
+/// What recording `def` takes, the probes first, the snapshot second. `used`: mechanisms that its sources use here; if
+/// there is none, a system call would be one that is described in tracefs.
+pub fn text(def: &EventDef, used: &[Mechanism], privileges: Privileges) -> String {
     let mut needs: Vec<(Capability, &str)> = vec![(BPF, ""), (PERFMON, "")];
-    if sources.iter().any(reads_tracefs) {
+    let mut probes = def.sources.iter().flat_map(|source| &source.probes);
+    let is_call = used.is_empty() && probes.any(|probe| probe.on.kind == ProbeKind::Syscall);
+    if is_call || used.iter().any(|m| matches!(m, Mechanism::Tracepoint | Mechanism::SyscallTracepoints)) {
         needs.push((DAC_READ_SEARCH, "to read tracefs"));
+    }
+    if used.iter().any(|m| matches!(m, Mechanism::Uprobe | Mechanism::Uretprobe)) {
+        needs.push((SYS_ADMIN, "for uprobes"));
     }
     match def.name.as_str() {
         PROCESSES => needs.push((SYS_PTRACE, "for namespaces and programs in the snapshot")),
@@ -32,17 +38,6 @@ pub fn text(def: &EventDef, sources: &[ResolvedSource], privileges: Privileges) 
         format!("{}{notes}", capability.name)
     });
     texts.collect::<Vec<_>>().join(", ")
-}
-
-/// Classic tracepoints are looked up in tracefs, which only root may enter.
-fn reads_tracefs(source: &ResolvedSource) -> bool {
-    let classic = [Mechanism::Tracepoint, Mechanism::SyscallTracepoints];
-    match source.candidates.first() {
-        Some(best) => classic.contains(&best.mechanism),
-        None => {
-            source.refused.iter().any(|(probe, _)| classic.iter().any(|m| m.to_string() == parts(probe).0))
-        }
-    }
 }
 
 /// How to get the capabilities that are missing.

@@ -64,12 +64,12 @@ pub const SYSLOG: Capability = Capability {
     purpose: "see kernel addresses",
     without: "frames of kernel stacks have no names",
 };
-/// For listeners; it includes what CAP_BPF and CAP_PERFMON allow.
+/// For uprobes, listeners and missed kprobes; it includes what CAP_BPF and CAP_PERFMON allow.
 pub const SYS_ADMIN: Capability = Capability {
     name: "CAP_SYS_ADMIN",
     bit: 21,
-    purpose: "enter other network namespaces",
-    without: "their listeners are not in the snapshot",
+    purpose: "attach uprobes, enter other network namespaces, ask how often kprobes were missed",
+    without: "there are no uprobes, listeners elsewhere are not in the snapshot, misses of kprobes are unknown",
 };
 /// For commands that change their user; the only one that is kept while recording.
 pub const KILL: Capability = Capability {

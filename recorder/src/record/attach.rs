@@ -32,6 +32,14 @@ pub fn attach(
     signals: &mut Signals,
 ) -> Result<Attached> {
     let mut attached = Attached::default();
+    for (event, reason) in &plan.denied {
+        attached.warnings.push(format!("event {event} is not recorded: {}", brief(&lines_of(reason))));
+        attached.rows.push(ProbeRow {
+            event: event.clone(),
+            reason: Some(reason.clone()),
+            ..ProbeRow::default()
+        });
+    }
     let mut observed = 0;
     for (i, event) in plan.events.iter().enumerate() {
         let mut sources = 0;
@@ -134,6 +142,10 @@ pub fn parts(probe: &str) -> (&str, &str) {
     };
     let (kind, target) = written.split_once(':').unwrap_or((written, ""));
     (mechanism.unwrap_or(kind), target)
+}
+
+fn lines_of(text: &str) -> Vec<String> {
+    text.lines().map(|line| line.trim().to_owned()).collect()
 }
 
 /// Reasons in one line: the first line of each, each once.

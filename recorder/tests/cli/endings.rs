@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::io::Read;
-use std::time::Instant;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
-use crate::sandbox::{Sandbox, Table, meta, record, wait_for};
+use crate::sandbox::{LIMIT, Sandbox, Table, meta, record, wait_for};
 
 #[test]
 fn the_exit_code_of_the_command_is_passed_on() {
@@ -118,4 +120,148 @@ fn a_reader_that_goes_away_ends_the_recording_as_a_success() {
     });
     assert_eq!(running.wait(), Some(0), "{}", running.stderr());
     assert_eq!(meta(&sandbox.path("t"))["state"], "closed");
+}
+
+/// Probes of one event each on the entries of that many system calls.
+fn many_probes(count: usize) -> Vec<String> {
+    let entries = fs::read_dir("/sys/kernel/tracing/events/syscalls").unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|name| name.starts_with("sys_enter_")).collect();
+    names.sort();
+    assert!(names.len() >= count);
+    names[..count].iter().map(|name| format!("tp:syscalls:{name}")).collect()
+}
+
+fn is_alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+}
+
+#[test]
+fn a_second_signal_does_not_wait_for_the_command_and_a_third_for_nothing() {
+    for signals in [2, 3] {
+        let sandbox = Sandbox::for_recording();
+        let script = "trap '' TERM INT; echo $$ > pid; while [ ! -e end ]; do sleep 0.05; done";
+        let mut running = sandbox.start(&["record", "mkdirs", "-o", "t", "--", "sh", "-c", script]);
+        wait_for("the command to run", || sandbox.path("pid").exists());
+        running.signal(libc::SIGTERM);
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(running.child.try_wait().unwrap().is_none(), "it waits for the command");
+        let start = Instant::now();
+        for _ in 1..signals {
+            running.signal(libc::SIGTERM);
+            std::thread::sleep(Duration::from_millis(30));
+        }
+        let code = running.wait();
+        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+        let state = meta(&sandbox.path("t"))["state"].as_str().unwrap().to_owned();
+        if signals == 2 {
+            assert_eq!((code, state.as_str()), (Some(0), "closed"));
+            assert!(running.stderr().contains("the command still runs, as process"), "{}", running.stderr());
+        } else {
+            // It was ended by the signal, or had just ended.
+            assert!(code.is_none() || state == "closed", "{code:?} {state}");
+        }
+        fs::write(sandbox.path("end"), "").unwrap();
+    }
+}
+
+#[test]
+fn a_command_that_does_not_listen_is_given_up_after_its_grace() {
+    let sandbox = Sandbox::for_recording();
+    let script = "trap '' TERM; echo $$ > pid; while [ ! -e end ]; do sleep 0.05; done";
+    let mut running = sandbox.start(&["record", "mkdirs", "-o", "t", "--", "sh", "-c", script]);
+    wait_for("the command to run", || sandbox.path("pid").exists());
+    running.signal(libc::SIGTERM);
+    let start = Instant::now();
+    assert_eq!(running.wait(), Some(0), "{}", running.stderr());
+    let took = start.elapsed();
+    assert!(took >= Duration::from_secs(5) && took < Duration::from_secs(5) + LIMIT, "{took:?}");
+    assert!(running.stderr().contains("the command still runs, as process"), "{}", running.stderr());
+    fs::write(sandbox.path("end"), "").unwrap();
+}
+
+#[test]
+fn a_recorder_with_many_probes_ends_soon() {
+    let sandbox = Sandbox::for_recording();
+    let (own, probes) = (std::process::id().to_string(), many_probes(200));
+    let mut args = vec!["record", "-o", "t", "-p", &own];
+    args.extend(probes.iter().map(String::as_str));
+    let mut running = sandbox.start(&args);
+    running.signal(libc::SIGTERM);
+    assert_eq!(running.wait_soon(), Some(0), "{}", running.stderr());
+    assert_eq!(meta(&sandbox.path("t"))["state"], "closed");
+}
+
+#[test]
+fn a_signal_at_any_instant_of_the_start_ends_it_soon_and_cleanly() {
+    let (own, probes) = (std::process::id().to_string(), many_probes(100));
+    for i in 0..12 {
+        let sandbox = Sandbox::for_recording();
+        let mut args = vec!["record", "-o", "t", "-p", &own];
+        args.extend(probes.iter().map(String::as_str));
+        let mut running = sandbox.spawn(sandbox.command(&args));
+        // Before the signals are blocked it is a program like any other.
+        std::thread::sleep(Duration::from_millis(40));
+        wait_for("the directory", || sandbox.path("t").exists());
+        std::thread::sleep(Duration::from_millis(i * 60));
+        running.signal(libc::SIGINT);
+        let code = running.wait_soon();
+        let text = running.stderr();
+        if text.contains("recorder: recording ") {
+            assert_eq!(code, Some(0), "{text}");
+            assert_eq!(meta(&sandbox.path("t"))["state"], "closed");
+        } else {
+            assert_eq!(code, Some(2), "{text}");
+            assert!(text.contains("ended by a signal before the recording began"), "{text}");
+            assert!(!sandbox.path("t").exists());
+        }
+    }
+}
+
+#[test]
+fn the_death_of_the_parent_ends_nothing_but_the_command_does() {
+    // Orphans become children of this process, so that their end can be seen.
+    // SAFETY: plain numbers.
+    assert_eq!(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }, 0);
+    let sandbox = Sandbox::for_recording();
+    let script = format!(
+        "{} record mkdirs -o t -- sh -c 'while [ ! -e go ]; do sleep 0.01; done; mkdir late' 2> stderr & wait",
+        env!("CARGO_BIN_EXE_recorder")
+    );
+    let mut parent = Command::new("sh").args(["-c", &script]).current_dir(sandbox.path("")).spawn().unwrap();
+    wait_for("the recorder to record", || {
+        fs::read_to_string(sandbox.path("stderr")).unwrap_or_default().contains("recording mkdirs")
+    });
+    let recorder = meta(&sandbox.path("t"))["recorder_pid"].as_u64().unwrap();
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(is_alive(u32::try_from(recorder).unwrap()));
+    fs::write(sandbox.path("go"), "").unwrap();
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(recorder).unwrap());
+    assert_eq!(
+        nix::sys::wait::waitpid(pid, None).unwrap(),
+        nix::sys::wait::WaitStatus::Exited(pid, 0),
+        "{}",
+        fs::read_to_string(sandbox.path("stderr")).unwrap()
+    );
+    assert_eq!(Table::read(&sandbox.path("t"), "mkdirs").text("path"), ["late"]);
+    assert_eq!(meta(&sandbox.path("t"))["state"], "closed");
+}
+
+#[test]
+fn nothing_is_left_of_a_command_that_was_not_run() {
+    let sandbox = Sandbox::for_recording();
+    let text = "summary = \"s\"\n[[source]]\n[[source.probe]]\non = \"syscall:mkdir\"\n[[source]]\nname = \"gone\"\n\
+                [[source.probe]]\non = \"fentry:no_such_function\"\n[[column]]\nname = \"who\"\ntype = \"u32\"\n\
+                doc = \"d\"\nexpr = \"$pid\"\n";
+    fs::write(sandbox.path("half.toml"), text).unwrap();
+    sandbox.expect(2, &["record", "half.toml", "--require", "-o", "t", "--", "sleep", "600"]);
+    let is_left = |pid: &str| {
+        let cwd = fs::read_link(Path::new("/proc").join(pid).join("cwd"));
+        cwd.is_ok_and(|cwd| cwd == sandbox.path("").canonicalize().unwrap())
+    };
+    let pids = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(pids.filter(|pid| is_left(pid)).collect::<Vec<_>>(), Vec::<String>::new());
 }

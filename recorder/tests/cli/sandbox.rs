@@ -14,6 +14,9 @@ use tempfile::TempDir;
 /// Longest time that anything here may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Longest time that a recorder may take to end, when nothing has to be waited for.
+pub const LIMIT: Duration = Duration::from_secs(5);
+
 /// A directory that goes away, and the recorder run in it.
 pub struct Sandbox {
     dir: TempDir,
@@ -59,15 +62,24 @@ impl Sandbox {
 
     /// Start it and wait until it says that it records.
     pub fn start(&self, args: &[&str]) -> Running {
-        let file = self.path("stderr.txt");
-        let mut command = self.command(args);
-        command.stderr(File::create(&file).unwrap()).stdout(Stdio::piped());
-        let mut running = Running { child: command.spawn().unwrap(), stderr: file };
+        self.start_command(self.command(args))
+    }
+
+    /// The same with a command of [`Self::command`].
+    pub fn start_command(&self, command: Command) -> Running {
+        let mut running = self.spawn(command);
         wait_for("the recorder to record", || {
             assert!(running.child.try_wait().unwrap().is_none(), "it has ended: {}", running.stderr());
             running.stderr().contains("recorder: recording ")
         });
         running
+    }
+
+    /// Start a command of [`Self::command`].
+    pub fn spawn(&self, mut command: Command) -> Running {
+        let file = self.path("stderr.txt");
+        command.stderr(File::create(&file).unwrap()).stdout(Stdio::piped());
+        Running { child: command.spawn().unwrap(), stderr: file }
     }
 
     /// Names of what is in the directory.
@@ -105,6 +117,14 @@ impl Running {
         assert_eq!(unsafe { libc::kill(self.child.id() as i32, signal) }, 0);
     }
 
+    /// Its exit code, which must come within [`LIMIT`].
+    pub fn wait_soon(&mut self) -> Option<i32> {
+        let start = Instant::now();
+        let code = self.wait();
+        assert!(start.elapsed() < LIMIT, "it took {:?} to end: {}", start.elapsed(), self.stderr());
+        code
+    }
+
     /// Its exit code.
     pub fn wait(&mut self) -> Option<i32> {
         let mut status = None;
@@ -131,7 +151,7 @@ pub struct Text {
 }
 
 impl Text {
-    fn of(output: &Output) -> Self {
+    pub fn of(output: &Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
         Self { out: text(&output.stdout), err: text(&output.stderr) }
     }
