@@ -12,6 +12,7 @@ use aya::{Btf, Ebpf, EbpfLoader, Pod, VerifierLogLevel};
 use schemas::wire::{Plan, context};
 use zerocopy::IntoBytes;
 
+use super::sys::link_by_id;
 use super::{check, object};
 use crate::resolve::{Candidate, Mechanism};
 
@@ -37,8 +38,8 @@ pub struct Programs {
     /// Names of the programs that are attached, the recording one first.
     pub names: Vec<&'static str>,
     links: Vec<FdLink>,
-    /// Numbers of the links of kprobes.
-    pub kprobe_links: Vec<u32>,
+    /// The links of kprobes once more, to ask for misses; none without CAP_SYS_ADMIN.
+    pub kprobe_links: Vec<OwnedFd>,
 }
 
 /// How the machine's registers look.
@@ -221,7 +222,7 @@ impl Programs {
         let link = program.take_link(id)?;
         // Before 5.15 there is no such link; the program owns its perf event then.
         if let Ok(link) = FdLink::try_from(link) {
-            self.kprobe_links.extend(link.info().ok().map(|info| info.id()));
+            self.kprobe_links.extend(link.info().ok().and_then(|info| link_by_id(info.id()).ok()));
             self.links.push(link);
         }
         Ok(())

@@ -118,10 +118,7 @@ impl<S: EventSource> Session<'_, S> {
                     (None, _) => {}
                 }
             }
-            let (records, writer) = (self.records, &*self.writer);
-            self.progress.update(records, || {
-                (writer.totals().values().map(|totals| totals.lost).sum(), writer.bytes_written())
-            });
+            self.progress.update(self.records, self.writer);
             sleep(pause);
         }
     }
@@ -158,10 +155,13 @@ impl<S: EventSource> Session<'_, S> {
         Ok(*records - before)
     }
 
-    /// Drain until `detaching` has finished, and then until the rings are empty.
+    /// Drain until `detaching` has finished, and then until the rings are empty. That cannot be made shorter: the
+    /// kernel would detach just as long at the end of the process.
     pub fn drain_rest(&mut self, detaching: &JoinHandle<()>) -> Result<()> {
         while !detaching.is_finished() {
             self.drain(None)?;
+            // Counted, so that the one after the second gets through.
+            self.signals.next();
             sleep(BUSY);
         }
         for _ in 0..LAST_DRAINS {

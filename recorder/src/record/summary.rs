@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use schemas::trace::LOSS_REASONS;
+use schemas::trace::{LOSS_REASONS, LossReason};
 
 use crate::cli::units::show_size;
 use crate::pipeline::{ProbeRow, Summary, Totals};
@@ -42,6 +42,20 @@ pub fn text(
         }
     }
     out
+}
+
+/// How many events are missing.
+pub fn lost<'a>(totals: impl Iterator<Item = &'a Totals>) -> u64 {
+    totals.map(|totals| totals.lost).sum()
+}
+
+/// The reason of which most events are missing.
+pub fn worst_loss<'a>(totals: impl Iterator<Item = &'a Totals> + Clone) -> Option<&'static LossReason> {
+    let count = |reason: &LossReason| -> u64 {
+        totals.clone().filter_map(|totals| totals.reasons.get(reason.name)).sum()
+    };
+    let reasons = LOSS_REASONS.iter().filter(|reason| reason.loses_event && count(reason) > 0);
+    reasons.max_by_key(|reason| count(reason))
 }
 
 fn observed_by(rows: &[ProbeRow], event: &str) -> String {

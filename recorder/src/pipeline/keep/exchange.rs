@@ -45,15 +45,16 @@ fn fill(dir: &Path, work: &Path, table: &Table, slots: Vec<Slot>) -> Result<(Vec
     let mut next = table.next;
     let mut entries = Vec::with_capacity(slots.len());
     for slot in slots {
-        let to = work.join(segment_name(next));
+        let name = segment_name(next);
         let entry = match slot {
             Slot::Keep(entry) => {
+                let to = work.join(&name);
                 fs::hard_link(table.path(entry.number), &to)
                     .with_context(|| format!("cannot link '{}'", to.display()))?;
                 entry
             }
             Slot::New(entry, mut temp) => {
-                temp.reveal_as(to)?;
+                temp.reveal_in(work, &name)?;
                 entry
             }
         };

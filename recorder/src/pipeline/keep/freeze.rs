@@ -64,8 +64,12 @@ impl Half {
         counts: Option<RecordBatch>,
         owner: Owner,
     ) -> Result<Self> {
-        let name = freeze.to.file_name().context("a snapshot needs a name")?.to_string_lossy();
-        let work = freeze.to.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+        let cannot = || format!("cannot make '{}'", freeze.to.display());
+        let name = freeze.to.file_name().with_context(cannot)?.to_owned();
+        let parent = freeze.to.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = parent.unwrap_or(Path::new(".")).canonicalize().with_context(cannot)?;
+        freeze.to = parent.join(&name);
+        let work = parent.join(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
         let named = |name: &str, batch: Option<RecordBatch>| batch.map(|batch| (name.to_owned(), batch));
         let extra = named("counts", counts).into_iter().chain(named("losses", freeze.losses.take()));
         let mut half = Self { work, owner, copies: Vec::new(), extra: extra.collect(), tables: Vec::new() };
@@ -112,7 +116,7 @@ impl Half {
     fn complete(&self, freeze: &Freeze) -> Result<PathBuf> {
         let Self { work, owner, copies, extra, tables } = self;
         for (file, to) in copies {
-            copy(file, to, *owner).with_context(|| format!("cannot write '{}'", to.display()))?;
+            copy(file, to).with_context(|| format!("cannot write '{}'", to.display()))?;
         }
         for (name, next, is_late) in tables {
             let dir = work.join(name);
@@ -182,9 +186,8 @@ fn write(dir: &Path, number: u64, schema: &SchemaRef, rows: &RecordBatch, owner:
     Ok(())
 }
 
-fn copy(from: &File, to: &Path, owner: Owner) -> Result<()> {
+fn copy(from: &File, to: &Path) -> Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(to)?;
-    owner.give(&file, to)?;
     io::copy(&mut { from }, &mut file)?;
     Ok(file.sync_all()?)
 }

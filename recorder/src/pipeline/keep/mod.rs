@@ -434,7 +434,7 @@ impl Keeper {
             segment.write(&rows)?;
             let temp = segment.finish()?;
             temp.sync()?;
-            Ok((Entry::read(0, temp.path(), CARRIED, difference)?, temp))
+            Ok((Entry::read(0, &temp.path(), CARRIED, difference)?, temp))
         });
         let carried = carried.transpose()?;
         let trace = self.dir.clone();

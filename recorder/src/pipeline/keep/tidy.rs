@@ -151,7 +151,7 @@ fn build(task: &Task, owner: Owner) -> Result<Option<Built>> {
 
 fn built(merged: Merged, sources: Sources, cgroups: HashSet<u64>) -> Result<Built> {
     let temp = merged.finish()?;
-    let entry = Entry::read(0, temp.path(), SETTLED, sources)?;
+    let entry = Entry::read(0, &temp.path(), SETTLED, sources)?;
     Ok(Built { temp, entry, cgroups })
 }
 

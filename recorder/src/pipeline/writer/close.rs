@@ -46,7 +46,7 @@ impl TraceWriter {
         let mut not_compacted = kept.problem;
         if failure.is_none()
             && self.compact_at_close
-            && let Err(error) = compact::compact_tables(&self.dir, &self.meta, self.owner)
+            && let Err(error) = compact::compact_tables(&self.dir, &self.meta, self.owner, &end.is_hurried)
         {
             not_compacted = Some(format!("{error:#}"));
         }
