@@ -55,6 +55,13 @@ pub fn recover(dir: &Path) -> Result<Option<String>> {
     Ok(recover_locked(dir, Owner::of_this_process())?.1)
 }
 
+/// Does a recorder hold the trace in `dir`?
+pub fn is_being_written(dir: &Path) -> Result<bool> {
+    let file = open_dir(&canonical(dir)?)?;
+    // Let go at once, at the end of this function.
+    Ok(matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)))
+}
+
 fn canonical(dir: &Path) -> Result<PathBuf> {
     dir.canonicalize().with_context(|| format!("cannot open '{}'", dir.display()))
 }

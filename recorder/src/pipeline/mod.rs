@@ -50,6 +50,7 @@ mod merged;
 
 pub use clock::{boottime_ns, utc_minus_boottime_ns};
 pub use counts::{Totals, loses_event};
+pub use decode::decode_record;
 pub use files::{Owner, create_trace_dir, own_trace_dir};
 pub use keep::Limits;
 pub use meta::read_meta;

@@ -165,7 +165,8 @@ fn counts_add_up_to_the_rows_and_every_loss_has_its_row() {
     writer.feed(0, 0, &RecordBuilder::new(&layout, 10).seq(9999).build()).unwrap();
     let last =
         ProbeCounters { probe: 0, per_cpu: vec![counters], kprobe_misses: Some(4), recursion_misses: None };
-    let summary = writer.close(End { counters: vec![last], command_exit_code: Some(3), ..End::default() }).unwrap();
+    let summary =
+        writer.close(End { counters: vec![last], command_exit_code: Some(3), ..End::default() }).unwrap();
     assert_eq!(summary.not_compacted, None);
     let totals = &summary.events["tick"];
     assert_eq!((totals.seen, totals.recorded, totals.lost), (10_002, 5002, 5000));
