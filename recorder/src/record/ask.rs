@@ -1,6 +1,6 @@
 //! `recorder snapshot` and SIGUSR1 on one side, a recording on the other: requests for snapshots in and out.
 //!
-//! The recorder listens on the socket `.control` in the trace: whoever may write there may ask, and only the process that
+//! The recorder listens on the socket [`SOCKET`] in the trace: whoever may write there may ask, and only the process that
 //! records this very trace can answer, so there is no process id to be mistaken. One line of JSON each way.
 
 use std::fs::{self, File};
@@ -20,7 +20,7 @@ use crate::pipeline::compact::is_being_written;
 use crate::pipeline::read_meta;
 
 /// Name of the socket.
-pub const SOCKET: &str = ".control";
+pub const SOCKET: &str = ".control.tmp";
 /// Clients that may be connected at once.
 const MOST_CLIENTS: usize = 16;
 /// Longest request, bytes.

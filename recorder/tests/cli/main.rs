@@ -3,6 +3,7 @@
 mod endings;
 mod errors;
 mod filters;
+mod flight;
 mod help;
 mod listens;
 mod losses;
