@@ -56,7 +56,9 @@ pub fn run_nested(context: *mut c_void) {
     let first = lookup::<u32, CpuState>(raw(&CPUS), &0u32);
     let cpu = lookup::<u32, CpuState>(raw(&CPUS), &1u32);
     // SAFETY: map values.
-    if first.is_null() || cpu.is_null() || unsafe { core::ptr::read_volatile(&raw const (*first).is_active) } == 0
+    if first.is_null()
+        || cpu.is_null()
+        || unsafe { core::ptr::read_volatile(&raw const (*first).is_active) } == 0
     {
         return;
     }

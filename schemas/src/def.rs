@@ -260,7 +260,8 @@ fn check_probe(event: &EventDef, source: &SourceDef, probe: &ProbeDef) -> Result
             probe.filter_pids.len()
         ));
     }
-    let begins = || event.sources.iter().flat_map(|source| &source.probes).any(|probe| probe.begins.is_some());
+    let begins =
+        || event.sources.iter().flat_map(|source| &source.probes).any(|probe| probe.begins.is_some());
     if probe.ends.is_some() && (probe.begins.is_some() || !begins()) {
         return fail(format!("{at}: ends goes with begins in another source of the event"));
     }

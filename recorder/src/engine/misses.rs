@@ -38,10 +38,7 @@ impl Misses {
     /// Those that were not in `before`.
     pub fn since(self, before: Self) -> Self {
         let since = |now: Option<u64>, before: Option<u64>| Some(now?.saturating_sub(before?));
-        Self {
-            recursion: since(self.recursion, before.recursion),
-            kprobe: since(self.kprobe, before.kprobe),
-        }
+        Self { recursion: since(self.recursion, before.recursion), kprobe: since(self.kprobe, before.kprobe) }
     }
 }
 

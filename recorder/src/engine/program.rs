@@ -12,8 +12,8 @@ use aya::{Btf, Ebpf, EbpfLoader, Pod, VerifierLogLevel};
 use schemas::wire::{Plan, context};
 use zerocopy::IntoBytes;
 
-use super::object::{self, Sections};
 use super::check;
+use super::object::{self, Sections};
 use crate::kernel::TaskOffsets;
 use crate::resolve::{Candidate, Mechanism};
 

@@ -39,9 +39,8 @@ pub struct Totals {
 impl Totals {
     /// Whether events are missing that were wanted.
     pub fn has_loss(&self) -> bool {
-        let is_loss = |reason: &str| {
-            LOSS_REASONS.iter().any(|r| r.name == reason && r.loses_event && !r.is_asked_for)
-        };
+        let is_loss =
+            |reason: &str| LOSS_REASONS.iter().any(|r| r.name == reason && r.loses_event && !r.is_asked_for);
         self.reasons.iter().any(|(reason, count)| *count > 0 && is_loss(reason))
     }
 }

@@ -66,7 +66,11 @@ impl Attached {
                     self.next += 1;
                     for _ in 1..candidate.copies() {
                         let reason = "events in interrupts of the probe before".to_owned();
-                        self.rows.push(ProbeRow { probe: Some(self.next), reason: Some(reason), ..row.clone() });
+                        self.rows.push(ProbeRow {
+                            probe: Some(self.next),
+                            reason: Some(reason),
+                            ..row.clone()
+                        });
                         self.next += 1;
                     }
                     return true;

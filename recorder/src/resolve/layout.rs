@@ -72,8 +72,7 @@ pub(super) fn typed_columns(
 
 /// The columns of a probe without fields: everything that it offers. For a tracepoint that is its record.
 fn everything(kernel: &Kernel, offers: &[Vec<Offer<'_>>]) -> Result<Vec<ColumnDef>> {
-    let all =
-        || offers.iter().flatten().flat_map(|offer| offer.scopes().map(move |scope| (offer, scope)));
+    let all = || offers.iter().flatten().flat_map(|offer| offer.scopes().map(move |scope| (offer, scope)));
     let classic = all().find(|(_, scope)| scope.mechanism == Mechanism::Tracepoint);
     let Some((offer, scope)) = classic.or_else(|| all().next()) else { return Ok(Vec::new()) };
     let mut columns: Vec<ColumnDef> = Vec::new();

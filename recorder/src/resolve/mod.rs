@@ -193,7 +193,8 @@ fn resolve_event(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent
         .map(|source| source.probes.iter().map(|probe| points::offer(kernel, probe)).collect())
         .collect();
     if offers.iter().flatten().all(|offer| offer.scopes().next().is_none()) {
-        let refused = offers.iter().flatten().flat_map(|offer| &offer.ways).filter_map(|way| way.as_ref().err());
+        let refused =
+            offers.iter().flatten().flat_map(|offer| &offer.ways).filter_map(|way| way.as_ref().err());
         bail!("{}", unobservable(refused.map(|r| (r.probe.as_str(), r.reason.as_str()))));
     }
     let (columns, types) = layout::typed_columns(kernel, request, &mut offers)?;

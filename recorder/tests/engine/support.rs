@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use recorder::engine::{Candidate, Engine, EngineOptions, Mechanism};
 use recorder::source::{EventSource, ProbeCounters, ProbeId};
-use schemas::wire::{Counters, Plan, RecordHeader, Slot, Term, src};
+use schemas::wire::{Counters, Plan, RecordHeader, Slot, Term, op, src};
 use zerocopy::FromBytes;
 
 pub const HEADER: u16 = size_of::<RecordHeader>() as u16;
@@ -142,6 +142,13 @@ pub fn mark(n: usize) {
 /// `sys_enter(regs, id)`: id into temporary 0.
 pub fn syscall_id() -> Slot {
     Slot { save: 0, ..slot(src::ARG, 1) }
+}
+
+/// The first argument of the system call, as a number.
+pub fn first_argument() -> Slot {
+    /// Offset of `di` in `struct pt_regs`.
+    const DI: i32 = 112;
+    Slot { op: op::LOAD, size: 8, off: [DI, 0, 0, 0, 0], ..slot(src::ARG, 0) }
 }
 
 /// Attach, run `work`, detach, and give what came.
