@@ -20,7 +20,7 @@ use crate::cli::{EXIT_ERROR, EXIT_LOSS, EXIT_OK, is_reader_gone, say};
 use crate::command::Held;
 use crate::engine::Engine;
 use crate::pipeline::cgroups::CgroupPaths;
-use crate::pipeline::{self, End, TraceWriter};
+use crate::pipeline::{self, End, Totals, TraceWriter};
 use crate::privileges::{Identity, KILL, renounce};
 use crate::snapshot::cgroups::Hierarchy;
 use crate::snapshot::{clock, processes};
@@ -72,7 +72,7 @@ impl<'a> Recording<'a> {
         let writer = setup::writer(&dir, owner.as_ref(), meta, writer_options)?;
         let mut pids = options.pids.clone();
         pids.extend(command.as_ref().map(Held::pid));
-        match Self::attach(options, &plan, &pids, utc_minus_boottime_ns, signals) {
+        match Self::attach(options, &plan, &pids, signals) {
             Ok((engine, attached)) => {
                 Ok(Self { options, plan, command, engine, writer, attached, owner, shown, closed })
             }
@@ -80,18 +80,19 @@ impl<'a> Recording<'a> {
         }
     }
 
+    /// Attach everything; nothing is seen yet.
     fn attach(
         options: &Options,
         plan: &Plan,
         pids: &[u32],
-        offset_ns: i64,
         signals: &mut Signals,
     ) -> Result<(Engine, Attached)> {
         let mut engine = plan.engine(options.buffer_bytes)?;
+        engine.hold()?;
         for pid in pids {
             engine.pids().insert(*pid)?;
         }
-        let attached = attach(&mut engine, plan, options.require, offset_ns, signals)?;
+        let attached = attach(&mut engine, plan, options.require, signals)?;
         // From here on the kernel adds children; those that were there before are looked up now, twice, because one
         // may have been born during the first look.
         if !options.pids.is_empty() {
@@ -117,7 +118,9 @@ impl<'a> Recording<'a> {
 
     /// `None` if a signal came before the recording had begun.
     fn record(&mut self, signals: &mut Signals, progress: &mut Progress) -> Result<Option<Ended>> {
+        self.engine.start()?;
         let start_ns = clock::boottime_ns().unsigned_abs();
+        self.attached.started(start_ns.cast_signed() + self.writer.meta().utc_minus_boottime_ns);
         let thread = seed::start(self.wanted())?;
         let command = self.command.take();
         for row in &self.attached.rows {
@@ -239,10 +242,10 @@ impl<'a> Recording<'a> {
             say(format_args!("{error:#}"));
             return Ok(EXIT_ERROR);
         }
-        let lost = summary::lost(summary.events.values());
+        let has_loss = summary.events.values().any(Totals::has_loss);
         Ok(match command_exit_code {
             Some(code) if code != 0 => u8::try_from(code).unwrap_or(EXIT_ERROR),
-            _ if options.fail_on_loss && lost > 0 => EXIT_LOSS,
+            _ if options.fail_on_loss && has_loss => EXIT_LOSS,
             _ => EXIT_OK,
         })
     }

@@ -190,6 +190,32 @@ fn a_second_signal_does_not_wait_for_the_command_and_a_third_for_nothing() {
 }
 
 #[test]
+fn after_a_second_signal_small_segments_are_not_merged() {
+    let sandbox = Sandbox::for_recording();
+    let own = std::process::id().to_string();
+    let args = ["record", "mkdirs", "--segment-age", "100ms", "-o", "t", "-p", &own];
+    let mut running = sandbox.start(&args);
+    for i in 0..10 {
+        fs::create_dir(sandbox.path(&format!("d{i}"))).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    running.signal(libc::SIGTERM);
+    running.signal(libc::SIGINT);
+    assert_eq!(running.wait_soon(), Some(0), "{}", running.stderr());
+    assert!(
+        running.stderr().contains("small segments were not merged: there was no time"),
+        "{}",
+        running.stderr()
+    );
+    assert_eq!(meta(&sandbox.path("t"))["state"], "closed");
+    let segments = || fs::read_dir(sandbox.path("t/mkdirs")).unwrap().count();
+    let (before, rows) = (segments(), Table::read(&sandbox.path("t"), "mkdirs").len());
+    assert!(before > 1 && rows >= 10, "{before} {rows}");
+    sandbox.expect(0, &["compact", "t"]);
+    assert_eq!((segments(), Table::read(&sandbox.path("t"), "mkdirs").len()), (1, rows));
+}
+
+#[test]
 fn a_command_that_does_not_listen_is_given_up_after_its_grace() {
     let sandbox = Sandbox::for_recording();
     let script = "trap '' TERM; echo $$ > pid; while [ ! -e end ]; do sleep 0.05; done";

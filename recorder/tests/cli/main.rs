@@ -2,6 +2,7 @@
 
 mod endings;
 mod errors;
+mod fail_on_loss;
 mod filters;
 mod help;
 mod listens;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::pty::{Winsize, openpty};
 
-use crate::losses::lose_some;
+use crate::fail_on_loss::lose_some;
 use crate::sandbox::{LIMIT, Sandbox, Table, meta, wait_for};
 
 /// A recorder that leads a session on a terminal of its own.
