@@ -12,7 +12,7 @@ use super::progress::Progress;
 use super::seed::{self, Snapshot};
 use super::signals::{Arrived, Signals};
 use crate::command::{Child, Held};
-use crate::pipeline::TraceWriter;
+use crate::pipeline::{Totals, TraceWriter};
 use crate::source::EventSource;
 
 /// Pause between drains while events come.
@@ -120,7 +120,7 @@ impl<S: EventSource> Session<'_, S> {
             }
             let (records, writer) = (self.records, &*self.writer);
             self.progress.update(records, || {
-                (writer.totals().values().map(|totals| totals.lost).sum(), writer.bytes_written())
+                (writer.totals().values().map(Totals::missing).sum(), writer.bytes_written())
             });
             sleep(pause);
         }
