@@ -37,14 +37,14 @@ fn while_the_recorder_is_stopped_a_flood_is_lost_to_the_last_event_counted_and_a
     let sandbox = Sandbox::for_recording();
     let script = format!(
         "while [ ! -e go ]; do sleep 0.05; done
-        i=0; while [ $i -lt {FLOOD} ]; do cd .; i=$((i+1)); [ $((i % {})) -ne 0 ] || umask 022; done
+        i=0; while [ $i -lt {FLOOD} ]; do cd .; i=$((i+1)); [ $((i % {})) -ne 0 ] || kill -0 $$; done
         touch done; while [ ! -e end ]; do sleep 0.05; done; cd .",
         FLOOD / RARE
     );
     let args = [
         "record",
         "flood=syscall:chdir{ filename:ustring[500], retval }",
-        "rare=syscall:umask{ mask, retval }",
+        "rare=syscall:kill{ sig, retval }",
         "--buffer-size",
         "64K",
         "--fail-on-loss",

@@ -84,6 +84,46 @@ pub fn flood(place: &Recorded) -> Result<()> {
     Ok(())
 }
 
+/// A kprobe inside the program of a kprobe is missed, one inside the program of a classic tracepoint is skipped.
+pub fn nested(place: &Recorded) -> Result<()> {
+    let trace = place.trace("skipped")?;
+    let (outer, classic) = (trace.rows("outer")?.len() as i64, trace.rows("classic")?.len() as i64);
+    ensure!(outer == 50 && classic >= 50, "{outer} directories removed, {classic} entered");
+    ensure!(trace.rows("inner")?.is_empty(), "the inner program ran");
+    skipped(&trace, "inner", [("kprobe_missed", outer), ("recursion", classic)])
+}
+
+/// There is room for some of 40 calls of a kretprobe.
+pub fn crowded(place: &Recorded) -> Result<()> {
+    let trace = place.trace("skipped")?;
+    let rows = trace.rows("sleeps")?.len() as i64;
+    ensure!((1..40).contains(&rows), "{rows} of 40 calls recorded, so nothing was tested");
+    skipped(&trace, "sleeps", [("kprobe_missed", 40 - rows), ("recursion", 0)])
+}
+
+/// So many were skipped for these reasons: in losses, and in counts as seen and lost. Kernels before 6.7 cannot tell.
+fn skipped(trace: &Trace, event: &str, reasons: [(&str, i64); 2]) -> Result<()> {
+    let can_tell = !trace.meta.kernel_release.starts_with("6.1.");
+    let losses = trace.rows("losses")?;
+    for (reason, expected) in reasons {
+        let own: Vec<_> =
+            losses.iter().filter(|row| row["event"] == event && row["reason"] == reason).collect();
+        ensure!(own.iter().all(|row| row.get("cpu").is_none()), "with a cpu: {own:?}");
+        if can_tell {
+            let found: i64 = own.iter().map(|row| int(row, "count")).sum::<Result<_>>()?;
+            ensure!(found == expected, "{event}: {found} {reason}, expected {expected}");
+        } else {
+            ensure!(own.len() == 1 && own[0].get("count").is_none(), "{event}: not unknown: {own:?}");
+        }
+    }
+    let counts = trace.rows("counts")?;
+    let own: Vec<_> =
+        counts.into_iter().filter(|row| row["event"] == event && row.get("cpu").is_none()).collect();
+    let all = if can_tell { reasons.iter().map(|(_, count)| count).sum() } else { 0 };
+    ensure!(sum(&own, "lost")? == all && sum(&own, "seen")? == all, "{event}: {all} skipped, but {own:?}");
+    Ok(())
+}
+
 /// Killed without warning, it has every tick up to a second before.
 pub fn killed(place: &Recorded) -> Result<()> {
     const MOST_MISSING_NS: i64 = 1_250_000_000;
