@@ -131,3 +131,22 @@ fn what_a_command_freed_in_other_contexts_is_not_outstanding() {
     // The kernel keeps two stacks of tasks per cpu for the next fork, and with them perhaps a task.
     assert!(left <= 3, "{left} of {begun} tasks look leaked");
 }
+
+#[test]
+fn probes_that_are_worse_than_the_one_that_is_used_are_not_listed() {
+    let sandbox = Sandbox::for_recording();
+    sandbox.expect(0, &["record", "listens", "kmem", "switches", "-o", "t", "--", "true"]);
+    let table = Table::read(&sandbox.path("t"), "probes");
+    let (event, source, attached) = (table.text("event"), table.text("source"), table.text("attached"));
+    let mut used = 0;
+    for i in 1..table.len() {
+        let same = event[i] == event[i - 1] && source[i] == source[i - 1];
+        assert!(
+            !same || attached[i - 1] == "false" || attached[i] == "true",
+            "row {i} is worse than row {}",
+            i - 1
+        );
+        used += usize::from(same && attached[i] == "true");
+    }
+    assert!(used > 0, "no probe has another beside it, so nothing was tested");
+}
