@@ -32,7 +32,7 @@ use super::worker::{Job, Setup, SharedProgress, Worker};
 use crate::source::{EventSource, ProbeCounters, ProbeId};
 
 /// Staged bytes of an event after which they go to the encoder.
-pub const CUT_BYTES: usize = 4 << 20;
+pub const CUT_BYTES: usize = 1 << 20;
 /// Age of staged records after which they go to the encoder, so that its work comes in small pieces.
 const CUT_AGE_NS: u64 = 100_000_000;
 /// 146 years after boot: with the offset to UTC this is still a timestamp that rises.
