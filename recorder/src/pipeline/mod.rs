@@ -32,8 +32,12 @@ mod clock;
 mod counts;
 mod probes;
 
+mod failure;
 mod meta;
 mod options;
+mod pace;
+mod progress;
+mod publisher;
 mod worker;
 mod writer;
 
