@@ -40,7 +40,7 @@ pub fn decode_record(
     ensure!(record.len() == layout.record_size as usize, "a record has {} bytes", record.len());
     let seq = vec![u64::from(seq(record))];
     let rows = Rows { records: vec![record], cpu: vec![cpu], probe: vec![probe], seq };
-    Decoder::new(layout, utc_minus_boottime_ns)?.decode(&rows, &mut Collector::default())
+    Decoder::new(layout, utc_minus_boottime_ns)?.decode(&rows, &mut Collector::new(Box::new(|_| None)))
 }
 
 /// Decodes the records of one event.

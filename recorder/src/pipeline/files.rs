@@ -29,23 +29,23 @@ impl Owner {
     }
 }
 
-/// Make the directory of a new trace and give it to `owner`. Fails if anything has that name already. The result is
+/// Make the directory of a new trace and give it to user and group `ids`. Fails if anything has that name already. The result is
 /// the way there as it is now, without symbolic links.
-pub fn create_trace_dir(path: &Path, owner: Option<(u32, u32)>) -> Result<PathBuf> {
+pub fn create_trace_dir(path: &Path, ids: Option<(u32, u32)>) -> Result<PathBuf> {
     let cannot = || format!("cannot create directory '{}'", path.display());
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let parent = parent.canonicalize().with_context(cannot)?;
     let path = parent.join(path.file_name().with_context(cannot)?);
     create_dir(&path, Owner)?;
-    own_trace_dir(&path, owner)?;
+    own_trace_dir(&path, ids)?;
     File::open(&parent).and_then(|parent| parent.sync_all()).with_context(cannot)?;
     Ok(path)
 }
 
-/// Give a new trace directory of ours to `owner`.
-pub fn own_trace_dir(path: &Path, owner: Option<(u32, u32)>) -> Result<()> {
+/// Give a new trace directory of ours to user and group `ids`.
+pub fn own_trace_dir(path: &Path, ids: Option<(u32, u32)>) -> Result<()> {
     let dir = open_own_dir(path)?;
-    if let Some((uid, gid)) = owner {
+    if let Some((uid, gid)) = ids {
         fchown(&dir, Some(uid), Some(gid))
             .with_context(|| format!("cannot give '{}' to user {uid}", path.display()))?;
     }

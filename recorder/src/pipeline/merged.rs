@@ -244,7 +244,7 @@ impl Merged {
 
     /// Finish the file and make it durable; only its name is missing.
     pub fn finish(mut self) -> Result<TempFile> {
-        let path = self.temp.path().to_owned();
+        let path = self.temp.path();
         let finish = |this: &mut Self| {
             this.flush()?;
             this.writer.finish().map_err(plain_io)

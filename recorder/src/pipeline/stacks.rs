@@ -1,8 +1,8 @@
 //! Stacks, code addresses and cgroup ids met while decoding in; rows of tables stacks, symbols and cgroups, each
 //! distinct one once per trace, out.
 //!
-//! Memory: 50 to 80 bytes for each distinct stack, address and cgroup of the recording, for as long as it lasts, or
-//! until no row names it any more that is kept ([`Collector::retire`]).
+//! Memory: 32 to 64 bytes for each distinct address and cgroup of the recording, and twice that for each stack, for as
+//! long as it lasts, or until no row names it any more that is kept ([`Collector::retire`]).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use arrow_schema::{DataType, Field, SchemaRef};
 
 use super::keep::Retired;
 use super::known::{Known, Met};
+use super::table::Table;
 use super::text::stable_hash;
 
 /// What a code address is called.
@@ -60,10 +61,27 @@ struct Stack {
 }
 
 const NS_PER_S: u64 = 1_000_000_000;
+/// Names of the functions that lead from what is probed to the recorder's own programs: the innermost frames of a kernel
+/// stack, which say nothing of it.
+const MACHINERY: [&str; 5] =
+    ["bpf_prog_", "bpf_trace_run", "bpf_trampoline_", "__bpf_trace_", "__traceiter_"];
+
+/// A stack as it came out of the kernel.
+#[derive(Clone, Copy)]
+struct Raw {
+    id: i64,
+    /// Frames of the machinery.
+    skip: usize,
+    /// When it was met last, seconds since boot.
+    second: u32,
+}
 
 /// Collects what is met and not yet written.
-#[derive(Default)]
 pub struct Collector {
+    symbolizer: Symbolizer,
+    /// Stacks as they come out of the kernel, by a hash, and what they are by number.
+    raw_stacks: Table,
+    raws: Vec<Raw>,
     known_stacks: Known,
     known_addresses: Known,
     known_cgroups: Known,
@@ -76,6 +94,27 @@ pub struct Collector {
 }
 
 impl Collector {
+    /// Nothing collected yet.
+    pub fn new(symbolizer: Symbolizer) -> Self {
+        Self {
+            symbolizer,
+            raw_stacks: Table::default(),
+            raws: Vec::new(),
+            known_stacks: Known::default(),
+            known_addresses: Known::default(),
+            known_cgroups: Known::default(),
+            second: 0,
+            stacks: Vec::new(),
+            addresses: Vec::new(),
+            cgroups: Vec::new(),
+        }
+    }
+
+    /// Get ready to name addresses.
+    pub fn warm_up(&mut self) {
+        let _ = (self.symbolizer)(0);
+    }
+
     /// What is met from now on is in rows that are no younger than `boottime_ns`.
     pub fn at(&mut self, boottime_ns: u64) {
         self.second = self.second.max((boottime_ns / NS_PER_S) as u32);
@@ -86,8 +125,13 @@ impl Collector {
     pub fn retire(&mut self, boottime_ns: u64, cgroups: &HashSet<u64>) -> Vec<Retired> {
         let second = (boottime_ns / NS_PER_S) as u32;
         let none = HashSet::new();
+        let stacks = self.known_stacks.forget(second, &none);
+        if stacks.is_some() {
+            self.raw_stacks.clear();
+            self.raws.clear();
+        }
         let all = [
-            ("stacks", self.known_stacks.forget(second, &none)),
+            ("stacks", stacks),
             ("symbols", self.known_addresses.forget(second, &none)),
             ("cgroups", self.known_cgroups.forget(second, cgroups)),
         ];
@@ -101,13 +145,30 @@ impl Collector {
         all.map(|known| std::mem::take(&mut known.is_again)).contains(&true)
     }
 
-    /// The id of a stack: a hash of its frames, its space and the process of a user stack.
+    /// The id of a stack: a hash of its frames, its space and the process of a user stack. Frames of the machinery
+    /// between what is probed and our programs are left out.
     pub fn stack(&mut self, space: Space, frames: impl Iterator<Item = u64> + Clone) -> i64 {
         let owner = match space {
             Space::Kernel => 0,
             Space::User(pid) => (1 << 32) | u64::from(pid),
         };
-        let id = stable_hash([owner].into_iter().chain(frames.clone())) as i64;
+        let raw = stable_hash([owner].into_iter().chain(frames.clone()));
+        let (number, is_new) = self.raw_stacks.number(raw, |_| true);
+        let second = self.second;
+        if is_new {
+            let skip = self.machinery(space, frames.clone());
+            let id = stable_hash([owner].into_iter().chain(frames.clone().skip(skip))) as i64;
+            self.raws.push(Raw { id, skip, second });
+        }
+        let Raw { id, skip, second: last } = self.raws[number as usize];
+        if is_new || last != second {
+            self.raws[number as usize].second = second;
+            self.meet_stack(id, space, frames.skip(skip));
+        }
+        id
+    }
+
+    fn meet_stack(&mut self, id: i64, space: Space, frames: impl Iterator<Item = u64> + Clone) {
         let met = self.known_stacks.meet(id.cast_unsigned(), self.second);
         if met != Met::Lately && space == Space::Kernel {
             frames.clone().for_each(|frame| self.meet_address(frame, true));
@@ -115,7 +176,19 @@ impl Collector {
         if met == Met::New {
             self.stacks.push(Stack { id, space, frames: frames.collect() });
         }
-        id
+    }
+
+    /// Frames of the machinery; a stack of nothing else keeps them.
+    fn machinery(&mut self, space: Space, mut frames: impl Iterator<Item = u64>) -> usize {
+        if space != Space::Kernel {
+            return 0;
+        }
+        frames.position(|frame| !self.is_machinery(frame)).unwrap_or(0)
+    }
+
+    fn is_machinery(&mut self, frame: u64) -> bool {
+        let symbol = (self.symbolizer)(frame.saturating_sub(1));
+        symbol.is_some_and(|symbol| MACHINERY.iter().any(|prefix| symbol.name.starts_with(prefix)))
     }
 
     /// A kernel address in a `sym` column.
@@ -168,11 +241,7 @@ impl Collector {
 
     /// New rows of table symbols. The name of a return address is that of the call before it, which may be the last
     /// instruction of its function; the address stays as it is.
-    pub fn take_symbols(
-        &mut self,
-        schema: &SchemaRef,
-        symbolizer: &mut Symbolizer,
-    ) -> Result<Option<RecordBatch>> {
+    pub fn take_symbols(&mut self, schema: &SchemaRef) -> Result<Option<RecordBatch>> {
         if self.addresses.is_empty() {
             return Ok(None);
         }
@@ -183,7 +252,7 @@ impl Collector {
         for (addr, is_return) in self.addresses.drain(..) {
             let back = u64::from(is_return && addr > 0);
             addrs.append_value(addr);
-            match symbolizer(addr - back) {
+            match (self.symbolizer)(addr - back) {
                 Some(Symbol { name, offset_bytes, module }) => {
                     names.append_value(name);
                     offsets.append_value(offset_bytes.saturating_add(back as i64));
@@ -240,7 +309,7 @@ mod tests {
 
     #[test]
     fn what_no_kept_row_names_is_forgotten_with_its_addresses_and_written_again_when_met_again() {
-        let mut all = Collector::default();
+        let mut all = Collector::new(Box::new(|_| None));
         let meet = |all: &mut Collector, n: u64| all.stack(Space::Kernel, [n, n + 1].into_iter());
         all.at(S);
         let old: Vec<i64> = (0..2000).map(|n| meet(&mut all, n * 10)).collect();
@@ -264,7 +333,7 @@ mod tests {
 
     #[test]
     fn a_few_dead_ids_are_not_worth_the_work_and_cgroups_that_are_needed_stay() {
-        let mut all = Collector::default();
+        let mut all = Collector::new(Box::new(|_| None));
         all.at(S);
         (1..=1000).for_each(|id| all.cgroup(id));
         assert!(all.retire(9 * S, &HashSet::new()).is_empty());

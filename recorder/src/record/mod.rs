@@ -63,6 +63,8 @@ pub fn run(options: &Options) -> Result<u8> {
     // several threads is a delicate thing.
     let (mut signals, usr1) = (Signals::block()?, Usr1::block()?);
     let command = command.map(Command::hold).transpose()?;
+    // Not before: the command keeps the limit that it would have had.
+    setup::raise_file_limit();
     Recording::begin(options, plan, command, dir, usr1, &mut signals)?.run(signals)
 }
 

@@ -9,7 +9,7 @@ use super::trigger::{PlannedTrigger, Trigger};
 use crate::cli::args::StackKind;
 use crate::cli::options::Options;
 use crate::engine::{Engine, EngineOptions};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, TaskOffsets};
 use crate::privileges::{DAC_READ_SEARCH, Privileges};
 use crate::resolve::{Filter, Request, ResolvedEvent, Stacks, Unobservable, explain, resolve};
 use crate::select::Selection;
@@ -32,8 +32,8 @@ pub struct Plan {
     pub denied: Vec<(String, String)>,
     /// What makes snapshots.
     pub triggers: Vec<PlannedTrigger>,
-    /// Where `tgid` is in `struct task_struct`.
-    tgid_offset: Option<u32>,
+    /// What is needed to follow processes.
+    task_offsets: Option<TaskOffsets>,
 }
 
 impl Plan {
@@ -44,10 +44,16 @@ impl Plan {
         let Selection { events: defs, asked } = selection;
         let (mut events, mut denied) = (Vec::new(), Vec::new());
         for (i, def) in defs.into_iter().enumerate() {
-            // What is recorded with every trace tells who is who: stacks and names do not matter for it.
+            // What is recorded with every trace tells who is who: stacks and names do not matter for it, and it is
+            // complete.
             let is_asked = i < asked;
-            let always =
-                Filter { comm: Vec::new(), netns: Vec::new(), cgroup_ids: Vec::new(), ..filter.clone() };
+            let always = Filter {
+                comm: Vec::new(),
+                netns: Vec::new(),
+                cgroup_ids: Vec::new(),
+                sample: 0,
+                ..filter.clone()
+            };
             let request = Request {
                 def: &def,
                 filter: if is_asked { &filter } else { &always },
@@ -72,7 +78,8 @@ impl Plan {
         let trigger =
             |text: &String| PlannedTrigger::new(kernel, Trigger::parse(text)?, options.follows_processes());
         let triggers = options.flight.triggers.iter().map(trigger).collect::<Result<_>>()?;
-        Ok(Self { events, asked: asked - denied.len(), denied, triggers, tgid_offset: kernel.tgid_offset() })
+        let task_offsets = kernel.task_offsets();
+        Ok(Self { events, asked: asked - denied.len(), denied, triggers, task_offsets })
     }
 
     /// Layouts of all events.
@@ -90,7 +97,7 @@ impl Plan {
             ring_bytes_total: ring_bytes,
             total_weight: weights.sum::<u32>()
                 + self.triggers.iter().map(PlannedTrigger::sources).sum::<u32>(),
-            tgid_offset: self.tgid_offset,
+            task_offsets: self.task_offsets,
             ..EngineOptions::default()
         })
     }
@@ -127,6 +134,7 @@ fn filter(options: &Options) -> Filter {
         cgroup_ids: options.cgroup_ids.clone(),
         exclude_pid: Some(std::process::id()),
         extra: None,
+        sample: options.sample,
     }
 }
 

@@ -4,7 +4,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use super::summary::{lost, worst_loss};
+use super::summary::lost;
 use crate::cli::say;
 use crate::cli::units::show_size;
 use crate::pipeline::TraceWriter;
@@ -39,9 +39,7 @@ impl Progress {
         if since < EVERY {
             return;
         }
-        let totals = || writer.totals().values();
-        let lost = lost(totals());
-        let loss = worst_loss(totals());
+        let (lost, loss) = lost(writer.totals().values());
         if self.is_shown {
             let rate = (records - self.last_records) as f64 / since.as_secs_f64();
             let seconds = self.started.elapsed().as_secs();

@@ -23,7 +23,7 @@ use crate::cli::{EXIT_ERROR, EXIT_LOSS, EXIT_OK, is_reader_gone, say};
 use crate::command::Held;
 use crate::engine::Engine;
 use crate::pipeline::cgroups::CgroupPaths;
-use crate::pipeline::{self, End, TraceWriter};
+use crate::pipeline::{self, End, Totals, TraceWriter};
 use crate::privileges::{Identity, KILL, renounce};
 use crate::snapshot::cgroups::Hierarchy;
 use crate::snapshot::{clock, processes};
@@ -98,6 +98,7 @@ impl<'a> Recording<'a> {
         }
     }
 
+    /// Attach everything; nothing is seen yet.
     fn attach(
         options: &Options,
         plan: &mut Plan,
@@ -106,10 +107,11 @@ impl<'a> Recording<'a> {
         signals: &mut Signals,
     ) -> Result<(Engine, Attached, Triggers)> {
         let mut engine = plan.engine(options.buffer_bytes)?;
+        engine.hold()?;
         for pid in pids {
             engine.pids().insert(*pid)?;
         }
-        let mut attached = attach(&mut engine, plan, options.require, offset_ns, signals)?;
+        let mut attached = attach(&mut engine, plan, options.require, signals)?;
         let triggers = std::mem::take(&mut plan.triggers);
         let triggers = Triggers::attach(&mut engine, triggers, &mut attached, offset_ns, signals)?;
         // From here on the kernel adds children; those that were there before are looked up now, twice, because one
@@ -137,7 +139,9 @@ impl<'a> Recording<'a> {
 
     /// `None` if a signal came before the recording had begun.
     fn record(&mut self, signals: &mut Signals, progress: &mut Progress) -> Result<Option<Ended>> {
+        self.engine.start()?;
         let start_ns = clock::boottime_ns().unsigned_abs();
+        self.attached.started(start_ns.cast_signed() + self.writer.meta().utc_minus_boottime_ns);
         let thread = seed::start(self.wanted())?;
         let command = self.command.take();
         for row in &self.attached.rows {
@@ -265,10 +269,10 @@ impl<'a> Recording<'a> {
             say(format_args!("{error:#}"));
             return Ok(EXIT_ERROR);
         }
-        let lost = summary::lost(summary.events.values());
+        let has_loss = summary.events.values().any(Totals::has_loss);
         Ok(match command_exit_code {
             Some(code) if code != 0 => u8::try_from(code).unwrap_or(EXIT_ERROR),
-            _ if options.fail_on_loss && lost > 0 => EXIT_LOSS,
+            _ if options.fail_on_loss && has_loss => EXIT_LOSS,
             _ => EXIT_OK,
         })
     }

@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::utsname::uname;
 use nix::unistd::mkdtemp;
 use schemas::trace::{FORMAT_VERSION, Meta, State};
@@ -56,6 +57,15 @@ pub fn writer(
         let _ = fs::remove_dir_all(dir);
     }
     made
+}
+
+/// Every probe has about a dozen descriptors and one per processor: hundreds of probes need more than programs are
+/// given to begin with, though no more than they may have.
+pub fn raise_file_limit() {
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Where that is refused, attaching tells what it could not open.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
 }
 
 /// `trace.json` as it is at the start.

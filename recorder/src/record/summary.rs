@@ -44,18 +44,15 @@ pub fn text(
     out
 }
 
-/// How many events are missing.
-pub fn lost<'a>(totals: impl Iterator<Item = &'a Totals>) -> u64 {
-    totals.map(|totals| totals.lost).sum()
-}
-
-/// The reason of which most events are missing.
-pub fn worst_loss<'a>(totals: impl Iterator<Item = &'a Totals> + Clone) -> Option<&'static LossReason> {
+/// How many events that were wanted are missing, and the reason of most.
+pub fn lost<'a>(totals: impl Iterator<Item = &'a Totals> + Clone) -> (u64, Option<&'static LossReason>) {
     let count = |reason: &LossReason| -> u64 {
         totals.clone().filter_map(|totals| totals.reasons.get(reason.name)).sum()
     };
-    let reasons = LOSS_REASONS.iter().filter(|reason| reason.loses_event && count(reason) > 0);
-    reasons.max_by_key(|reason| count(reason))
+    let wanted = LOSS_REASONS.iter().filter(|reason| reason.loses_event && !reason.is_asked_for);
+    let counts: Vec<(u64, &LossReason)> = wanted.map(|reason| (count(reason), reason)).collect();
+    let worst = counts.iter().filter(|(count, _)| *count > 0).max_by_key(|(count, _)| *count);
+    (counts.iter().map(|(count, _)| count).sum(), worst.map(|(_, reason)| *reason))
 }
 
 fn observed_by(rows: &[ProbeRow], event: &str) -> String {
@@ -75,7 +72,11 @@ fn observed_by(rows: &[ProbeRow], event: &str) -> String {
 fn problems(out: &mut String, event: &str, totals: &Totals) {
     for reason in LOSS_REASONS {
         let count = totals.reasons.get(reason.name).copied().unwrap_or(0);
-        let severity = if reason.loses_event { "lost" } else { "incomplete" };
+        let severity = match (reason.loses_event, reason.is_asked_for) {
+            (true, false) => "lost",
+            (true, true) => "left out",
+            (false, _) => "incomplete",
+        };
         if count > 0 {
             let _ = writeln!(
                 out,

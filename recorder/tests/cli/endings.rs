@@ -87,9 +87,9 @@ fn kill_9_leaves_a_trace_that_can_be_read_and_tidied_up() {
             .any(|e| e.path().extension().is_some_and(|x| x == "parquet"))
     });
     let shell: i32 = Table::read(&trace, "processes").text("pid")[0].parse().unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(1200));
+    std::thread::sleep(Duration::from_millis(1200));
     let made_early = last().unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(1500));
+    std::thread::sleep(Duration::from_millis(1500));
     running.signal(libc::SIGKILL);
     running.wait();
     // SAFETY: ends the shell that the recorder has started for this test, if it still runs.
@@ -122,14 +122,37 @@ fn a_reader_that_goes_away_ends_the_recording_as_a_success() {
     assert_eq!(meta(&sandbox.path("t"))["state"], "closed");
 }
 
-/// Probes of one event each on the entries of that many system calls.
+/// That many tracepoints, an event each.
 fn many_probes(count: usize) -> Vec<String> {
-    let entries = fs::read_dir("/sys/kernel/tracing/events/syscalls").unwrap();
-    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<String> = names.filter(|name| name.starts_with("sys_enter_")).collect();
+    let mut names = Vec::new();
+    for category in ["ext4", "jbd2", "block", "writeback", "sched", "timer", "net", "tcp", "kmem", "vmscan"] {
+        for entry in fs::read_dir(format!("/sys/kernel/tracing/events/{category}")).unwrap().flatten() {
+            if entry.path().is_dir() {
+                names.push(format!("raw_tp:{}{{ who=$pid }}", entry.file_name().to_str().unwrap()));
+            }
+        }
+    }
     names.sort();
-    assert!(names.len() >= count);
-    names[..count].iter().map(|name| format!("tp:syscalls:{name}")).collect()
+    names.dedup();
+    assert!(names.len() >= count, "{}", names.len());
+    names.truncate(count);
+    names
+}
+
+/// A process that does nothing for ten minutes, to be recorded.
+struct Sleeper(std::process::Child);
+
+impl Sleeper {
+    fn start() -> Self {
+        Self(Command::new("sleep").arg("600").spawn().unwrap())
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 fn is_alive(pid: u32) -> bool {
@@ -167,6 +190,32 @@ fn a_second_signal_does_not_wait_for_the_command_and_a_third_for_nothing() {
 }
 
 #[test]
+fn after_a_second_signal_small_segments_are_not_merged() {
+    let sandbox = Sandbox::for_recording();
+    let own = std::process::id().to_string();
+    let args = ["record", "mkdirs", "--segment-age", "100ms", "-o", "t", "-p", &own];
+    let mut running = sandbox.start(&args);
+    for i in 0..10 {
+        fs::create_dir(sandbox.path(&format!("d{i}"))).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    running.signal(libc::SIGTERM);
+    running.signal(libc::SIGINT);
+    assert_eq!(running.wait_soon(), Some(0), "{}", running.stderr());
+    assert!(
+        running.stderr().contains("small segments were not merged: there was no time"),
+        "{}",
+        running.stderr()
+    );
+    assert_eq!(meta(&sandbox.path("t"))["state"], "closed");
+    let segments = || fs::read_dir(sandbox.path("t/mkdirs")).unwrap().count();
+    let (before, rows) = (segments(), Table::read(&sandbox.path("t"), "mkdirs").len());
+    assert!(before > 1 && rows >= 10, "{before} {rows}");
+    sandbox.expect(0, &["compact", "t"]);
+    assert_eq!((segments(), Table::read(&sandbox.path("t"), "mkdirs").len()), (1, rows));
+}
+
+#[test]
 fn a_command_that_does_not_listen_is_given_up_after_its_grace() {
     let sandbox = Sandbox::for_recording();
     let script = "trap '' TERM; echo $$ > pid; while [ ! -e end ]; do sleep 0.05; done";
@@ -184,8 +233,9 @@ fn a_command_that_does_not_listen_is_given_up_after_its_grace() {
 #[test]
 fn a_recorder_with_many_probes_ends_soon() {
     let sandbox = Sandbox::for_recording();
-    let (own, probes) = (std::process::id().to_string(), many_probes(200));
-    let mut args = vec!["record", "-o", "t", "-p", &own];
+    let sleeper = Sleeper::start();
+    let (pid, probes) = (sleeper.0.id().to_string(), many_probes(200));
+    let mut args = vec!["record", "-o", "t", "-p", &pid];
     args.extend(probes.iter().map(String::as_str));
     let mut running = sandbox.start(&args);
     running.signal(libc::SIGTERM);
@@ -195,10 +245,11 @@ fn a_recorder_with_many_probes_ends_soon() {
 
 #[test]
 fn a_signal_at_any_instant_of_the_start_ends_it_soon_and_cleanly() {
-    let (own, probes) = (std::process::id().to_string(), many_probes(100));
+    let sleeper = Sleeper::start();
+    let (pid, probes) = (sleeper.0.id().to_string(), many_probes(100));
     for i in 0..12 {
         let sandbox = Sandbox::for_recording();
-        let mut args = vec!["record", "-o", "t", "-p", &own];
+        let mut args = vec!["record", "-o", "t", "-p", &pid];
         args.extend(probes.iter().map(String::as_str));
         let mut running = sandbox.spawn(sandbox.command(&args));
         // Before the signals are blocked it is a program like any other.

@@ -110,13 +110,17 @@ fn a_snapshot_of_a_trace_whose_recorder_died_says_so() {
 fn a_trigger_freezes_the_event_that_set_it_off_and_records_no_row_of_its_own() {
     let sandbox = Sandbox::for_recording();
     let script = "mkdir plain; mkdir trap; mkdir trap; mkdir after; sleep 0.5";
-    let args = ["record", "mkdirs", "-o", "run.trace", "--trigger", "mkdirs: mode == 0o777", "--", "sh", "-c", script];
+    let args =
+        ["record", "mkdirs", "-o", "run.trace", "--trigger", "mkdirs: mode == 511", "--", "sh", "-c", script];
     let text = sandbox.expect(0, &args).err;
     let found = snapshots(&sandbox);
     assert_eq!(found.len(), 1, "{text}");
-    assert!(text.contains("(mkdirs: mode == 0o777)") && text.contains("3 more times a trigger"), "{text}");
+    assert!(text.contains("(mkdirs: mode == 511)") && text.contains("3 more times a trigger"), "{text}");
     let frozen = assert_whole(&found[0], &["mkdirs", "processes"])["frozen"].clone();
-    assert_eq!((frozen["by"].as_str(), frozen["text"].as_str()), (Some("trigger"), Some("mkdirs: mode == 0o777")));
+    assert_eq!(
+        (frozen["by"].as_str(), frozen["text"].as_str()),
+        (Some("trigger"), Some("mkdirs: mode == 511"))
+    );
     assert_eq!(frozen["event"]["comm"], "mkdir", "{frozen}");
     let paths = Table::read(&found[0], "mkdirs").text("path");
     assert!(paths.iter().any(|path| path == "plain"), "{paths:?}");
@@ -129,19 +133,42 @@ fn a_trigger_freezes_the_event_that_set_it_off_and_records_no_row_of_its_own() {
 fn a_trigger_on_exit_codes_and_one_on_an_event_that_is_not_recorded() {
     let sandbox = Sandbox::for_recording();
     let args = [
-        "record", "mkdirs", "-o", "exit.trace", "--trigger", "exit!=0", "--", "sh", "-c", "true; mkdir a; exit 3",
+        "record",
+        "mkdirs",
+        "-o",
+        "exit.trace",
+        "--trigger",
+        "exit!=0",
+        "--",
+        "sh",
+        "-c",
+        "true; mkdir a; exit 3",
     ];
     sandbox.expect(3, &args);
     let found = snapshots(&sandbox);
     assert_eq!(found.len(), 1);
     let frozen = assert_whole(&found[0], &["mkdirs", "processes"])["frozen"].clone();
-    assert_eq!((frozen["event"]["ev"].as_str(), frozen["event"]["exit_code"].as_i64()), (Some("exit"), Some(768)));
+    assert_eq!(
+        (frozen["event"]["ev"].as_str(), frozen["event"]["exit_code"].as_i64()),
+        (Some("exit"), Some(768))
+    );
     assert_eq!(Table::read(&found[0], "processes").count("ev", "exit"), 2, "mkdir, and the one with code 3");
     fs::remove_dir_all(&found[0]).unwrap();
 
     let args = [
-        "record", "mkdirs", "-o", "other.trace", "--trigger", "syscall:rmdir{ pathname:ustring, retval } if retval == 0",
-        "--trigger-gap", "1ms", "--max-snapshots", "1", "--", "sh", "-c",
+        "record",
+        "mkdirs",
+        "-o",
+        "other.trace",
+        "--trigger",
+        "syscall:rmdir{ pathname:ustring, retval } if retval == 0",
+        "--trigger-gap",
+        "1ms",
+        "--max-snapshots",
+        "1",
+        "--",
+        "sh",
+        "-c",
         "mkdir x; rmdir none; rmdir x; sleep 0.3; mkdir x; rmdir x; sleep 0.3",
     ];
     let text = sandbox.expect(0, &args).err;
@@ -173,7 +200,13 @@ fn wrong_triggers_and_limits_are_told_before_anything_is_made() {
 fn stacks(trace: &Path) -> Option<(HashSet<String>, HashSet<String>)> {
     let before = meta(trace)["kept_from_ns"].clone();
     let ids = |table: &str, column: &str| -> Option<HashSet<String>> {
-        Some(Table::read_if_there(&trace.join(table))?.text(column).into_iter().filter(|id| id != "NULL").collect())
+        Some(
+            Table::read_if_there(&trace.join(table))?
+                .text(column)
+                .into_iter()
+                .filter(|id| id != "NULL")
+                .collect(),
+        )
     };
     let found = (ids("mkdirs", "kstack")?, ids("stacks", "stack_id")?);
     (meta(trace)["kept_from_ns"] == before).then_some(found)
@@ -183,7 +216,8 @@ fn stacks(trace: &Path) -> Option<(HashSet<String>, HashSet<String>)> {
 fn a_recorder_that_keeps_a_few_seconds_can_be_read_at_any_time() {
     let sandbox = Sandbox::for_recording();
     let load = Load::start(&sandbox);
-    let args = ["record", "mkdirs", "-p", &load.pid(), "-o", "run.trace", "--stacks", "kernel", "--max-age", "5s"];
+    let args =
+        ["record", "mkdirs", "-p", &load.pid(), "-o", "run.trace", "--stacks", "kernel", "--max-age", "5s"];
     let mut running = sandbox.start(&args);
     let trace = sandbox.path("run.trace");
     let started = Instant::now();

@@ -1,117 +1,152 @@
-//! Losses are counted, told while they happen, and can fail the run.
+//! What a recording says about what is missing in it, against what the workload did.
 
 use std::fs;
+use std::path::Path;
 
-use crate::sandbox::{Sandbox, counts, wait_for};
+use crate::sandbox::{Sandbox, Table, counts, wait_for};
 
-/// More than fit into a ring of 64 KiB.
-const STORM: usize = 5000;
-
-fn stop(pid: u32) {
-    // SAFETY: sends a signal to a child of ours that has not been waited for.
-    assert_eq!(unsafe { libc::kill(pid as i32, libc::SIGSTOP) }, 0);
-    wait_for("the recorder to stop", || {
-        fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") T ")
-    });
+/// Rows of table losses for `event` and `reason`, added up.
+fn lost(trace: &Path, event: &str, reason: &str) -> i128 {
+    let table = Table::read(trace, "losses");
+    let (events, reasons, count) = (table.text("event"), table.text("reason"), table.integers("count"));
+    let own = |i: &usize| events[*i] == event && reasons[*i] == reason;
+    (0..table.len()).filter(own).map(|i| count[i].expect("known")).sum()
 }
 
-fn go_on(pid: u32) {
-    // SAFETY: as above.
-    assert_eq!(unsafe { libc::kill(pid as i32, libc::SIGCONT) }, 0);
-}
-
-/// Make more events than fit while the recorder `pid`, which records this process, is stopped.
-pub fn lose_some(sandbox: &Sandbox, pid: u32) {
-    let dir = sandbox.path("storm");
-    fs::create_dir(&dir).unwrap();
-    stop(pid);
-    for _ in 0..STORM {
-        assert!(fs::create_dir(&dir).is_err());
+/// Numbers of `seq` that are not there, per probe and cpu, before the last one that is.
+fn gaps(trace: &Path, event: &str) -> i128 {
+    let table = Table::read(trace, event);
+    let (probe, cpu, seq) = (table.text("probe"), table.text("cpu"), table.integers("seq"));
+    let mut last = std::collections::BTreeMap::new();
+    let mut gaps = 0;
+    for i in 0..table.len() {
+        let next = last.entry((&probe[i], &cpu[i])).or_insert(0);
+        let seq = seq[i].unwrap();
+        assert!(seq >= *next, "row {i} of {event} is out of order");
+        gaps += seq - *next;
+        *next = seq + 1;
     }
-    go_on(pid);
+    gaps
 }
 
+const FLOOD: i128 = 20_000;
+const RARE: i128 = 25;
+
 #[test]
-fn without_a_terminal_losses_are_told_once_when_they_begin() {
+fn while_the_recorder_is_stopped_a_flood_is_lost_to_the_last_event_counted_and_a_rare_event_is_not_lost() {
     let sandbox = Sandbox::for_recording();
-    let own = std::process::id().to_string();
-    let args = ["record", "mkdirs", "--buffer-size", "64K", "-o", "t", "-p", &own];
-    let mut running = sandbox.start(&args);
-    let told = |text: &str| text.matches("warning: ").count();
-    assert_eq!(told(&running.stderr()), 0, "{}", running.stderr());
-    lose_some(&sandbox, running.child.id());
-    wait_for("the warning", || running.stderr().contains(" events are lost so far (ring_full): "));
-    fs::remove_dir(sandbox.path("storm")).unwrap();
-    lose_some(&sandbox, running.child.id());
-    std::thread::sleep(std::time::Duration::from_millis(1500));
-    running.signal(libc::SIGTERM);
-    assert_eq!(running.wait(), Some(0), "only --fail-on-loss makes losses a failure");
-    let text = running.stderr();
-    assert_eq!(told(&text), 1, "{text}");
-    assert!(text.contains("raise --buffer-size"), "{text}");
-    let (seen, recorded, lost) = counts(&sandbox.path("t"), "mkdirs");
-    assert!(lost > 0 && text.contains(&format!("mkdirs: {lost} lost (ring_full): ")), "{lost}: {text}");
-    // Other tests of this process make directories too.
-    assert!(seen >= 2 * STORM as i128 && recorded > 0, "{seen} {recorded} {lost}");
+    let script = format!(
+        "while [ ! -e go ]; do sleep 0.05; done
+        i=0; while [ $i -lt {FLOOD} ]; do cd .; i=$((i+1)); [ $((i % {})) -ne 0 ] || kill -0 $$; done
+        touch done; while [ ! -e end ]; do sleep 0.05; done; cd .",
+        FLOOD / RARE
+    );
+    let args = [
+        "record",
+        "flood=syscall:chdir{ filename:ustring[500], retval }",
+        "rare=syscall:kill{ sig, retval }",
+        "--buffer-size",
+        "64K",
+        "--fail-on-loss",
+        "-o",
+        "t",
+        "--",
+        "sh",
+        "-c",
+        &script,
+    ];
+    let mut recorder = sandbox.start(&args);
+    recorder.signal(libc::SIGSTOP);
+    fs::write(sandbox.path("go"), "").unwrap();
+    wait_for("the flood", || sandbox.path("done").exists());
+    recorder.signal(libc::SIGCONT);
+    fs::write(sandbox.path("end"), "").unwrap();
+    assert_eq!(recorder.wait(), Some(1), "{}", recorder.stderr());
+    let trace = sandbox.path("t");
+    let (seen, recorded, missing) = counts(&trace, "flood");
+    assert_eq!(seen, FLOOD + 1);
+    assert!(missing > FLOOD / 2, "{recorded} recorded, {missing} lost: nothing was tested");
+    assert_eq!(Table::read(&trace, "flood").len() as i128, recorded);
+    assert_eq!(lost(&trace, "flood", "ring_full"), missing);
+    assert!(gaps(&trace, "flood") <= missing);
+    assert_eq!(counts(&trace, "rare"), (RARE, RARE, 0));
+    assert_eq!((Table::read(&trace, "rare").len() as i128, gaps(&trace, "rare")), (RARE, 0));
 }
 
 #[test]
-fn missing_events_fail_the_run_if_that_is_asked_for() {
+fn a_sample_has_weights_says_what_it_left_out_and_is_no_failure() {
     let sandbox = Sandbox::for_recording();
-    let own = std::process::id().to_string();
-    let args = ["record", "mkdirs", "--buffer-size", "64K", "--fail-on-loss", "-o", "t", "-p", &own];
-    let mut running = sandbox.start(&args);
-    lose_some(&sandbox, running.child.id());
-    running.signal(libc::SIGTERM);
-    assert_eq!(running.wait(), Some(1), "{}", running.stderr());
+    let args = ["record", "syscall:chdir", "--sample", "10", "--fail-on-loss", "-o", "t", "--", "sh", "-c"];
+    let script = "i=0; while [ $i -lt 1005 ]; do cd .; i=$((i+1)); done";
+    let text = sandbox.expect(0, &[&args[..], &[script]].concat());
+    let trace = sandbox.path("t");
+    let (seen, recorded, left_out) = counts(&trace, "chdir");
+    assert_eq!((seen, lost(&trace, "chdir", "sampled")), (1005, left_out));
+    let table = Table::read(&trace, "chdir");
+    assert_eq!((table.len() as i128, table.count("weight", "10") as i128), (recorded, recorded));
+    let cpus = Table::read(&trace, "counts").len() as i128;
+    assert!((1005..1005 + 10 * cpus).contains(&(10 * recorded)), "{recorded} of 1005");
+    assert!(text.err.contains(&format!("chdir: {left_out} left out (sampled)")), "{}", text.err);
+    // What is recorded with every trace is complete.
+    assert_eq!(counts(&trace, "processes").2, 0);
 }
 
 #[test]
-fn the_failure_of_the_command_goes_before_that_of_the_recording() {
-    for (command_code, code) in [(0, 1), (7, 7)] {
-        let sandbox = Sandbox::for_recording();
-        let script = format!(
-            "import os, sys, time
-while not os.path.exists('go'): time.sleep(0.01)
-for i in range({STORM}):
-    try: os.mkdir('go')
-    except OSError: pass
-open('done', 'w').close()
-while not os.path.exists('end'): time.sleep(0.01)
-sys.exit({command_code})"
+fn cut_strings_are_counted_and_are_no_missing_events() {
+    let sandbox = Sandbox::for_recording();
+    let script = "for d in / /usr /usr/bin /usr/lib /usr; do cd $d; done";
+    let args =
+        ["record", "c=syscall:chdir{ filename:ustring[4] }", "--fail-on-loss", "-o", "t", "--", "sh", "-c"];
+    sandbox.expect(0, &[&args[..], &[script]].concat());
+    let trace = sandbox.path("t");
+    assert_eq!(counts(&trace, "c"), (5, 5, 0));
+    assert_eq!(lost(&trace, "c", "string_cut"), 2);
+    assert_eq!(Table::read(&trace, "c").text("filename"), ["/", "/usr", "/usr", "/usr", "/usr"]);
+}
+
+#[test]
+fn what_a_command_freed_in_other_contexts_is_not_outstanding() {
+    let sandbox = Sandbox::for_recording();
+    // Each process leaves behind objects that the kernel frees later, in whichever process runs then.
+    let script = "i=0; while [ $i -lt 100 ]; do /bin/true; i=$((i+1)); done; sleep 1";
+    sandbox.expect(0, &["record", "kmem", "-o", "t", "--", "sh", "-c", script]);
+    let trace = sandbox.path("t");
+    let table = Table::read(&trace, "kmem");
+    let (kinds, caches, ptrs) = (table.text("kind"), table.text("cache"), table.text("ptr"));
+    let (pids, followed) = (table.text("pid"), Table::read(&trace, "processes").text("pid"));
+    let mut live = std::collections::HashMap::new();
+    let (mut begun, mut elsewhere) = (0, 0);
+    for i in 0..table.len() {
+        if kinds[i] == "alloc" {
+            assert!(followed.contains(&pids[i]), "process {} is none of ours", pids[i]);
+            live.insert(&ptrs[i], &caches[i]);
+            begun += i32::from(caches[i] == "task_struct");
+        } else {
+            assert!(live.remove(&ptrs[i]).is_some(), "row {i} frees what was not allocated");
+            elsewhere += i32::from(!followed.contains(&pids[i]));
+        }
+    }
+    assert!(begun >= 100 && elsewhere > 0, "{begun} tasks, {elsewhere} frees in other processes");
+    let left = live.into_values().filter(|cache| *cache == "task_struct").count();
+    // The kernel keeps two stacks of tasks per cpu for the next fork, and with them perhaps a task.
+    assert!(left <= 3, "{left} of {begun} tasks look leaked");
+}
+
+#[test]
+fn probes_that_are_worse_than_the_one_that_is_used_are_not_listed() {
+    let sandbox = Sandbox::for_recording();
+    sandbox.expect(0, &["record", "listens", "kmem", "switches", "-o", "t", "--", "true"]);
+    let table = Table::read(&sandbox.path("t"), "probes");
+    let (event, source, attached) = (table.text("event"), table.text("source"), table.text("attached"));
+    let mut used = 0;
+    for i in 1..table.len() {
+        let same = event[i] == event[i - 1] && source[i] == source[i - 1];
+        assert!(
+            !same || attached[i - 1] == "false" || attached[i] == "true",
+            "row {i} is worse than row {}",
+            i - 1
         );
-        let args = [
-            "record",
-            "mkdirs",
-            "--buffer-size",
-            "64K",
-            "--fail-on-loss",
-            "-o",
-            "t",
-            "--",
-            "python3",
-            "-c",
-            &script,
-        ];
-        let mut running = sandbox.start(&args);
-        stop(running.child.id());
-        fs::write(sandbox.path("go"), "").unwrap();
-        wait_for("the storm", || sandbox.path("done").exists());
-        go_on(running.child.id());
-        fs::write(sandbox.path("end"), "").unwrap();
-        assert_eq!(running.wait(), Some(code), "{}", running.stderr());
-        let (seen, recorded, lost) = counts(&sandbox.path("t"), "mkdirs");
-        assert_eq!((seen, recorded + lost), (STORM as i128, STORM as i128));
-        assert!(lost > 0);
+        used += usize::from(same && attached[i] == "true");
     }
-}
-
-#[test]
-fn incomplete_events_are_told_but_are_no_loss() {
-    let sandbox = Sandbox::for_recording();
-    let cut = "m=syscall:mkdir{ pathname:ustring[8] }";
-    let args = ["record", cut, "--fail-on-loss", "-o", "t", "--", "mkdir", "a-name-longer-than-eight"];
-    let text = sandbox.expect(0, &args);
-    assert!(text.err.contains("m: 1 incomplete (string_cut): "), "{}", text.err);
-    assert_eq!(counts(&sandbox.path("t"), "m"), (1, 1, 0));
+    assert!(used > 0, "no probe has another beside it, so nothing was tested");
 }

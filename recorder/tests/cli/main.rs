@@ -2,6 +2,7 @@
 
 mod endings;
 mod errors;
+mod fail_on_loss;
 mod filters;
 mod flight;
 mod help;
@@ -12,3 +13,4 @@ mod rights;
 mod sandbox;
 mod symlinks;
 mod terminal;
+mod unit;

@@ -208,8 +208,9 @@ fn every_thread_has_given_up_what_recording_does_not_need() {
     assert_eq!(running.wait(), Some(0), "{}", running.stderr());
     let trace = sandbox.path("t");
     assert_eq!(counts(&trace, "mkdirs"), (1, 1, 0));
+    // kallsyms was opened before; the system call itself is on no stack, its tracepoint is behind it.
     let names = Table::read(&trace, "symbols").text("name");
-    assert!(names.iter().any(|name| name.contains("mkdir")), "{names:?}");
+    assert!(names.iter().any(|name| name.starts_with("do_syscall")), "{names:?}");
     let segments = fs::read_dir(trace.join("counts")).unwrap().count();
     assert_eq!((segments, meta(&trace)["state"].as_str()), (1, Some("closed")), "it is compacted");
     // The command has what the user had.

@@ -1,8 +1,8 @@
 //! A recorder in a directory of its own, and its trace as rows.
 
 use std::fs::{self, File};
-use std::os::unix::process::CommandExt;
 use std::io::ErrorKind;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::pty::{Winsize, openpty};
 
-use crate::losses::lose_some;
+use crate::fail_on_loss::lose_some;
 use crate::sandbox::{LIMIT, Sandbox, Table, meta, wait_for};
 
 /// A recorder that leads a session on a terminal of its own.
@@ -90,6 +90,7 @@ fn the_live_line_tells_time_rate_recorded_size_and_lost() {
     terminal.wait_for("recording mkdirs into t; Ctrl-C ends it");
     fs::create_dir(sandbox.path("a")).unwrap();
     terminal.wait_for("00:00:02  ");
+    terminal.wait_for("00:00:03  ");
     terminal.master.as_mut().unwrap().write_all(b"\x03").unwrap();
     assert_eq!(terminal.end(), Some(0), "{}", terminal.text);
     let line = terminal.text.split("\r\x1b[K").find(|line| line.starts_with("00:00:02")).unwrap();

@@ -4,5 +4,6 @@ mod common;
 mod crash;
 mod keep;
 mod replay;
+mod soak;
 mod values;
 mod world;

@@ -188,6 +188,7 @@ impl EventSource for World {
             per_cpu: per_cpu.clone(),
             recursion_misses: None,
             kprobe_misses: Some(0),
+            unfollowed: 0,
         };
         Ok(self.counters.iter().enumerate().map(counters).collect())
     }

@@ -3,47 +3,44 @@
 //! ```text
 //! shelf     what each table consists of            plan      what is to go, what is to be merged
 //! tidy      what takes time, in its own thread     carry     who of table processes is alive
-//! exchange  a table rebuilt in one step            freeze    a closed copy
+//! retain    the old goes                            exchange  a table rebuilt in one step
+//! balance   table counts fits the rows              freeze    a closed copy
 //! ```
 //! All of it is called by the only thread that changes the directories of tables. A task of `tidy` reads segments that
 //! never change; what it built takes their place when it is done. Only when it cannot keep up (recorded time that runs
 //! faster than real time) the publisher waits for it, so that the number of segments is bounded.
 
+mod balance;
 mod carry;
 mod exchange;
 mod freeze;
 mod plan;
+mod retain;
 mod shelf;
 mod tidy;
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use arrow_array::RecordBatch;
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, Int64Type, UInt16Type};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use schemas::trace::Meta;
 
-use super::counts::adjustment;
-use super::files::{Owner, TempFile};
+use super::files::Owner;
 use super::meta::{tables, write_meta};
 use super::progress::RowsBySource;
-use super::segment::{Segment, segment_name, writer_properties};
+use super::segment::segment_name;
 use crate::source::ProbeId;
 use exchange::{Slot, rebuild};
 use freeze::Half;
-use shelf::{CARRIED, Entry, Table, add};
+use retain::Cut;
+use shelf::{CARRIED, Entry, Sources, Table, add};
 use tidy::{Built, Task, Tidy, What};
 
 pub use freeze::Freeze;
 pub use plan::Limits;
-pub use shelf::Sources;
 
 const COUNTS: &str = "counts";
 /// A table with more segments that wait to be merged makes the publisher wait.
@@ -97,24 +94,6 @@ enum Running {
     Instead { table: usize, numbers: Vec<u64>, level: u8, is_merge: bool },
     /// It is what remains of the processes when all that is older goes.
     Retention { cut: Cut },
-}
-
-/// Segments whose rows are all older go.
-#[derive(Clone, Copy)]
-struct Cut {
-    ns: i64,
-    /// Of table processes: no row that stays is older.
-    processes_ns: i64,
-}
-
-impl Cut {
-    fn of(self, table: &Table) -> i64 {
-        if is_of_processes(table) { self.processes_ns } else { self.ns }
-    }
-}
-
-fn is_of_processes(table: &Table) -> bool {
-    table.is_event && table.name == carry::PROCESSES
 }
 
 /// Keeps a trace in order while it is being written.
@@ -202,26 +181,6 @@ impl Keeper {
     fn table(&mut self, name: &str) -> Result<&mut Table> {
         let table = self.tables.iter_mut().find(|table| table.name == name);
         table.with_context(|| format!("there is no table '{name}'"))
-    }
-
-    /// Rows that a segment of table counts tells of.
-    fn counted(&mut self, path: &Path) -> Result<Sources> {
-        let mut sources = Sources::new();
-        for batch in ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?.build()? {
-            let batch: RecordBatch = batch?;
-            let column = |name| batch.column_by_name(name).with_context(|| format!("counts lacks {name}"));
-            let (probes, cpus) = (column("probe")?, column("cpu")?);
-            let (probes, cpus) = (probes.as_primitive::<UInt16Type>(), cpus.as_primitive::<UInt16Type>());
-            let recorded = column("recorded")?.as_primitive::<Int64Type>();
-            let events = column("event")?.as_dictionary::<Int32Type>();
-            let events = events.downcast_dict::<arrow_array::StringArray>().context("event is no text")?;
-            for (row, event) in events.into_iter().enumerate() {
-                let probe = probes.value(row);
-                *sources.entry((probe, cpus.value(row))).or_default() += recorded.value(row);
-                self.events_of_probes.entry(probe).or_insert_with(|| event.unwrap_or_default().to_owned());
-            }
-        }
-        Ok(sources)
     }
 
     /// `trace.json` is to say this from now on.
@@ -345,24 +304,6 @@ impl Keeper {
         self.running = Some(Running::Instead { table, numbers, level, is_merge });
     }
 
-    /// True if there was nothing to wait for.
-    fn begin_retention(&mut self, cut_ns: i64) -> Result<bool> {
-        let events = self.tables.iter().filter(|table| table.is_event && !is_of_processes(table));
-        let stay = events.flat_map(|table| &table.entries).filter(|entry| !entry.is_before(cut_ns));
-        let oldest_ns = stay.filter_map(|entry| Some(entry.range?.0)).min();
-        let cut = Cut { ns: cut_ns, processes_ns: oldest_ns.unwrap_or(cut_ns).min(cut_ns) };
-        let processes = self.tables.iter().find(|table| is_of_processes(table));
-        let inputs = processes.map(|table| table.pick(|entry| entry.is_before(cut.processes_ns)));
-        let inputs = inputs.unwrap_or_default();
-        let Some(table_dir) = processes.map(|table| table.dir.clone()).filter(|_| !inputs.is_empty()) else {
-            self.remove_before(cut, None)?;
-            return Ok(true);
-        };
-        self.tidy.begin(Task { table_dir, inputs, what: What::Carry });
-        self.running = Some(Running::Retention { cut });
-        Ok(false)
-    }
-
     fn put_instead(&mut self, table: usize, numbers: &[u64], level: u8, built: Option<Built>) -> Result<()> {
         let Some(Built { temp, mut entry, .. }) = built else { return Ok(()) };
         let table = &mut self.tables[table];
@@ -382,65 +323,6 @@ impl Keeper {
         rebuild(&self.dir, table, slots, self.owner)
     }
 
-    /// Remove the segments that are wholly older; `carried` is what table processes keep of them.
-    fn remove_before(&mut self, cut: Cut, mut carried: Option<Built>) -> Result<()> {
-        let is_old = |table: &Table, entry: &Entry| entry.level != CARRIED && entry.is_before(cut.of(table));
-        let old = |table| {
-            let entries = table_entries(table).filter(move |entry| is_old(table, entry));
-            entries.filter_map(|entry| Some(entry.range?.1 + 1))
-        };
-        let from_ns = self.tables.iter().flat_map(old).max();
-        // Said before it is done: who reads meanwhile finds more than he is promised, not less.
-        self.meta.kept_from_ns = self.meta.kept_from_ns.max(from_ns);
-        write_meta(&self.dir, &self.meta, self.owner)?;
-        let cgroups = carried.as_ref().map(|built| built.cgroups.clone());
-        // What table counts tells too much when rows go, and too little when its own rows go.
-        let mut difference = Sources::new();
-        for table in self.tables.iter_mut().filter(|table| table.name != COUNTS) {
-            let cut_ns = cut.of(table);
-            let sign = if table.is_event { -1 } else { 0 };
-            for old in table.entries.iter().filter(|entry| entry.is_before(cut_ns)) {
-                add(&mut difference, &old.sources, sign);
-            }
-            let here = carried.take_if(|_| is_of_processes(table));
-            if let Some(built) = &here {
-                add(&mut difference, &built.entry.sources, 1);
-            }
-            remove(&self.dir, table, cut_ns, here.map(|built| (built.entry, built.temp)), self.owner)?;
-        }
-        self.remove_counts_before(cut.ns, difference)?;
-        let events = self.tables.iter().filter(|table| table.is_event).flat_map(table_entries);
-        let starts = events.filter(|entry| entry.level != CARRIED).filter_map(|entry| Some(entry.range?.0));
-        let mut kept = self.kept.lock();
-        kept.from_ns = self.meta.kept_from_ns;
-        kept.oldest_ns = starts.chain(kept.from_ns).min();
-        if let Some(cgroups) = cgroups {
-            kept.cgroups = Arc::new(cgroups);
-        }
-        Ok(())
-    }
-
-    /// The rows of table counts go too; what the others tell is made to fit by rows that are as old as the last one.
-    fn remove_counts_before(&mut self, cut_ns: i64, mut difference: Sources) -> Result<()> {
-        let table = self.tables.iter().find(|table| table.name == COUNTS).context("no table counts")?;
-        for old in table.entries.iter().filter(|entry| entry.is_before(cut_ns)) {
-            add(&mut difference, &old.sources, 1);
-        }
-        let (dir, owner) = (table.dir.clone(), self.owner);
-        let rows = adjustment(cut_ns - 1, &self.events_of_probes, &difference)?;
-        let carried = rows.map(|rows| -> Result<(Entry, TempFile)> {
-            let properties = writer_properties(&rows.schema(), 1, false)?;
-            let mut segment = Segment::create(&dir, "carried", &rows.schema(), properties, owner)?;
-            segment.write(&rows)?;
-            let temp = segment.finish()?;
-            temp.sync()?;
-            Ok((Entry::read(0, &temp.path(), CARRIED, difference)?, temp))
-        });
-        let carried = carried.transpose()?;
-        let trace = self.dir.clone();
-        remove(&trace, self.table(COUNTS)?, cut_ns, carried, owner)
-    }
-
     /// Make a snapshot; who asked gets the reply.
     pub fn freeze(&mut self, mut freeze: Freeze) {
         freeze.meta.kept_from_ns = self.meta.kept_from_ns;
@@ -457,16 +339,6 @@ impl Keeper {
         }
     }
 
-    /// Rows for table counts that take back what was counted and is not published yet.
-    fn unpublished(&self, ts_ns: i64) -> Result<Option<RecordBatch>> {
-        let mut difference = Sources::new();
-        for table in &self.tables {
-            let sign = if table.name == COUNTS { -1 } else { i64::from(table.is_event) };
-            table.entries.iter().for_each(|entry| add(&mut difference, &entry.sources, sign));
-        }
-        adjustment(ts_ns, &self.events_of_probes, &difference)
-    }
-
     /// Finish what runs. Fails if a snapshot's thread has died.
     pub fn finish(&mut self) -> Result<()> {
         self.collect(PATIENCE)?;
@@ -476,31 +348,6 @@ impl Keeper {
     }
 }
 
-fn table_entries(table: &Table) -> std::slice::Iter<'_, Entry> {
-    table.entries.iter()
-}
-
 fn table_name(dir: &Path) -> String {
     dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// Remove the segments of `table` that are wholly older than `cut_ns`; `carried` comes in their place.
-fn remove(
-    dir: &Path,
-    table: &mut Table,
-    cut_ns: i64,
-    carried: Option<(Entry, TempFile)>,
-    owner: Owner,
-) -> Result<()> {
-    if let Some((entry, temp)) = carried {
-        let new = Slot::New(Entry { level: CARRIED, ..entry }, temp);
-        let stay = table.entries.iter().filter(|entry| !entry.is_before(cut_ns));
-        let slots = [new].into_iter().chain(stay.cloned().map(Slot::Keep)).collect();
-        return rebuild(dir, table, slots, owner);
-    }
-    for (_, path) in table.pick(|entry| entry.is_before(cut_ns)) {
-        fs::remove_file(&path).with_context(|| format!("cannot remove '{}'", path.display()))?;
-    }
-    table.entries.retain(|entry| !entry.is_before(cut_ns));
-    Ok(())
 }
