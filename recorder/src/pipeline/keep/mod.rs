@@ -36,7 +36,7 @@ use crate::source::ProbeId;
 use exchange::{Slot, rebuild};
 use freeze::Half;
 use retain::Cut;
-use shelf::{CARRIED, Entry, Sources, Table, add};
+use shelf::{CARRIED, Entry, Table, add};
 use tidy::{Built, Task, Tidy, What};
 
 pub use freeze::Freeze;
