@@ -24,7 +24,7 @@ use schemas::trace::{Meta, State};
 use super::clock;
 use super::counts::{Counts, Snapshot, Totals};
 use super::failure;
-use super::files::{Owner, TempFile, create_dir, lock, set_aside, sync_dir};
+use super::files::{Owner, TempFile, create_dir, create_trace_dir, lock, set_aside};
 use super::merge::ts_ns;
 use super::meta::{check_events, tables, write_meta};
 use super::options::Options;
@@ -98,17 +98,20 @@ impl TraceWriter {
             "'{}' exists already: remove it, or choose another name with -o",
             dir.display()
         );
-        let owner = Owner::of_this_process();
-        create_dir(dir, owner)?;
-        let result = Self::fill(dir, meta, options, owner);
+        let dir = create_trace_dir(dir, None)?;
+        let result = Self::in_new_dir(&dir, meta, options);
         if result.is_err() {
             // The directory is ours and new; if it cannot be removed, the first error says more.
-            let _ = fs::remove_dir_all(dir);
+            let _ = fs::remove_dir_all(&dir);
         }
         result
     }
 
-    fn fill(dir: &Path, mut meta: Meta, options: Options, owner: Owner) -> Result<Self> {
+    /// Make everything that a trace has in `dir`, a new directory that belongs to this user. The threads that write
+    /// have the rights of the calling thread.
+    pub fn in_new_dir(dir: &Path, mut meta: Meta, options: Options) -> Result<Self> {
+        check_events(&meta)?;
+        let owner = Owner::of_this_process();
         let Options {
             segment_age,
             zstd_level,
@@ -125,9 +128,6 @@ impl TraceWriter {
         }
         meta.state = State::Open;
         write_meta(dir, &meta, owner)?;
-        if let Some(parent) = dir.canonicalize().ok().as_deref().and_then(Path::parent) {
-            sync_dir(parent)?;
-        }
         let bytes = RESERVE_BYTES + RESERVE_BYTES_PER_TABLE * tables(&meta).count() as u64;
         let reserve = set_aside(dir, bytes, owner)?;
         let pool = Pool::default();
