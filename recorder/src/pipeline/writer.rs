@@ -6,9 +6,13 @@
 //!       chunk -> merge -> decode -> Parquet -> file; stacks, symbols, cgroups            (thread `encode`)
 //!       file -> durable segment                                                          (thread `publish`)
 //! ```
-//! Memory: [`CUT_BYTES`] per event and what one drain gives beyond, plus [`Options::queue_bytes`], plus 16 MiB of
-//! buffers for reuse, plus the encoded rows of one open row group per event (about 12 bytes a row, at most 256 Ki
-//! rows) and their dictionaries, plus the distinct stacks, addresses and cgroups.
+//! Memory is the sum of
+//! - raw records: [`CUT_BYTES`] per event and what one drain gives beyond, [`Options::queue_bytes`] on their way to the
+//!   encoder, 16 MiB of buffers for reuse;
+//! - the open row group of each event (at most 256 Ki rows): its encoded pages, about 8 bytes a row; per column the
+//!   distinct values, at most 2 MiB (and those of 4096 rows) of a dictionary and 8 MiB of hash table, mostly a few
+//!   KiB of both; a page of at most 20 Ki indices or 1 MiB;
+//! - the distinct stacks, addresses and cgroups of the recording, at most 64 bytes each.
 
 mod close;
 
@@ -36,7 +40,7 @@ use super::worker::{Job, Setup, Worker};
 use crate::source::{EventSource, ProbeCounters, ProbeId};
 
 /// Staged bytes of an event after which they go to the encoder.
-pub const CUT_BYTES: usize = 4 << 20;
+pub const CUT_BYTES: usize = 1 << 20;
 /// Age of staged records after which they go to the encoder, so that its work comes in small pieces.
 const CUT_AGE_NS: u64 = 100_000_000;
 /// 146 years after boot: with the offset to UTC this is still a timestamp that rises.

@@ -176,7 +176,8 @@ fn counts_add_up_to_the_rows_and_every_loss_has_its_row() {
         recursion_misses: None,
         unfollowed: 6,
     };
-    let summary = writer.close(End { counters: vec![last], command_exit_code: Some(3) }).unwrap();
+    let summary =
+        writer.close(End { counters: vec![last], command_exit_code: Some(3), ..End::default() }).unwrap();
     assert_eq!(summary.not_compacted, None);
     let totals = &summary.events["tick"];
     assert_eq!((totals.seen, totals.recorded, totals.lost), (10_011, 5002, 5009));
