@@ -1,0 +1,163 @@
+//! `cargo xtask bench record`: options in, all runs in turn, the report out.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+
+use super::figures::{Measured, Row};
+use super::goals::Figures;
+use super::guest::{self, Amount};
+use super::load::Load;
+use super::report::{Machine, Report};
+use super::run::{Bench, Sample, Watch};
+use super::search::{self, Saturated};
+use super::tracer::{KTAPE, PEERS, Tracer, recorder_of};
+use crate::{host, setup};
+
+/// How much of it.
+#[derive(Args)]
+pub struct Options {
+    /// Rounds in which the tracers take turns
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Memory between kernel and tracer for each CPU, the same for all, MiB
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=64))]
+    buffer_mib: u64,
+    /// Only see that it works: one short round, the recorder as built for tests. The figures mean nothing
+    #[arg(long)]
+    quick: bool,
+}
+
+/// Sizes of the loads.
+struct Amounts {
+    rounds: u32,
+    storm_seconds: f64,
+    search_seconds: f64,
+    search_steps: u32,
+    /// So many that the rings hold them all.
+    bare_calls: u64,
+    files: u64,
+    guest: Amount,
+}
+
+impl Options {
+    fn amounts(&self) -> Amounts {
+        if self.quick {
+            return Amounts {
+                rounds: 1,
+                storm_seconds: 0.1,
+                search_seconds: 0.1,
+                search_steps: 1,
+                bare_calls: 10_000,
+                files: 1000,
+                guest: Amount { calls: 2000, files: 100 },
+            };
+        }
+        Amounts {
+            rounds: self.rounds,
+            storm_seconds: 2.0,
+            search_seconds: 2.0,
+            search_steps: 5,
+            bare_calls: self.buffer_mib * 5000,
+            files: 100_000,
+            guest: Amount { calls: 100_000, files: 5000 },
+        }
+    }
+}
+
+/// Samples of all tracers on one load, in the order of [`tracers`].
+#[derive(Default)]
+struct Rounds {
+    untraced: Vec<Sample>,
+    traced: Vec<Vec<Sample>>,
+}
+
+fn tracers() -> impl Iterator<Item = &'static Tracer> {
+    std::iter::once(&KTAPE).chain(&PEERS)
+}
+
+/// Measure everything and report.
+pub fn run(options: &Options) -> Result<()> {
+    ensure!(setup::is_root(), "tracing needs root: run it as root, or through sudo");
+    setup::bench()?;
+    if !options.quick {
+        let mut cargo = Command::new("cargo");
+        cargo.args(["build", "--release", "-p", "recorder", "--bin", "recorder"]);
+        host::status(cargo.current_dir(host::repo()))?;
+    }
+    let cpus = std::thread::available_parallelism().context("cannot count the processors")?.get() as u64;
+    let dir = host::target_dir()?.join("bench");
+    let buffer_bytes_per_cpu = options.buffer_mib << 20;
+    let ktape = recorder_of(options.quick)?;
+    let bench = Bench { dir: dir.join("run"), buffer_bytes_per_cpu, cpus, ktape };
+    let amounts = options.amounts();
+    let storm_load = Load::Storm { seconds: amounts.storm_seconds, rate: None };
+    let churn_load = Load::Churn { files: amounts.files, columns12: false };
+    let churn12_load = Load::Churn { files: amounts.files, columns12: true };
+    let (mut storm, mut churn) = (Rounds::default(), Rounds::default());
+    let (mut idle, mut bare, mut churn12) = (vec![Vec::new(); 4], Vec::new(), Vec::new());
+    for round in 1..=amounts.rounds {
+        let step = |text: &str| eprintln!("bench: round {round} of {}: {text}", amounts.rounds);
+        step("starting and ending");
+        for (tracer, idle) in tracers().zip(&mut idle) {
+            idle.push(bench.run(Watch::Tracer(tracer), Load::Calls(1))?);
+        }
+        step("getppid");
+        storm.add(&bench, storm_load)?;
+        bare.push(bench.run(Watch::BareRing, Load::Calls(amounts.bare_calls))?);
+        step("kmem");
+        churn.add(&bench, churn_load)?;
+        churn12.push(bench.run(Watch::Tracer(&KTAPE), churn12_load)?);
+    }
+    let mut storm_rows = storm.rows(&idle, true);
+    for ((tracer, row), samples) in tracers().zip(&mut storm_rows).zip(&storm.traced) {
+        eprintln!("bench: highest rate without loss: {}", tracer.name);
+        let saturated =
+            Saturated { per_second: row.per_second, is_complete: samples.iter().all(Sample::is_complete) };
+        let search = search::Search { seconds: amounts.search_seconds, steps: amounts.search_steps };
+        row.loss_free = Some(search.highest(&bench, tracer, saturated)?);
+    }
+    let measured = |tracer, samples, idle: &[Sample]| Measured { tracer, samples, idle: idle.to_vec() };
+    storm_rows.push(measured("bare ring", bare, &[]).row(&storm.untraced, true));
+    let kmem12 = measured("ktape, 12 columns", churn12, &idle[0]).row(&churn.untraced, false);
+    eprintln!("bench: trace-cmd, in a guest");
+    let guest = guest::sizes(amounts.guest, buffer_bytes_per_cpu, options.quick)?;
+    let churn_rows = churn.rows(&idle, false);
+    let goals = Figures { storm: &storm_rows, churn: &churn_rows, kmem12: &kmem12, guest: &guest }.goals();
+    let kernel = nix::sys::utsname::uname()
+        .context("cannot ask for the kernel")?
+        .release()
+        .to_string_lossy()
+        .into_owned();
+    let machine =
+        Machine { kernel, cpus, buffer_bytes_per_cpu, rounds: amounts.rounds, is_quick: options.quick };
+    let report = Report { machine, storm: storm_rows, churn: churn_rows, kmem12, guest, goals };
+    let path = dir.join("record.json");
+    fs::write(&path, serde_json::to_string_pretty(&report)? + "\n")
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    print!("{}", report.markdown());
+    Ok(())
+}
+
+impl Rounds {
+    /// One more round.
+    fn add(&mut self, bench: &Bench, load: Load) -> Result<()> {
+        self.untraced.push(bench.run(Watch::Nobody, load)?);
+        self.traced.resize(1 + PEERS.len(), Vec::new());
+        for (tracer, samples) in tracers().zip(&mut self.traced) {
+            samples.push(bench.run(Watch::Tracer(tracer), load)?);
+        }
+        Ok(())
+    }
+
+    fn rows(&self, idle: &[Vec<Sample>], has_known_count: bool) -> Vec<Row> {
+        let measured = tracers().zip(&self.traced).zip(idle).map(|((tracer, samples), idle)| Measured {
+            tracer: tracer.name,
+            samples: samples.clone(),
+            idle: idle.clone(),
+        });
+        measured.map(|measured| measured.row(&self.untraced, has_known_count)).collect()
+    }
+}
