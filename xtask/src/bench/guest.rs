@@ -41,6 +41,8 @@ pub struct Sizes {
     pub calls: Option<u64>,
     pub ktape: Size,
     pub trace_cmd: Size,
+    /// Without the compression that trace-cmd uses unless told otherwise.
+    pub trace_cmd_plain: Size,
 }
 
 /// Run both loads under both in a guest.
@@ -70,11 +72,17 @@ fn lines(name: &str, probe: Probe, load: &str, buffer_bytes_per_cpu: u64) -> Str
     let tracepoints: Vec<String> = events(probe).iter().map(|event| format!("-e {event}")).collect();
     let (kib, tracepoints) = (buffer_bytes_per_cpu >> 10, tracepoints.join(" "));
     let event = ktape_event(probe);
-    format!(
-        "trace-cmd record -o {name}.dat -b {kib} {tracepoints} -F xtask workload {load} --truth {name}.dat.json\n\
-         recorder record '{event}' --buffer-size $(({kib} * 2))K -o {name}.trace -- \
+    let trace_cmd = |file: &str, more: &str| {
+        format!(
+            "trace-cmd record -o {file} {more} -b {kib} {tracepoints} -F xtask workload {load} --truth {file}.json\n"
+        )
+    };
+    trace_cmd(&format!("{name}.dat"), "")
+        + &trace_cmd(&format!("{name}.plain.dat"), "--compression none")
+        + &format!(
+            "recorder record '{event}' --buffer-size $(({kib} * 2))K -o {name}.trace -- \
          xtask workload {load} --truth {name}.trace.json\n"
-    )
+        )
 }
 
 /// What they all write down.
@@ -93,7 +101,7 @@ fn read(out: &Path, name: &'static str, probe: Probe) -> Result<Sizes> {
         Ok((events, lost, size_bytes(&trace)?))
     };
     let of_dat = |part: &str| -> Result<(u64, u64, u64)> {
-        let dat = out.join(format!("{name}-{part}.dat"));
+        let dat = out.join(format!("{name}-{part}"));
         let Truth { pid, .. } = truth(&dat.with_extension("dat.json"))?;
         let (events, lost) = in_dat(&dat, pid)?;
         Ok((events, lost, size_bytes(&dat)?))
@@ -109,7 +117,8 @@ fn read(out: &Path, name: &'static str, probe: Probe) -> Result<Sizes> {
         load: name,
         calls,
         ktape: size(of_trace("full")?, of_trace("idle")?),
-        trace_cmd: size(of_dat("full")?, of_dat("idle")?),
+        trace_cmd: size(of_dat("full.dat")?, of_dat("idle.dat")?),
+        trace_cmd_plain: size(of_dat("full.plain.dat")?, of_dat("idle.plain.dat")?),
     })
 }
 

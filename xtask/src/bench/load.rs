@@ -31,7 +31,7 @@ pub enum Probe {
 #[derive(Clone, Copy, Debug)]
 pub enum Load {
     /// Calls of getppid for a time, at a rate or as fast as can be.
-    Storm { seconds: f64, rate: Option<u64> },
+    Storm { seconds: f64, rate: Option<u64>, threads: u16 },
     /// That many calls of getppid.
     Calls(u64),
     /// Files made, written and removed.
@@ -66,8 +66,9 @@ impl Load {
     /// Words of the command line behind `xtask workload`.
     fn words(self) -> Vec<String> {
         match self {
-            Self::Storm { seconds, rate } => {
-                let mut words = vec!["storm".to_owned(), format!("--seconds={seconds}")];
+            Self::Storm { seconds, rate, threads } => {
+                let mut words =
+                    vec!["storm".to_owned(), format!("--seconds={seconds}"), format!("--threads={threads}")];
                 words.extend(rate.map(|rate| format!("--rate={rate}")));
                 words
             }

@@ -93,7 +93,9 @@ pub fn run(options: &Options) -> Result<()> {
     let ktape = recorder_of(options.quick)?;
     let bench = Bench { dir: dir.join("run"), buffer_bytes_per_cpu, cpus, ktape };
     let amounts = options.amounts();
-    let storm_load = Load::Storm { seconds: amounts.storm_seconds, rate: None };
+    // The other half is for the tracer.
+    let threads = u16::try_from(cpus / 2).unwrap_or(u16::MAX).max(1);
+    let storm_load = Load::Storm { seconds: amounts.storm_seconds, rate: None, threads };
     let churn_load = Load::Churn { files: amounts.files, columns12: false };
     let churn12_load = Load::Churn { files: amounts.files, columns12: true };
     let (mut storm, mut churn) = (Rounds::default(), Rounds::default());
@@ -116,7 +118,7 @@ pub fn run(options: &Options) -> Result<()> {
         eprintln!("bench: highest rate without loss: {}", tracer.name);
         let saturated =
             Saturated { per_second: row.per_second, is_complete: samples.iter().all(Sample::is_complete) };
-        let search = search::Search { seconds: amounts.search_seconds, steps: amounts.search_steps };
+        let search = search::Search { seconds: amounts.search_seconds, threads, steps: amounts.search_steps };
         row.loss_free = Some(search.highest(&bench, tracer, saturated)?);
     }
     let measured = |tracer, samples, idle: &[Sample]| Measured { tracer, samples, idle: idle.to_vec() };

@@ -122,8 +122,10 @@ fn rows<'a>(out: &mut String, rows: impl Iterator<Item = &'a Row>) {
 
 fn sizes(out: &mut String, guest: &[Sizes]) {
     table(out, &["load", "tracer", "events", "lost, it says", "calls made", "bytes", "net bytes/event"]);
-    for Sizes { load, calls, ktape, trace_cmd } in guest {
-        for (tracer, Size { events, lost, bytes, net }) in [("ktape", ktape), ("trace-cmd", trace_cmd)] {
+    for Sizes { load, calls, ktape, trace_cmd, trace_cmd_plain } in guest {
+        for (tracer, Size { events, lost, bytes, net }) in
+            [("ktape", ktape), ("trace-cmd", trace_cmd), ("trace-cmd --compression none", trace_cmd_plain)]
+        {
             let calls = calls.map_or("-".to_owned(), |calls| calls.to_string());
             let numbers = [events, lost].map(u64::to_string);
             line(

@@ -24,6 +24,7 @@ pub struct Highest {
 pub struct Search {
     /// Length of a storm.
     pub seconds: f64,
+    pub threads: u16,
     /// Each halves what is not known yet of the rate.
     pub steps: u32,
 }
@@ -58,7 +59,8 @@ impl Search {
 
     /// The rate that was made, if nothing of it is missing.
     fn holds(self, bench: &Bench, tracer: &Tracer, rate: f64) -> Result<Option<f64>> {
-        let load = Load::Storm { seconds: self.seconds, rate: Some(rate as u64) };
+        let Self { seconds, threads, .. } = self;
+        let load = Load::Storm { seconds, rate: Some(rate as u64), threads };
         for _ in 0..TRIES {
             let sample = bench.run(Watch::Tracer(tracer), load)?;
             if sample.is_complete() {

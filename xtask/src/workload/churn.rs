@@ -38,7 +38,7 @@ pub fn run(options: &Options) -> Result<Truth> {
     if options.wait {
         cost::wait_for_go()?;
     }
-    let (done, cost) = cost::of(|_| (0..options.files).try_for_each(|_| churn(&path)))?;
+    let (done, cost) = cost::of(|| (0..options.files).try_for_each(|_| churn(&path)))?;
     done.with_context(|| format!("cannot make, write and remove {}", path.display()))?;
     Ok(Truth { pid, files: options.files, cost })
 }

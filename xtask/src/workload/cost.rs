@@ -21,11 +21,11 @@ pub fn wait_for_go() -> Result<()> {
     std::io::stdin().read_to_end(&mut Vec::new()).map(|_| ()).context("cannot read standard input")
 }
 
-/// Do `work`, which is told when it began, and tell what it took.
-pub fn of<T>(work: impl FnOnce(Instant) -> T) -> Result<(T, Cost)> {
+/// Do `work` and tell what it took.
+pub fn of<T>(work: impl FnOnce() -> T) -> Result<(T, Cost)> {
     let (user, system) = processor_ns()?;
     let began = Instant::now();
-    let done = work(began);
+    let done = work();
     let wall_ns = began.elapsed().as_nanos() as u64;
     let (user_after, system_after) = processor_ns()?;
     Ok((done, Cost { wall_ns, user_ns: user_after - user, system_ns: system_after - system }))

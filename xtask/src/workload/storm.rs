@@ -1,5 +1,6 @@
 //! Calls of getppid, as many and as fast as asked for, and what they cost this process.
 
+use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -24,6 +25,9 @@ pub struct Options {
     /// Calls a second, in a burst each millisecond [default: as fast as can be]
     #[arg(long)]
     pub rate: Option<u64>,
+    /// Threads that share the calls
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: u16,
     /// Begin when standard input ends
     #[arg(long)]
     pub wait: bool,
@@ -38,20 +42,35 @@ pub struct Truth {
 }
 
 pub fn run(options: &Options) -> Result<Truth> {
-    ensure!(options.rate != Some(0), "--rate must be at least 1");
-    if options.wait {
-        cost::wait_for_go()?;
-    }
-    let limit = options.count.unwrap_or(u64::MAX);
-    let duration = options.seconds.map(Duration::try_from_secs_f64).transpose().context("--seconds")?;
-    let (calls, cost) = cost::of(|began| match options.rate {
-        None => as_fast_as_can_be(began, limit, duration),
-        Some(rate) => paced(began, limit, duration, rate),
-    })?;
-    Ok(Truth { pid: std::process::id(), calls, cost })
+    let Options { count, seconds, rate, threads, wait } = *options;
+    ensure!(rate != Some(0), "--rate must be at least 1");
+    let duration = seconds.map(Duration::try_from_secs_f64).transpose().context("--seconds")?;
+    let go = Barrier::new(usize::from(threads) + 1);
+    let storm = |number: u16| {
+        let share =
+            |all: u64| all / u64::from(threads) + u64::from(u64::from(number) < all % u64::from(threads));
+        let limit = count.map_or(u64::MAX, share);
+        go.wait();
+        match rate {
+            None => as_fast_as_can_be(limit, duration),
+            Some(rate) => paced(limit, duration, rate as f64 / f64::from(threads)),
+        }
+    };
+    std::thread::scope(|scope| {
+        let storms: Vec<_> = (0..threads).map(|number| scope.spawn(move || storm(number))).collect();
+        // The threads wait for `go` in any case.
+        let told = if wait { cost::wait_for_go() } else { Ok(()) };
+        let (calls, cost) = cost::of(|| {
+            go.wait();
+            storms.into_iter().map(|storm| storm.join().expect("a storm does not panic")).sum()
+        })?;
+        told?;
+        Ok(Truth { pid: std::process::id(), calls, cost })
+    })
 }
 
-fn as_fast_as_can_be(began: Instant, limit: u64, duration: Option<Duration>) -> u64 {
+fn as_fast_as_can_be(limit: u64, duration: Option<Duration>) -> u64 {
+    let began = Instant::now();
     let mut calls = 0;
     while calls < limit && duration.is_none_or(|duration| began.elapsed() < duration) {
         let batch = BATCH.min(limit - calls);
@@ -62,11 +81,12 @@ fn as_fast_as_can_be(began: Instant, limit: u64, duration: Option<Duration>) -> 
 }
 
 /// A tick that comes late makes up for what it missed.
-fn paced(began: Instant, limit: u64, duration: Option<Duration>, rate: u64) -> u64 {
+fn paced(limit: u64, duration: Option<Duration>, rate: f64) -> u64 {
+    let began = Instant::now();
     let mut calls = 0;
     loop {
         let elapsed = duration.map_or(began.elapsed(), |duration| began.elapsed().min(duration));
-        let due = ((elapsed.as_secs_f64() * rate as f64) as u64).min(limit);
+        let due = ((elapsed.as_secs_f64() * rate) as u64).min(limit);
         burst(due - calls);
         calls = due;
         if calls == limit || duration == Some(elapsed) {
@@ -77,8 +97,11 @@ fn paced(began: Instant, limit: u64, duration: Option<Duration>, rate: u64) -> u
 }
 
 fn burst(calls: u64) {
-    for _ in 0..calls {
+    let mut left = calls;
+    // Not a `for`: this is built without optimisation, and a range costs as much as the call.
+    while left > 0 {
         // SAFETY: always succeeds and touches no memory. Not kept by libc: each is a system call.
         unsafe { libc::getppid() };
+        left -= 1;
     }
 }
