@@ -15,15 +15,18 @@ struct Block {
     text: String,
 }
 
-fn blocks(path: &str) -> Vec<Block> {
+/// The blocks of the page at `path` that begin with the line `opening`.
+fn blocks(path: &str, opening: &str) -> Vec<Block> {
     let text = fs::read_to_string(host::repo().join(path)).expect(path);
     let mut blocks = Vec::new();
     let mut open: Option<Block> = None;
     for (number, line) in text.lines().enumerate() {
+        // A block in a list is indented.
+        let line = line.trim_start();
         match &mut open {
             Some(_) if line.starts_with("```") => blocks.extend(open.take()),
             Some(block) => block.text += &format!("{line}\n"),
-            None if line == "```sh" => {
+            None if line == opening => {
                 open = Some(Block { place: format!("{path}:{}", number + 2), text: String::new() });
             }
             None => {}
@@ -50,9 +53,7 @@ fn run(path: &str) {
     let search = std::env::var_os("PATH").unwrap_or_default();
     let search =
         std::env::join_paths([programs].into_iter().chain(std::env::split_paths(&search))).expect("PATH");
-    let all = blocks(path);
-    assert!(!all.is_empty(), "{path} shows no commands");
-    for block in all {
+    for block in blocks(path, "```sh") {
         let (chores, commands): (Vec<&str>, Vec<&str>) = block
             .text
             .lines()
@@ -79,4 +80,46 @@ fn the_commands_of_the_readme_work() {
 #[test]
 fn the_commands_of_contributing_work() {
     run("CONTRIBUTING.md");
+}
+
+#[test]
+fn the_commands_of_the_pages_in_docs_work() {
+    let pages = fs::read_dir(host::repo().join("docs")).expect("docs");
+    let names = pages.map(|page| page.expect("a page").file_name().into_string().expect("UTF-8"));
+    let mut names: Vec<String> = names.filter(|name| name.ends_with(".md")).collect();
+    names.sort();
+    assert!(names.contains(&"adding-an-event.md".to_owned()));
+    names.iter().for_each(|name| run(&format!("docs/{name}")));
+}
+
+#[test]
+fn the_example_of_an_event_file_is_one() {
+    let examples = blocks("docs/adding-an-event.md", "```toml");
+    assert_eq!(examples.len(), 1);
+    for Block { place, text } in examples {
+        let event = schemas::def::parse_toml("example", &text).unwrap_or_else(|e| panic!("{place}: {e}"));
+        assert_eq!(event.sources.len(), 1);
+    }
+}
+
+#[test]
+fn the_limits_that_the_page_names_are_those_of_the_program() {
+    use schemas::wire::{MAX_CLAUSES, MAX_EACH, MAX_FRAMES, MAX_RECORD, MAX_SLOTS, MAX_STASH, MAX_STRING};
+    use schemas::wire::{MAX_TEMPS, MAX_TERMS};
+    let page = fs::read_to_string(host::repo().join("docs/adding-an-event.md")).expect("the page");
+    let limits = page.split("## Limits").nth(1).expect("a section").replace('\n', " ");
+    for part in [
+        format!("{} columns", schemas::def::MAX_COLUMNS),
+        format!("{MAX_SLOTS} steps"),
+        format!("{MAX_TEMPS} kept values"),
+        format!("{MAX_TERMS} comparisons"),
+        format!("{MAX_CLAUSES} alternatives"),
+        format!("{MAX_RECORD} bytes per row"),
+        format!("{MAX_STRING} characters per string"),
+        format!("{MAX_FRAMES} frames per stack"),
+        format!("{MAX_EACH} items per array"),
+        format!("{MAX_STASH} bytes of columns read at entry"),
+    ] {
+        assert!(limits.contains(&part), "the page does not say: {part}");
+    }
 }

@@ -12,33 +12,12 @@
 -- @column source ip: source address; NULL unless by => 'source'
 -- @column counter s64: the detector's counter at that packet
 -- @loss lost packets make gaps longer, and alarms may be missing
-WITH stream AS (
-    SELECT
-        ts,
-        CASE WHEN $by <> 'all' THEN netns END AS netns,
-        CASE WHEN $by = 'source' THEN saddr END AS source
-    FROM packets
-),
-gap AS (
-    SELECT
-        *,
-        ns(ts) - lag(ns(ts)) OVER (PARTITION BY netns, source ORDER BY ts) AS gap_ns,
-        row_number() OVER (PARTITION BY netns, source ORDER BY ts) AS nth
-    FROM stream
-),
-run AS (
-    SELECT
-        *,
-        sum(CASE WHEN gap_ns < $threshold_ns THEN 0 ELSE 1 END)
-            OVER (PARTITION BY netns, source ORDER BY nth ROWS UNBOUNDED PRECEDING) AS run
-    FROM gap
-),
-counted AS (
+WITH counted AS (
     SELECT
         ts, netns, source,
         CAST(row_number() OVER (PARTITION BY netns, source, run ORDER BY nth) AS BIGINT)
             - CASE WHEN run = 1 THEN 0 ELSE 1 END AS counter
-    FROM run
+    FROM packet_gaps(threshold_ns => $threshold_ns, by => $by)
 )
 SELECT ts, netns, source, counter
 FROM counted

@@ -17,30 +17,7 @@
 -- @column alerts s64: alarms of the detector
 -- @column packets_per_s f64 [1/s]: packets per second within the burst; NULL if it has no duration
 -- @loss lost packets make gaps longer: bursts may be missing, or cut in two
-WITH stream AS (
-    SELECT
-        ts,
-        CASE WHEN $by <> 'all' THEN netns END AS netns,
-        CASE WHEN $by = 'source' THEN saddr END AS source,
-        CASE WHEN gso_segs > 1 THEN CAST(gso_segs AS BIGINT) ELSE 1 END AS packets,
-        CAST(skb_bytes AS BIGINT) AS skb_bytes
-    FROM packets
-),
-gap AS (
-    SELECT
-        *,
-        ns(ts) - lag(ns(ts)) OVER (PARTITION BY netns, source ORDER BY ts) AS gap_ns,
-        row_number() OVER (PARTITION BY netns, source ORDER BY ts) AS nth
-    FROM stream
-),
-run AS (
-    SELECT
-        *,
-        sum(CASE WHEN gap_ns < $threshold_ns THEN 0 ELSE 1 END)
-            OVER (PARTITION BY netns, source ORDER BY nth ROWS UNBOUNDED PRECEDING) AS run
-    FROM gap
-),
-runs AS (
+WITH runs AS (
     SELECT
         netns, source, run,
         min(ts) AS start,
@@ -49,7 +26,7 @@ runs AS (
         CAST(sum(packets) AS BIGINT) AS packets,
         CAST(sum(skb_bytes) AS BIGINT) AS skb_bytes,
         count(*) - CASE WHEN run = 1 THEN 0 ELSE 1 END AS counter
-    FROM run
+    FROM packet_gaps(threshold_ns => $threshold_ns, by => $by)
     GROUP BY netns, source, run
 )
 SELECT

@@ -9,20 +9,9 @@
 -- @column gaps s64: how many
 -- @column bar text: the same as a bar, 40 wide for the largest number
 -- @loss a gap with a lost packet in it is too long
-WITH stream AS (
-    SELECT
-        ts,
-        CASE WHEN $by <> 'all' THEN netns END AS netns,
-        CASE WHEN $by = 'source' THEN saddr END AS source
-    FROM packets
-),
-gap AS (
-    SELECT netns, source, ns(ts) - lag(ns(ts)) OVER (PARTITION BY netns, source ORDER BY ts) AS gap_ns
-    FROM stream
-),
-bucket AS (
+WITH bucket AS (
     SELECT netns, source, log2_floor(gap_ns) AS e, count(*) AS gaps
-    FROM gap
+    FROM packet_gaps(by => $by)
     WHERE gap_ns IS NOT NULL
     GROUP BY netns, source, log2_floor(gap_ns)
 )

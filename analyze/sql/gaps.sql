@@ -16,16 +16,8 @@
 -- @column max_ns s64 [ns]: longest
 -- @column log2_histogram text: e:n for each exponent, n gaps from 2^e to 2^(e+1)-1 ns; 0 holds gap 0 too
 -- @loss a gap with a lost packet in it is too long
-WITH stream AS (
-    SELECT
-        ts,
-        CASE WHEN $by <> 'all' THEN netns END AS netns,
-        CASE WHEN $by = 'source' THEN saddr END AS source
-    FROM packets
-),
-gap AS (
-    SELECT netns, source, ns(ts) - lag(ns(ts)) OVER (PARTITION BY netns, source ORDER BY ts) AS gap_ns
-    FROM stream
+WITH gap AS (
+    SELECT netns, source, gap_ns FROM packet_gaps(by => $by) WHERE gap_ns IS NOT NULL
 ),
 ranked AS (
     SELECT
@@ -33,7 +25,6 @@ ranked AS (
         row_number() OVER (PARTITION BY netns, source ORDER BY gap_ns) AS nth,
         count(*) OVER (PARTITION BY netns, source) AS n
     FROM gap
-    WHERE gap_ns IS NOT NULL
 ),
 quantiles AS (
     SELECT
@@ -54,7 +45,6 @@ histogram AS (
     FROM (
         SELECT netns, source, log2_floor(gap_ns) AS e, count(*) AS gaps
         FROM gap
-        WHERE gap_ns IS NOT NULL
         GROUP BY netns, source, log2_floor(gap_ns)
     ) AS buckets
     GROUP BY netns, source

@@ -102,6 +102,7 @@ const FILES: &[(&str, &str)] = files![
     "leaks",
     "leak_classes",
     "lifetimes",
+    "packet_gaps",
     "gaps",
     "gap_histogram",
     "bursts",

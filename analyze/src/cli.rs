@@ -44,6 +44,7 @@ Exit codes:
 Examples:
   analyze run.trace                                        what is in it, what to ask
   analyze listens run.trace --at +1.5s                     who listened where, 1.5 s after the start
+  analyze gaps run.trace --from +2s --to +3s               the third second alone, with its own losses
   analyze sql run.trace 'SELECT * FROM leaks(top => 3)'    an analysis inside SQL
   analyze sql a.trace b.trace 'SELECT host, count(*) FROM listens GROUP BY host'";
 
@@ -92,7 +93,7 @@ fn traces(help: &'static str) -> Arg {
         .value_parser(value_parser!(PathBuf))
 }
 
-fn common() -> [Arg; 3] {
+fn common() -> [Arg; 5] {
     let options = Options::default();
     [
         Arg::new("format")
@@ -111,7 +112,13 @@ fn common() -> [Arg; 3] {
         Arg::new("threads").long("threads").value_name("N").help("Threads [default: one per processor]").value_parser(
             value_parser!(u16).range(1..=1024),
         ),
+        time("from", "Only what happened from then on: +1.5s (after the start) or 2027-01-15T08:00:00Z"),
+        time("to", "Only what happened before then"),
     ]
+}
+
+fn time(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name("TIME").help(help).help_heading("Window")
 }
 
 fn subcommand(analysis: &'static Analysis) -> Command {
@@ -208,6 +215,8 @@ fn request(matches: &ArgMatches) -> Result<Request> {
     if let Some(threads) = matches.get_one::<u16>("threads") {
         options.threads = usize::from(*threads);
     }
+    options.from = matches.get_one("from").cloned();
+    options.to = matches.get_one("to").cloned();
     let format = matches.get_one::<Format>("format").copied().unwrap_or_default();
     Ok(Request { action, format, options })
 }

@@ -23,3 +23,4 @@ pub mod session;
 pub mod summary;
 pub mod symbols;
 pub mod trace;
+pub mod window;

@@ -1,6 +1,6 @@
 //! What a user wrote for a parameter goes in, a SQL literal comes out.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use arrow_cast::parse::string_to_timestamp_nanos;
 
 use crate::analysis::ParamType;
@@ -68,7 +68,7 @@ pub fn time_ns(text: &str, start_ns: i64) -> Result<i64> {
     }
     match text.parse::<i64>() {
         Ok(ns) => Ok(ns),
-        Err(_) => string_to_timestamp_nanos(text).with_context(wrong),
+        Err(_) => string_to_timestamp_nanos(text).map_err(|_| anyhow!(wrong())),
     }
 }
 

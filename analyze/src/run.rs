@@ -4,18 +4,22 @@ use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 use anyhow::Result;
+use datafusion::prelude::DataFrame;
 use futures::StreamExt;
 
 use crate::analysis::{self, Analysis, ParamType};
 use crate::cli::{Action, Request, call};
 use crate::errors::explain;
-use crate::loss::losses;
+use crate::loss::{Loss, losses};
 use crate::output::{Format, Writer};
 use crate::session::Session;
 use crate::{functions, params, summary};
 
 /// Answered.
 pub const OK: u8 = 0;
+/// What losses make uncertain in a query about which nothing more is known.
+const ANY_QUERY: &str =
+    "rows are missing or incomplete: counts may be too small, and that something is not there proves little";
 /// Answered, but without rows, or in doubt because of losses or unreadable segments.
 pub const DOUBT: u8 = 1;
 /// Not answered.
@@ -48,8 +52,17 @@ pub async fn run(request: Request, out: impl Write, notes: &mut dyn Write) -> Re
         }
         Action::Sql(dirs, query) => {
             let session = open(&dirs, notes)?;
-            let rows = print(&session, &query, format, &mut out).await?;
-            Ok(code(rows > 0, &session))
+            let frame = session.query(&query).await?;
+            let events = session.events_of(frame.logical_plan())?;
+            let rows = print(&session, frame, format, &mut out).await?;
+            // No event, no loss: an empty list would ask for those of all.
+            let lost = if events.is_empty() { Vec::new() } else { losses(&session, &events, None).await? };
+            let mut remarks = of_losses(&lost, &session, ANY_QUERY);
+            if rows == 0 {
+                remarks.insert(0, "no rows".to_owned());
+            }
+            write_remarks(&remarks, format, &mut out, notes)?;
+            Ok(code(rows > 0 && lost.is_empty(), &session))
         }
         Action::Analysis(analysis, dirs, given) => {
             let session = open(&dirs, notes)?;
@@ -70,7 +83,7 @@ async fn analyze(
     out: &mut impl Write,
     notes: &mut dyn Write,
 ) -> Result<u8> {
-    let (start_ns, _) = session.span();
+    let start_ns = session.start_ns();
     let mut args = Vec::new();
     let mut until_ns = None;
     for (name, text) in given {
@@ -83,7 +96,7 @@ async fn analyze(
         args.push((name.clone(), value));
     }
     // As a query of its own it keeps its ORDER BY, which SQL does not promise for a table in FROM.
-    let rows = print(session, &analysis.query(&args)?, format, out).await?;
+    let rows = print(session, session.query(&analysis.query(&args)?).await?, format, out).await?;
     let tables: Vec<String> = analysis.tables.iter().map(|t| t.name.clone()).collect();
     let is_the_list = analysis.name == "losses";
     let lost = losses(session, &tables, until_ns).await?;
@@ -92,24 +105,35 @@ async fn analyze(
     if rows == 0 {
         remarks.push("no rows".to_owned());
     }
-    for loss in &lost {
-        remarks.push(format!("loss: {}", loss.line(start_ns)));
-    }
-    if !lost.is_empty() {
-        remarks.push(format!("so: {}", analysis.loss));
-    }
-    for remark in remarks {
-        let line = remark.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\"");
-        if format.is_for_people() { writeln!(out, "-- {line}")? } else { writeln!(notes, "analyze: {line}")? }
-    }
-    out.flush()?;
+    remarks.extend(of_losses(&lost, session, &analysis.loss));
+    write_remarks(&remarks, format, out, notes)?;
     let good = if is_the_list { rows == 0 } else { rows > 0 && lost.is_empty() };
     Ok(code(good, session))
 }
 
-/// Write the rows of `query`; how many there were.
-async fn print(session: &Session, query: &str, format: Format, out: &mut impl Write) -> Result<usize> {
-    let (schema, mut stream) = session.run(query).await?;
+/// What was lost, and what that makes uncertain.
+fn of_losses(lost: &[Loss], session: &Session, doubt: &str) -> Vec<String> {
+    let lines = lost.iter().map(|loss| format!("loss: {}", loss.line(session.start_ns())));
+    lines.chain((!lost.is_empty()).then(|| format!("so: {doubt}"))).collect()
+}
+
+/// Below the rows for people, beside them for programs.
+fn write_remarks(
+    remarks: &[String],
+    format: Format,
+    out: &mut impl Write,
+    notes: &mut dyn Write,
+) -> Result<()> {
+    for remark in remarks {
+        let line = remark.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\"");
+        if format.is_for_people() { writeln!(out, "-- {line}")? } else { writeln!(notes, "analyze: {line}")? }
+    }
+    Ok(out.flush()?)
+}
+
+/// Write the rows of a query; how many there were.
+async fn print(session: &Session, frame: DataFrame, format: Format, out: &mut impl Write) -> Result<usize> {
+    let (schema, mut stream) = session.run(frame).await?;
     let mut writer = Writer::new(format, &schema, &mut *out);
     let mut rows = 0;
     while let Some(batch) = stream.next().await {

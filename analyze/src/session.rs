@@ -7,11 +7,13 @@ use anyhow::{Context, Result, anyhow, ensure};
 use arrow_array::{ArrayRef, BooleanArray, RecordBatch, StringArray, TimestampNanosecondArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::MemTable;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{DataFrame, SQLOptions, SessionConfig, SessionContext};
 use schemas::column::{field, timestamp};
 use schemas::trace::LOSS_REASONS;
@@ -20,6 +22,7 @@ use crate::pairs_table::PairsTable;
 use crate::provider::SegmentTable;
 use crate::symbols::Symbols;
 use crate::trace::Trace;
+use crate::window::Window;
 use crate::{errors, expand, functions};
 
 /// Tables that `analyze` makes itself; no event may have such a name.
@@ -34,12 +37,16 @@ pub struct Options {
     pub threads: usize,
     /// Where to spill; default: the system's directory for temporary files.
     pub spill_dir: Option<PathBuf>,
+    /// Nothing that happened before, as the user wrote it (`+1.5s`, RFC 3339).
+    pub from: Option<String>,
+    /// Nothing that happened from then on.
+    pub to: Option<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(2, |n| n.get());
-        Self { memory_bytes: 1 << 30, threads, spill_dir: None }
+        Self { memory_bytes: 1 << 30, threads, spill_dir: None, from: None, to: None }
     }
 }
 
@@ -59,6 +66,8 @@ impl Session {
         ensure!(!dirs.is_empty(), "no trace given");
         let traces: Vec<Arc<Trace>> =
             dirs.iter().map(|d| Trace::open(d).map(Arc::new)).collect::<Result<_>>()?;
+        let start_ns = traces.iter().map(|t| t.meta.start_ns).min().unwrap_or_default();
+        let window = Window::new(options.from.as_deref(), options.to.as_deref(), start_ns)?;
         let ctx = context(options)?;
         let several = traces.len() > 1;
         let mut names: Vec<String> = Vec::new();
@@ -68,13 +77,14 @@ impl Session {
             }
         }
         for name in &names {
-            let table = Arc::new(unite(name, &traces, several)?);
+            let is_event = traces.iter().any(|t| t.table(name).is_some_and(|t| t.is_event));
+            let table = window.limit(name, Arc::new(unite(name, &traces, several)?), is_event)?;
             if name == "kmem" {
                 ctx.register_table("kmem_pairs", Arc::new(PairsTable::new(table.clone(), several)))?;
             }
             ctx.register_table(name.as_str(), table)?;
         }
-        ctx.register_table("traces", traces_table(&traces)?)?;
+        ctx.register_table("traces", traces_table(&traces, window)?)?;
         ctx.register_table("loss_reasons", loss_reasons()?)?;
         let symbols = Arc::new(Symbols::new(traces.clone()));
         for function in functions::all(&symbols) {
@@ -97,11 +107,26 @@ impl Session {
         self.traces.iter().flat_map(|t| &t.warnings).map(String::as_str)
     }
 
-    /// UTC nanoseconds of the first start and the last end.
-    pub fn span(&self) -> (i64, i64) {
-        let start = self.traces.iter().map(|t| t.meta.start_ns).min().unwrap_or_default();
-        let end = self.traces.iter().map(|t| t.end_ns()).max().unwrap_or_default();
-        (start, end)
+    /// UTC nanoseconds of the first start; times that a user gives count from it.
+    pub fn start_ns(&self) -> i64 {
+        self.traces.iter().map(|t| t.meta.start_ns).min().unwrap_or_default()
+    }
+
+    /// Event tables that `plan` reads.
+    pub fn events_of(&self, plan: &LogicalPlan) -> Result<Vec<String>> {
+        let mut events: Vec<String> = Vec::new();
+        plan.apply_with_subqueries(|node| {
+            if let LogicalPlan::TableScan(scan) = node {
+                let name = scan.table_name.table();
+                let name = if name == "kmem_pairs" { "kmem" } else { name };
+                let is_event = self.traces.iter().any(|t| t.table(name).is_some_and(|t| t.is_event));
+                if is_event && !events.iter().any(|e| e == name) {
+                    events.push(name.to_owned());
+                }
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(events)
     }
 
     /// Plan `sql`, in which analyses may stand as tables.
@@ -119,11 +144,10 @@ impl Session {
         Ok(DataFrame::new(state, plan))
     }
 
-    /// Run `sql`: the schema of its rows, and the rows as they come.
+    /// Run a query: the schema of its rows, and the rows as they come.
     ///
-    /// Fails as [`Self::query`] does.
-    pub async fn run(&self, sql: &str) -> Result<(SchemaRef, SendableRecordBatchStream)> {
-        let frame = self.query(sql).await?;
+    /// Fails if it cannot be planned or started.
+    pub async fn run(&self, frame: DataFrame) -> Result<(SchemaRef, SendableRecordBatchStream)> {
         let schema = Arc::new(frame.schema().as_arrow().clone());
         let stream = frame.execute_stream().await.map_err(|e| errors::explain(e, self))?;
         Ok((schema, stream))
@@ -206,7 +230,7 @@ pub fn traces_schema() -> Schema {
     ])
 }
 
-fn traces_table(traces: &[Arc<Trace>]) -> Result<Arc<dyn TableProvider>> {
+fn traces_table(traces: &[Arc<Trace>], window: Window) -> Result<Arc<dyn TableProvider>> {
     let text = |get: &dyn Fn(&Trace) -> String| {
         Arc::new(traces.iter().map(|t| Some(get(t))).collect::<StringArray>()) as ArrayRef
     };
@@ -223,8 +247,8 @@ fn traces_table(traces: &[Arc<Trace>]) -> Result<Arc<dyn TableProvider>> {
             text(&|t| t.meta.machine.clone()),
             text(&|t| format!("{:?}", t.meta.state).to_lowercase()),
             text(&|t| t.meta.command_line.join(" ")),
-            time(&|t| t.meta.start_ns),
-            time(&|t| t.end_ns()),
+            time(&|t| window.clip((t.meta.start_ns, t.end_ns())).0),
+            time(&|t| window.clip((t.meta.start_ns, t.end_ns())).1),
         ],
     )
 }

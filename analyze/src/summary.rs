@@ -24,7 +24,7 @@ pub async fn write(session: &Session, out: &mut impl Write) -> Result<bool> {
         tables(trace, out)?;
     }
     let lost = losses(session, &[], None).await?;
-    write_losses(&lost, session.span().0, out)?;
+    write_losses(&lost, session.start_ns(), out)?;
     probes(session, out).await?;
     next(session, out)?;
     Ok(!lost.is_empty())

@@ -3,20 +3,23 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, bpf_map_delete_elem,
-    bpf_ringbuf_reserve, bpf_ringbuf_submit,
+    bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, bpf_ringbuf_reserve,
+    bpf_ringbuf_submit,
 };
 use schemas::wire::{CpuState, MAX_EACH, MAX_RECORD, NONE, RecordHeader, Stash, lost};
 
 use crate::context::{gather, read, read_u64};
-use crate::maps::{CPUS, RINGS, STASH, in_pid_set, lookup, raw};
-use crate::plan::get;
+use crate::maps::{CPUS, OBJECTS, RINGS, STASH, delete, in_pid_set, is_open, lookup, raw, shared, update};
+use crate::plan::{cpu_count, get};
 use crate::predicate::holds;
 use crate::slot;
 use crate::state::{State, add_to, count, next, opaque};
 
 const BPF_RB_NO_WAKEUP: u64 = 1;
 const ENTRY: bool = false;
+/// The value of every object of the set: that it is there is what counts.
+#[unsafe(link_section = ".rodata")]
+static ONE: u32 = 1;
 
 /// Call a function generic over the slot number once per slot.
 macro_rules! each_slot {
@@ -31,16 +34,60 @@ macro_rules! unroll {
 pub(crate) use {each_slot, unroll};
 
 /// Run the recording program.
-#[inline(never)]
+#[inline(always)]
 pub fn run(context: *mut c_void) {
     let cpu = lookup::<u32, CpuState>(raw(&CPUS), &0u32);
     if cpu.is_null() {
         return;
     }
+    if get!(ENTRY, nests) != 0 {
+        set_active(cpu, 1);
+        record(context, cpu, 0);
+        set_active(cpu, 0);
+    } else {
+        record(context, cpu, 0);
+    }
+}
+
+/// Run the second copy of the recording program, with counters and rings of its own. The kernel does not run a program
+/// while it is running on this CPU, so an event in an interrupt of the first copy is left to this one.
+#[inline(always)]
+pub fn run_nested(context: *mut c_void) {
+    let first = lookup::<u32, CpuState>(raw(&CPUS), &0u32);
+    let cpu = lookup::<u32, CpuState>(raw(&CPUS), &1u32);
+    // SAFETY: map values.
+    if first.is_null()
+        || cpu.is_null()
+        || unsafe { core::ptr::read_volatile(&raw const (*first).is_active) } == 0
+    {
+        return;
+    }
+    if is_open() {
+        // SAFETY: a field of this CPU's map value.
+        add_to(unsafe { &raw mut (*cpu).taken }, 1);
+    }
+    record(context, cpu, 1);
+}
+
+#[inline(always)]
+fn set_active(cpu: *mut CpuState, value: u64) {
+    // SAFETY: a field of this CPU's map value.
+    unsafe { core::ptr::write_volatile(&raw mut (*cpu).is_active, value) };
+}
+
+#[inline(never)]
+fn record(context: *mut c_void, cpu: *mut CpuState, copy: u32) {
     // SAFETY: a helper without arguments.
     let pid_tgid = unsafe { bpf_get_current_pid_tgid() };
-    let mut state = State::new(context, cpu, pid_tgid);
+    let mut state = State::new(context, cpu, pid_tgid, copy);
     let tgid = (pid_tgid >> 32) as u32;
+    if !is_open() {
+        if get!(ENTRY, use_stash) != 0 {
+            let key = stash_key(pid_tgid);
+            delete(raw(&STASH), &raw const key);
+        }
+        return;
+    }
     if excluded(tgid) {
         count!(state.cpu, fired);
         count!(state.cpu, filtered);
@@ -59,8 +106,8 @@ pub fn run(context: *mut c_void) {
     gather::<ENTRY>(&mut state);
     items(&mut state);
     if use_stash {
-        // SAFETY: the map and a key of its size. The value is not used any more.
-        unsafe { bpf_map_delete_elem(raw(&STASH), (&raw const key).cast()) };
+        // The value is not used any more.
+        delete(raw(&STASH), &raw const key);
     }
 }
 
@@ -147,8 +194,13 @@ fn event(state: &mut State) {
     }
     // SAFETY: a field of this CPU's map value.
     let seq = next(unsafe { &raw mut (*state.cpu).seq }, 1);
+    let sample = get!(ENTRY, sample);
+    if sample > 1 && seq as u32 % sample != 0 {
+        count!(state.cpu, lost[lost::SAMPLED]);
+        return;
+    }
     let size = get!(ENTRY, record_size);
-    let record = reserve(size);
+    let record = reserve(size, state.copy);
     if record.is_null() {
         count!(state.cpu, lost[lost::RING_FULL]);
         return;
@@ -167,6 +219,7 @@ fn event(state: &mut State) {
     // SAFETY: the record that was reserved above, not used any more.
     unsafe { bpf_ringbuf_submit(record.cast(), BPF_RB_NO_WAKEUP) };
     count!(state.cpu, recorded);
+    begin_object(state);
     if state.faults | state.cuts | state.stack_faults != 0 {
         add_to(counter!(state, faults), u64::from(state.faults.count_ones()));
         add_to(counter!(state, cuts), u64::from(state.cuts.count_ones()));
@@ -201,13 +254,64 @@ fn passes(state: &State) -> bool {
         }
     }
     let (from, to) = (get!(ENTRY, where_from), get!(ENTRY, where_to));
-    from >= to || holds::<ENTRY>(state.temps(), state.temp_nulls, from, to) != 0
+    (from >= to || holds::<ENTRY>(state.temps(), state.temp_nulls, from, to) != 0) && ends_object(state)
+}
+
+/// The object that this event begins goes into the set. If there is no room, ends are not told apart any more.
+#[inline(always)]
+fn begin_object(state: &State) {
+    let begins = get!(ENTRY, begins);
+    if begins == NONE {
+        return;
+    }
+    let set = lookup::<u32, c_void>(raw(&OBJECTS), &0u32);
+    if set.is_null() || update(set, object(state, begins), &raw const ONE) {
+        return;
+    }
+    let shared = shared();
+    if !shared.is_null() {
+        // SAFETY: a field of a map value.
+        unsafe { core::ptr::write_volatile(&raw mut (*shared).all_ends, 1) };
+    }
+}
+
+/// Whether this event is not an end, or that of an object of the set, which leaves it.
+#[inline(always)]
+fn ends_object(state: &State) -> bool {
+    let ends = get!(ENTRY, ends);
+    if ends == NONE {
+        return true;
+    }
+    let set = lookup::<u32, c_void>(raw(&OBJECTS), &0u32);
+    if set.is_null() {
+        return true;
+    }
+    let key = object(state, ends);
+    if !lookup::<u64, u32>(set, key).is_null() {
+        delete(set, key);
+        return true;
+    }
+    let shared = shared();
+    // SAFETY: a field of a map value.
+    !shared.is_null() && unsafe { core::ptr::read_volatile(&raw const (*shared).all_ends) } != 0
+}
+
+/// A temporary as the key of the set of objects.
+#[inline(always)]
+fn object<'a>(state: &State, temp: u8) -> &'a u64 {
+    // SAFETY: a field of this CPU's map value; nothing else uses it while this key is in use.
+    unsafe {
+        let key = &raw mut (*state.cpu).scratch;
+        core::ptr::write_volatile(key, state.temp(temp));
+        &*key
+    }
 }
 
 #[inline(always)]
-fn reserve(size: u32) -> *mut u8 {
+fn reserve(size: u32, copy: u32) -> *mut u8 {
     // SAFETY: a helper without arguments.
-    let ring = lookup::<u32, c_void>(raw(&RINGS), &unsafe { bpf_get_smp_processor_id() });
+    let index = unsafe { bpf_get_smp_processor_id() } + copy * cpu_count();
+    let ring = lookup::<u32, c_void>(raw(&RINGS), &index);
     if ring.is_null() {
         return core::ptr::null_mut();
     }

@@ -7,7 +7,7 @@ use schemas::wire::{CpuState, RecordHeader, Stash};
 
 use crate::body::{each_slot, excluded, stash_key};
 use crate::context::gather;
-use crate::maps::{CPUS, STASH, lookup, raw, update};
+use crate::maps::{CPUS, STASH, is_open, lookup, raw, update};
 use crate::plan::{BLANK, inputs};
 use crate::slot;
 use crate::state::{State, count};
@@ -31,10 +31,12 @@ pub fn run(context: *mut c_void) {
     let kept = update(raw(&STASH), &key, &raw const BLANK);
     let stash = lookup::<u64, Stash>(raw(&STASH), &key);
     if !kept || stash.is_null() {
-        count!(cpu, stash_full);
+        if is_open() {
+            count!(cpu, map_full);
+        }
         return;
     }
-    let mut state = State::new(context, cpu, pid_tgid);
+    let mut state = State::new(context, cpu, pid_tgid, 0);
     // SAFETY: record offset 32 is `bytes`; the verifier checks every access.
     state.out = unsafe { (&raw mut (*stash).bytes).cast::<u8>().sub(size_of::<RecordHeader>()) };
     state.clear_temps();

@@ -39,8 +39,10 @@ macro_rules! programs {
 // would be linked and loaded each time.
 programs! {
     on_event in "ktape_event_program" runs body::run;
+    on_nested in "ktape_nested_program" runs body::run_nested;
     on_entry in "ktape_entry_program" runs entry::run;
-    on_follow in "ktape_follow_program" runs follow::run;
+    on_fork in "ktape_fork_program" runs follow::fork;
+    on_free in "ktape_free_program" runs follow::free;
 }
 
 #[unsafe(no_mangle)]

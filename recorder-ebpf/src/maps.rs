@@ -2,18 +2,29 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::btf_maps::{ArrayOfMaps, HashMap, PerCpuArray, RingBuf};
-use aya_ebpf::helpers::generated::{bpf_map_lookup_elem, bpf_map_update_elem};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::helpers::generated::{bpf_map_delete_elem, bpf_map_lookup_elem, bpf_map_update_elem};
 use aya_ebpf::macros::btf_map;
-use schemas::wire::{CpuState, Stash};
+use schemas::wire::{CpuState, Shared, Stash};
 
-/// One ring per CPU; the recorder makes the rings and sets the number of entries.
+/// One ring per CPU, then as many for the second copy of a program that nests; the recorder makes the rings and sets
+/// the number of entries.
 #[btf_map]
 pub static RINGS: ArrayOfMaps<RingBuf<u64, 4096>, 1> = ArrayOfMaps::new();
 
-/// Counters of this probe.
+/// Counters of this probe; a second entry for the second copy of a program that nests.
 #[btf_map]
 pub static CPUS: PerCpuArray<CpuState, 1> = PerCpuArray::new();
+
+/// What all probes share: a [`Shared`], which kernels before 6.2 must not know, because they find that a map whose type
+/// is a structure differs from one without types.
+#[btf_map]
+pub static SHARED: ArrayOfMaps<Array<u64, 1>, 1> = ArrayOfMaps::new();
+const _: () = assert!(size_of::<Shared>() == size_of::<u64>());
+
+/// The set of objects that recorded events have begun, one for all probes of an event.
+#[btf_map]
+pub static OBJECTS: ArrayOfMaps<HashMap<u64, u32, 1>, 1> = ArrayOfMaps::new();
 
 /// The one pid set that all probes share: key tgid.
 #[btf_map]
@@ -41,6 +52,28 @@ pub fn lookup<K, V>(map: *mut c_void, key: &K) -> *mut V {
 pub fn update<K, V>(map: *mut c_void, key: &K, value: *const V) -> bool {
     // SAFETY: as in `lookup`.
     unsafe { bpf_map_update_elem(map, core::ptr::from_ref(key).cast(), value.cast(), 0) == 0 }
+}
+
+/// `bpf_map_delete_elem`; true if it was there.
+#[inline(always)]
+pub fn delete<K>(map: *mut c_void, key: *const K) -> bool {
+    // SAFETY: as in `lookup`.
+    unsafe { bpf_map_delete_elem(map, key.cast()) == 0 }
+}
+
+/// What all probes share, or NULL.
+#[inline(always)]
+pub fn shared() -> *mut Shared {
+    let map = lookup::<u32, c_void>(raw(&SHARED), &0u32);
+    if map.is_null() { core::ptr::null_mut() } else { lookup::<u32, Shared>(map, &0u32) }
+}
+
+/// Whether the recording has begun and not ended.
+#[inline(always)]
+pub fn is_open() -> bool {
+    let shared = shared();
+    // SAFETY: a map value.
+    !shared.is_null() && unsafe { core::ptr::read_volatile(&raw const (*shared).is_open) } != 0
 }
 
 /// The inner map of the pid set, or NULL.

@@ -47,6 +47,16 @@ static AARCH64: u8 = 0;
 #[unsafe(link_section = ".rodata")]
 static TGID_OFFSET: u32 = 0;
 
+/// Offset of `task_struct.pid`.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".rodata")]
+static PID_OFFSET: u32 = 0;
+
+/// Number of possible CPUs.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".rodata")]
+static CPU_COUNT: u32 = 1;
+
 /// What a stash entry starts from.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".rodata")]
@@ -87,6 +97,8 @@ constants! {
     entry_inputs: ENTRY_INPUTS as u32;
     aarch64: AARCH64 as u8;
     tgid_offset: TGID_OFFSET as u32;
+    pid_offset: PID_OFFSET as u32;
+    cpu_count: CPU_COUNT as u32;
 }
 
 /// What the context of the entry program or of the recording one is.

@@ -18,6 +18,8 @@ pub struct State {
     pub pid_tgid: u64,
     pub item: u64,
     pub item_bad: u32,
+    /// Which copy of a program that nests this is: 0 or 1.
+    pub copy: u32,
     /// Arguments and the return value, as far as the plan uses them.
     pub inputs: [MaybeUninit<u64>; MAX_ARGS + 1],
     pub input_faults: u32,
@@ -33,7 +35,7 @@ pub struct State {
 
 impl State {
     #[inline(always)]
-    pub fn new(context: *mut c_void, cpu: *mut CpuState, pid_tgid: u64) -> Self {
+    pub fn new(context: *mut c_void, cpu: *mut CpuState, pid_tgid: u64, copy: u32) -> Self {
         Self {
             context,
             cpu,
@@ -42,6 +44,7 @@ impl State {
             pid_tgid,
             item: 0,
             item_bad: 0,
+            copy,
             inputs: [const { MaybeUninit::uninit() }; MAX_ARGS + 1],
             input_faults: 0,
             temps: [const { MaybeUninit::uninit() }; MAX_TEMPS],

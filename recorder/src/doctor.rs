@@ -13,7 +13,7 @@ use crate::engine::{Engine, EngineOptions};
 use crate::kernel::{Facts, Kernel};
 use crate::privileges::{CAPABILITIES, Privileges};
 use crate::record::{brief, parts};
-use crate::resolve::{Filter, Request, ResolvedSource, Stacks, resolve};
+use crate::resolve::{Candidate, Filter, Request, ResolvedSource, Stacks, resolve};
 use crate::snapshot::processes;
 
 /// Probes that between them try every mechanism, on what every kernel has.
@@ -134,11 +134,16 @@ fn libc_path() -> Option<String> {
     })
 }
 
-/// How a source can be observed here: what was attached and what the kernel would not attach before it, or every
-/// reason why not.
+/// How a source can be observed here: what was attached and why nothing better was, or every reason why not.
 fn try_source(source: &ResolvedSource) -> Result<(String, Vec<String>), Vec<String>> {
+    let refused = |which: std::ops::Range<usize>| {
+        source.refused[which].iter().map(|(probe, reason)| format!("{probe}: {reason}"))
+    };
     let mut reasons: Vec<String> = Vec::new();
+    let mut told = 0;
     for candidate in &source.candidates {
+        reasons.extend(refused(told..candidate.better));
+        told = candidate.better;
         let attached =
             Engine::new(EngineOptions { ring_bytes_total: TRIAL_RING_BYTES, ..EngineOptions::default() })
                 .and_then(|mut engine| engine.attach(0, candidate));
@@ -147,7 +152,7 @@ fn try_source(source: &ResolvedSource) -> Result<(String, Vec<String>), Vec<Stri
             Err(error) => reasons.push(format!("{error:#}")),
         }
     }
-    reasons.extend(source.refused.iter().map(|(probe, reason)| format!("{probe}: {reason}")));
+    reasons.extend(refused(told..source.refused.len()));
     Err(reasons)
 }
 
@@ -178,6 +183,7 @@ fn mechanisms(kernel: &Kernel, out: &mut impl Write) -> Result<()> {
                     for candidate in source.candidates {
                         let kind = candidate.mechanism.to_string();
                         let name = source.name.clone();
+                        let candidate = Candidate { better: 0, ..candidate };
                         let alone = ResolvedSource {
                             name,
                             optional: false,

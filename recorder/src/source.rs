@@ -32,4 +32,6 @@ pub struct ProbeCounters {
     pub recursion_misses: Option<u64>,
     /// Times the kernel could not run a kprobe or kretprobe; `None` if it does not say, 0 for other kinds.
     pub kprobe_misses: Option<u64>,
+    /// Processes that are not recorded although their parent is, because the pid set was full.
+    pub unfollowed: u64,
 }

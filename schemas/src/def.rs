@@ -92,6 +92,12 @@ pub struct ProbeDef {
     pub filter_pids: Vec<Field>,
     /// One record for each item of an array.
     pub each: Option<Each>,
+    /// What names the object that begins here.
+    pub begins: Option<Field>,
+    /// What names the object that ends here. Filters by process do not apply: an end is recorded if its begin was.
+    pub ends: Option<Field>,
+    /// It happens in interrupts of itself too, so that a second program is needed to see all.
+    pub nests: bool,
 }
 
 /// One record for each item of an array of pointers.
@@ -179,6 +185,9 @@ pub fn parse_inline(text: &str) -> Result<EventDef, DefError> {
         tid: None,
         filter_pids: Vec::new(),
         each: None,
+        begins: None,
+        ends: None,
+        nests: false,
     };
     let event = EventDef {
         summary: format!("{target}, given on the command line"),
@@ -250,6 +259,11 @@ fn check_probe(event: &EventDef, source: &SourceDef, probe: &ProbeDef) -> Result
             "{at}: filter_pids has {} expressions, the limit is 2",
             probe.filter_pids.len()
         ));
+    }
+    let begins =
+        || event.sources.iter().flat_map(|source| &source.probes).any(|probe| probe.begins.is_some());
+    if probe.ends.is_some() && (probe.begins.is_some() || !begins()) {
+        return fail(format!("{at}: ends goes with begins in another source of the event"));
     }
     let is_entry = |expr: &Expr| matches!(expr.kind, Kind::Entry(_));
     let whole = event.columns.iter().filter_map(|c| probe.value(c)).map(|field| match &field.expr.kind {

@@ -49,6 +49,15 @@ fn section(out: &mut String, event: &EventDef) {
         let optional = if *optional { " (not on every kernel)" } else { "" };
         row(out, &[&format!("{name}{optional}"), &on.join(", "), &only.join("; ")]);
     }
+    let ends = sources.iter().filter(|source| source.probes.iter().any(|probe| probe.ends.is_some()));
+    let ends: Vec<&str> = ends.map(|source| source.name.as_str()).collect();
+    if !ends.is_empty() {
+        let ends = ends.join(", ");
+        out.push_str(&format!(
+            "\nWith a filter by process, or with `--sample`, {ends} are recorded in whichever process or interrupt they \
+             happen, if what they end was recorded when it began.\n"
+        ));
+    }
     out.push_str("\n| column | type | unit | what | expression |\n|---|---|---|---|---|\n");
     for ColumnDef { name, ty, unit, doc, expr } in columns {
         let ty = ty.as_ref().map_or_else(String::new, |ty| format!("`{ty}`"));

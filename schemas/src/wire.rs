@@ -231,10 +231,20 @@ pub struct Plan {
     pub each_base: u8,
     /// Number of arguments of the probed function (an fexit program finds the return value behind them).
     pub n_args: u8,
+    /// Temporary that names the object which a recorded event begins: it goes into the set of objects. [`NONE`] for
+    /// none.
+    pub begins: u8,
+    /// Temporary that names the object which the event ends: only objects of the set pass, and they leave it.
+    /// [`NONE`] for none.
+    pub ends: u8,
+    /// 1 if a second copy of the program records the events that the kernel skips because this one is running.
+    pub nests: u8,
     /// Zero.
-    pub pad: u8,
+    pub pad: [u8; 2],
     /// Process whose events are never recorded: the recorder itself. 0 for none.
     pub exclude_pid: u32,
+    /// Record every event of this number that passes the filter, per probe and CPU; 0 and 1 record all.
+    pub sample: u32,
 }
 
 /// The head of every record.
@@ -267,8 +277,10 @@ pub mod lost {
     pub const NO_ENTRY: usize = 1;
     /// An `each` call had more than [`super::MAX_EACH`] items; the rest are counted here.
     pub const EACH_CUT: usize = 2;
+    /// Only every [`super::Plan::sample`]th event was asked for.
+    pub const SAMPLED: usize = 3;
     /// How many reasons there are.
-    pub const COUNT: usize = 3;
+    pub const COUNT: usize = 4;
 }
 
 /// What one probe counted on one CPU since it was attached.
@@ -294,8 +306,24 @@ pub struct Counters {
     pub cuts: u64,
     /// Stacks that could not be taken (the event was recorded).
     pub stack_faults: u64,
-    /// Entries that did not fit into the stash; their return becomes a `NO_ENTRY`.
-    pub stash_full: u64,
+    /// Entries that did not fit into the stash, whose return becomes a `NO_ENTRY`; of the program that follows forks:
+    /// children that did not fit into the pid set.
+    pub map_full: u64,
+}
+
+/// What all probes of a recording share, so that it changes for all at one instant.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "std",
+    derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)
+)]
+pub struct Shared {
+    /// 0 while probes are being attached or detached: then nothing is seen. (Entry programs work all the same, so that
+    /// calls which are running at the start have their entry.)
+    pub is_open: u32,
+    /// The set of objects was full once: from then on all ends pass.
+    pub all_ends: u32,
 }
 
 /// What the context of a program is, so where arguments and the return value are found (rodata `KIND`, `ENTRY_KIND`).
@@ -350,8 +378,13 @@ pub struct CpuState {
     pub counters: Counters,
     /// Number of the next event that passes the filter.
     pub seq: u64,
-    /// A pointer that is stored here and loaded again is a plain number to the verifier.
+    /// A pointer that is stored here and loaded again is a plain number to the verifier. Also the key of a map, for
+    /// which the stack has no room.
     pub scratch: u64,
+    /// 1 while the first copy of a program that nests runs.
+    pub is_active: u64,
+    /// Runs of the second copy of a program that nests for which the first one was skipped.
+    pub taken: u64,
 }
 
 impl Slot {
@@ -400,10 +433,14 @@ impl Plan {
         each_count: NONE,
         each_base: NONE,
         n_args: 0,
-        pad: 0,
+        begins: NONE,
+        ends: NONE,
+        nests: 0,
+        pad: [0; 2],
         exclude_pid: 0,
+        sample: 0,
     };
 }
 
 const _: () = assert!(size_of::<Slot>() == 48 && size_of::<Term>() == 24 && size_of::<RecordHeader>() == 32);
-const _: () = assert!(size_of::<Plan>() == MAX_SLOTS * 48 + MAX_TERMS * 24 + MAX_CLAUSES * 4 + 24);
+const _: () = assert!(size_of::<Plan>() == MAX_SLOTS * 48 + MAX_TERMS * 24 + MAX_CLAUSES * 4 + 32);

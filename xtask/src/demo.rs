@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{host, setup, vm, workload};
 
-const SCRIPT: &str = include_str!("demo.sh");
+const SCRIPT: &str = concat!(include_str!("prelude.sh"), include_str!("demo.sh"));
 
 /// The questions: what they are about, and the words behind `analyze`.
 const QUESTIONS: &[(&str, &[&str])] = &[
@@ -35,8 +35,7 @@ pub fn run(kernel: Option<&str>) -> Result<()> {
     match guest {
         Some((series, why)) => {
             heading(&format!("Recording in a guest with Linux {series}, because {why}"));
-            let mut guest = vm::Guest::new(series, "sh /demo.sh guest", dir.clone())?;
-            guest.files.push((host::repo().join("xtask/src/demo.sh"), "/demo.sh".into()));
+            let mut guest = vm::Guest::new(series, &format!("set guest\n{SCRIPT}"), dir.clone())?;
             guest.echo = true;
             let code = guest.run()?.exit_code;
             ensure!(code == 0, "recording in the guest ended with {code}");

@@ -1,18 +1,5 @@
-#!/bin/sh
-# Records three small known loads into the current directory: sh demo.sh guest|native
+# Records three small known loads into the current directory; $1 is guest or native.
 # services.trace (who listens where), traffic.trace (packets), memory.trace (kernel memory); NAME.json is the truth.
-set -e
-field() { sed -n "s/.*\"$2\": *\"\{0,1\}\([^\",]*\).*/\1/p" "$1.json" | sed -n "$3p"; }
-await() {
-    for _ in $(seq 300); do
-        [ -e "$1" ] && return
-        sleep 0.1
-    done
-    echo "$1 does not appear"
-    exit 1
-}
-# Until all probes are attached.
-await_recording() { until grep -q "recording" "$1"; do sleep 0.5; done; }
 show() {
     echo "\$ $*"
     "$@" 2>&1

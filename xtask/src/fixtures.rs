@@ -12,6 +12,7 @@ use crate::{host, vm};
 
 /// The kernel they are recorded on.
 const KERNEL: &str = "6.12";
+const SCRIPT: &str = concat!(include_str!("prelude.sh"), include_str!("fixtures.sh"));
 /// Real services among the listeners.
 const SERVICES: &[&str] = &["redis-server", "nginx"];
 /// Most bytes of all captured fixtures together.
@@ -24,8 +25,7 @@ pub fn run() -> Result<()> {
     host::status(cargo.args(["build", "-p", "recorder", "-p", "xtask", "--bins"]).current_dir(host::repo()))?;
     let services = services()?;
     let out = host::target_dir()?.join("guest/fixtures");
-    let mut guest = vm::Guest::new(KERNEL, "sh /fixtures.sh", out.clone())?;
-    guest.files.push((host::repo().join("xtask/src/fixtures.sh"), "/fixtures.sh".into()));
+    let mut guest = vm::Guest::new(KERNEL, SCRIPT, out.clone())?;
     guest.library_dirs = library_dirs(&services);
     for program in ["usr/bin/redis-check-rdb", "usr/sbin/nginx"] {
         let name = program.rsplit('/').next().unwrap_or(program).replace("redis-check-rdb", "redis-server");
@@ -73,14 +73,12 @@ fn keep(from: &Path, into: &Path) -> Result<()> {
         fs::remove_dir_all(into).with_context(|| format!("cannot empty {}", into.display()))?;
     }
     host::status(Command::new("cp").arg("-r").arg(from).arg(into))?;
-    let scripts = [include_str!("fixtures.sh")];
     let about = fs::read_to_string(from.join("about")).context("the guest did not say what it is")?;
     fs::remove_file(into.join("about"))?;
     let readme = format!(
         "# Captured traces\n\nRecorded by `cargo xtask fixtures` in a guest; do not edit, record anew. `NAME.json` is \
-         the truth: what the\nworkload says it did, `NAME.ss` what `ss` showed meanwhile.\n\n```text\n{}```\n\n\
-         The script that recorded them:\n\n```text\n{}```\n",
-        about, scripts[0]
+         the truth: what the\nworkload says it did, `NAME.ss` what `ss` showed meanwhile.\n\n```text\n{about}```\n\n\
+         The script that recorded them:\n\n```text\n{SCRIPT}```\n"
     );
     fs::write(into.join("README.md"), readme)?;
     println!("fixtures: {bytes} bytes in {}", into.display());

@@ -1,20 +1,9 @@
-#!/bin/sh
 # Records the captured fixtures into the current directory, in a guest.
-set -e
-field() { sed -n "s/.*\"$2\": *\"\{0,1\}\([^\",]*\).*/\1/p" "$1.json" | sed -n "$3p"; }
-await() {
-    for _ in $(seq 300); do
-        [ -e "$1" ] && return
-        sleep 0.1
-    done
-    echo "$1 does not appear"
-    exit 1
-}
 # start TRACE ARGUMENTS...: record everything in the guest, in the background; returns once it records.
 start() {
     recorder record -o "$@" 2>/tmp/recorder.log &
     recorder=$!
-    until grep -q "recording" /tmp/recorder.log; do sleep 0.5; done
+    await_recording /tmp/recorder.log
 }
 stop() {
     kill -INT $recorder

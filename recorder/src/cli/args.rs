@@ -113,6 +113,11 @@ pub struct Filter {
     /// Only this cgroup (v2) and the ones below it: a path or an id (repeatable)
     #[arg(long, value_name = "PATH|ID")]
     pub cgroup: Vec<String>,
+
+    /// Of what passes, only every Nth event, per probe and processor; column weight is N, and the rest counts as
+    /// lost, 'sampled'
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub sample: Option<u32>,
 }
 
 /// How it is recorded.

@@ -42,6 +42,8 @@ pub struct Options {
     pub netns: Vec<u32>,
     /// Only these cgroups, by id, descendants included.
     pub cgroup_ids: Vec<u64>,
+    /// Only every event of this number; 1 is all.
+    pub sample: u32,
     /// Stacks to record with every event.
     pub stacks: Option<StackKind>,
     /// Memory for all rings together.
@@ -120,6 +122,7 @@ impl Options {
             comm: filter.comm,
             netns: filter.netns.iter().map(|text| netns::inode_of(text)).collect::<Result<_>>()?,
             cgroup_ids,
+            sample: filter.sample.unwrap_or(1),
             stacks: tuning.stacks,
             buffer_bytes: tuning.buffer_size,
             segment_age: tuning.segment_age,

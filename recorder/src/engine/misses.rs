@@ -18,6 +18,30 @@ const COUNTS_PERF_SKIPS: KernelVersion = KernelVersion::new(6, 7, 0);
 /// Since this version a kprobe's link says how often the kprobe was missed (commit 3acf8ace6823).
 const COUNTS_KPROBE_MISSES: KernelVersion = KernelVersion::new(6, 7, 0);
 
+/// Runs that the kernel skipped; `None` where it does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Misses {
+    /// Because one was running already.
+    pub recursion: Option<u64>,
+    /// Because a kprobe or kretprobe could not be run.
+    pub kprobe: Option<u64>,
+}
+
+impl Default for Misses {
+    /// No run was skipped.
+    fn default() -> Self {
+        Self { recursion: Some(0), kprobe: Some(0) }
+    }
+}
+
+impl Misses {
+    /// Those that were not in `before`.
+    pub fn since(self, before: Self) -> Self {
+        let since = |now: Option<u64>, before: Option<u64>| Some(now?.saturating_sub(before?));
+        Self { recursion: since(self.recursion, before.recursion), kprobe: since(self.kprobe, before.kprobe) }
+    }
+}
+
 /// Whether this kernel counts recursion misses of programs attached like this. Raw tracepoints do since 6.1, which is
 /// the oldest kernel that we support, trampolines since 5.12; nothing ever skips a uprobe's program.
 fn counts_recursion(mechanism: Mechanism, kernel: KernelVersion) -> bool {

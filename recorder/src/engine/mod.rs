@@ -2,12 +2,15 @@
 //!
 //! ```text
 //! candidate -> check -> program (one copy of the eBPF object per probe: object) -> kernel
+//! pids, objects, gate: what probes share      hold -> attach ... -> start -> drain ... -> start_detaching
 //! kernel -> ring (one per probe and CPU) -> Engine::drain          sys: bpf(2); misses: what nobody saw
 //! ```
 
 mod check;
+mod gate;
 mod misses;
 mod object;
+mod objects;
 mod pids;
 mod program;
 mod ring;
@@ -20,18 +23,24 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, bail};
 use aya::Btf;
-use schemas::wire::{Counters, CpuState};
+use schemas::wire::{Counters, CpuState, NONE};
 use zerocopy::FromBytes;
 
 pub use pids::{MAX_PIDS, PidSet};
 
+use crate::kernel::TaskOffsets;
 pub use crate::resolve::{Candidate, Mechanism};
 use crate::source::{EventSource, ProbeCounters, ProbeId};
+use gate::Gate;
+use misses::Misses;
+use objects::ObjectSets;
 use program::{Loader, Programs};
 use ring::Ring;
 
 /// Smallest and largest ring of one probe and CPU.
 const RING_BYTES: std::ops::RangeInclusive<u64> = (64 << 10)..=(64 << 20);
+/// Part of a probe's ring memory that the second copy of one that nests has in addition.
+const NESTED_SHARE: u64 = 8;
 /// Links are closed by this many threads: closing a kprobe waits for every CPU.
 const DETACH_THREADS: usize = 16;
 /// The kernel side's clock, `ktime_get_boot_fast_ns`, may be behind ours: by some nanoseconds always, by more while
@@ -47,13 +56,21 @@ pub struct EngineOptions {
     pub total_weight: u32,
     /// Calls that an entry probe can keep at once for its return probe (8192; about 0.5 KiB each).
     pub stash_entries: u32,
-    /// Offset of `task_struct.tgid` (from BTF). Needed to follow the children of processes in the pid set.
-    pub tgid_offset: Option<u32>,
+    /// Processes that can be followed at once ([`MAX_PIDS`]).
+    pub max_pids: u32,
+    /// Needed to follow the children of processes in the pid set (`Kernel::task_offsets`).
+    pub task_offsets: Option<TaskOffsets>,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { ring_bytes_total: 64 << 20, total_weight: 1, stash_entries: 8192, tgid_offset: None }
+        Self {
+            ring_bytes_total: 64 << 20,
+            total_weight: 1,
+            stash_entries: 8192,
+            max_pids: MAX_PIDS,
+            task_offsets: None,
+        }
     }
 }
 
@@ -62,8 +79,12 @@ pub struct Engine {
     options: EngineOptions,
     btf: Option<Btf>,
     loader: Loader,
+    gate: Gate,
     pids: PidSet,
+    objects: ObjectSets,
     follow: Option<Programs>,
+    /// Counters of the programs that keep the pid set; they stay when those are detached.
+    follow_states: Option<OwnedFd>,
     probes: Vec<Attached>,
     online_cpus: Vec<u32>,
     possible_cpus: usize,
@@ -73,11 +94,18 @@ pub struct Engine {
 struct Attached {
     id: ProbeId,
     mechanism: Mechanism,
+    filters_pids: bool,
+    /// 1, or 2 for a probe that nests: its second copy has the next number.
+    copies: u32,
     programs: Option<Programs>,
-    rings: Vec<(u16, Ring)>,
+    /// By number, cpu.
+    rings: Vec<(ProbeId, u16, Ring)>,
     states: OwnedFd,
     program_fds: Vec<OwnedFd>,
-    kprobe_misses: Option<u64>,
+    /// What the kernel had skipped before the start; not ours.
+    skipped_before: Misses,
+    /// What it had skipped at the end.
+    skipped: Option<Misses>,
 }
 
 impl Engine {
@@ -86,12 +114,16 @@ impl Engine {
         raise_memlock_limit();
         let cpus = |(path, error)| anyhow::Error::from(error).context(format!("cannot read {path}"));
         let possible_cpus = aya::util::nr_cpus().map_err(cpus)?;
-        let tgid_offset = options.tgid_offset.unwrap_or(0);
+        let task = options.task_offsets.unwrap_or_default();
+        let privileges = "run it as root or with CAP_BPF and CAP_PERFMON";
         Ok(Self {
-            loader: Loader::new(possible_cpus as u32, options.stash_entries, tgid_offset),
+            loader: Loader::new(possible_cpus as u32, options.stash_entries, task),
             btf: Btf::from_sys_fs().ok(),
-            pids: PidSet::new().context("run it as root or with CAP_BPF and CAP_PERFMON")?,
+            gate: Gate::new().context(privileges)?,
+            pids: PidSet::new(options.max_pids).context(privileges)?,
+            objects: ObjectSets::default(),
             follow: None,
+            follow_states: None,
             probes: Vec::new(),
             online_cpus: aya::util::online_cpus().map_err(cpus)?,
             possible_cpus,
@@ -99,28 +131,51 @@ impl Engine {
         })
     }
 
+    /// Let no probe see anything until [`start`](Self::start): attaching many takes seconds.
+    pub fn hold(&mut self) -> Result<()> {
+        self.gate.set(false)
+    }
+
+    /// Let all probes see from now on.
+    pub fn start(&mut self) -> Result<()> {
+        for probe in &mut self.probes {
+            probe.skipped_before = probe.skipped_until_now();
+        }
+        self.gate.set(true)
+    }
+
     /// Attach a probe of weight 1. An error says why this kernel will not have it: try the next candidate.
     pub fn attach(&mut self, probe: ProbeId, candidate: &Candidate) -> Result<()> {
         self.attach_weighted(probe, candidate, 1)
     }
 
-    /// Attach a probe that gets `weight` shares of the ring memory.
+    /// Attach a probe that gets `weight` shares of the ring memory. One that nests ([`Candidate::copies`]) takes two
+    /// numbers: `probe + 1` is for what happens in interrupts of it.
     pub fn attach_weighted(&mut self, probe: ProbeId, candidate: &Candidate, weight: u32) -> Result<()> {
-        if self.probes.iter().any(|p| p.id == probe) {
+        if self.probes.iter().any(|p| (p.id..p.id + p.copies as ProbeId).contains(&probe)) {
             bail!("probe {probe} is attached already");
         }
-        if candidate.plan.filter_pids != 0 {
+        let plan = &candidate.plan;
+        if plan.filter_pids != 0 {
             self.follow_children()?;
         }
         let mut programs = self.loader.load(candidate)?;
-        programs.set_inner("PIDS", 0, self.pids.fd())?;
-        let bytes = self.ring_bytes(weight);
+        programs.set_inner("SHARED", 0, self.gate.fd())?;
+        if plan.filter_pids != 0 {
+            programs.set_inner("PIDS", 0, self.pids.fd())?;
+        }
+        if plan.begins != NONE || plan.ends != NONE {
+            programs.set_inner("OBJECTS", 0, self.objects.of(&candidate.event)?)?;
+        }
         let mut rings = Vec::new();
-        for &cpu in &self.online_cpus {
-            let ring = Ring::new(bytes)
-                .with_context(|| format!("cannot make a ring of {} KiB for cpu {cpu}", bytes >> 10))?;
-            programs.set_inner("RINGS", cpu, ring.fd())?;
-            rings.push((cpu as u16, ring));
+        for copy in 0..candidate.copies() {
+            let bytes = self.ring_bytes(weight, copy > 0);
+            for &cpu in &self.online_cpus {
+                let ring = Ring::new(bytes)
+                    .with_context(|| format!("cannot make a ring of {} KiB for cpu {cpu}", bytes >> 10))?;
+                programs.set_inner("RINGS", cpu + copy * self.possible_cpus as u32, ring.fd())?;
+                rings.push((probe + copy as ProbeId, cpu as u16, ring));
+            }
         }
         programs
             .attach(candidate, self.btf.as_ref())
@@ -128,11 +183,14 @@ impl Engine {
         self.probes.push(Attached {
             id: probe,
             mechanism: candidate.mechanism,
+            filters_pids: plan.filter_pids != 0,
+            copies: candidate.copies(),
             states: programs.map("CPUS")?.try_clone_to_owned()?,
             program_fds: programs.fds()?,
             programs: Some(programs),
             rings,
-            kprobe_misses: None,
+            skipped_before: Misses::default(),
+            skipped: None,
         });
         Ok(())
     }
@@ -148,15 +206,16 @@ impl Engine {
         let _ = self.start_detaching().join();
     }
 
-    /// Start to detach all probes in the background, because that may take a second in which events still come: drain
-    /// until the thread has finished.
+    /// Let no probe see anything any more, and start to detach all in the background, because that may take a second:
+    /// drain until the thread has finished.
     pub fn start_detaching(&mut self) -> JoinHandle<()> {
+        // A gate that could not be closed is no gate: the probes end one by one.
+        let _ = self.gate.set(false);
         let mut programs: Vec<Programs> = self.follow.take().into_iter().collect();
         for probe in &mut self.probes {
-            if let Some(attached) = probe.programs.take() {
-                probe.kprobe_misses = misses::kprobes(probe.mechanism, &attached.kprobe_links);
-                programs.push(attached);
-            }
+            let skipped = probe.skipped_until_now();
+            probe.skipped.get_or_insert(skipped);
+            programs.extend(probe.programs.take());
         }
         std::thread::spawn(move || {
             let each = programs.len().div_ceil(DETACH_THREADS).max(1);
@@ -170,22 +229,49 @@ impl Engine {
     }
 
     fn follow_children(&mut self) -> Result<()> {
-        if self.follow.is_some() || self.options.tgid_offset.is_none() {
+        if self.follow.is_some() || self.options.task_offsets.is_none() {
             return Ok(());
         }
         let mut programs = self.loader.load_follow()?;
         programs.set_inner("PIDS", 0, self.pids.fd())?;
         programs.attach_follow().context("cannot follow the children of processes")?;
+        self.follow_states = Some(programs.map("CPUS")?.try_clone_to_owned()?);
         self.follow = Some(programs);
         Ok(())
     }
 
-    /// A power of two of pages.
-    fn ring_bytes(&self, weight: u32) -> u32 {
+    /// A power of two of pages. What happens in interrupts of a probe is a small part of what it sees.
+    fn ring_bytes(&self, weight: u32, is_nested: bool) -> u32 {
         let rings = u64::from(self.options.total_weight.max(1)) * self.online_cpus.len().max(1) as u64;
         let share = self.options.ring_bytes_total.saturating_mul(u64::from(weight)) / rings;
+        let share = if is_nested { share / NESTED_SHARE } else { share };
         let bytes = share.clamp(*RING_BYTES.start(), *RING_BYTES.end());
         1 << bytes.ilog2()
+    }
+
+    /// Entry `copy` of counters, CPU by CPU.
+    fn states(&self, map: &OwnedFd, copy: u32) -> Result<Vec<CpuState>> {
+        let mut buffer = vec![0; self.possible_cpus * size_of::<CpuState>()];
+        sys::map_lookup(map.as_fd(), copy, &mut buffer).context("cannot read counters")?;
+        let states = buffer.chunks_exact(size_of::<CpuState>());
+        Ok(states.filter_map(|chunk| CpuState::read_from_bytes(chunk).ok()).collect())
+    }
+
+    /// Children that did not fit into the pid set.
+    fn unfollowed(&self) -> Result<u64> {
+        let Some(states) = &self.follow_states else { return Ok(0) };
+        Ok(self.states(states, 0)?.iter().map(|state| state.counters.map_full).sum())
+    }
+}
+
+impl Attached {
+    /// What the kernel has skipped since the probe was attached.
+    fn skipped_until_now(&self) -> Misses {
+        let links = self.programs.as_ref().map_or(&[][..], |programs| &programs.kprobe_links);
+        Misses {
+            recursion: misses::recursion(self.mechanism, &self.program_fds),
+            kprobe: misses::kprobes(self.mechanism, links),
+        }
     }
 }
 
@@ -194,8 +280,8 @@ impl EventSource for Engine {
         let now_ns = boot_ns().saturating_sub(CLOCK_SLACK_NS);
         let mut watermark_ns = now_ns;
         for probe in &mut self.probes {
-            for (cpu, ring) in &mut probe.rings {
-                let floor_ns = ring.drain(now_ns, &mut |record| visit(probe.id, *cpu, record));
+            for (id, cpu, ring) in &mut probe.rings {
+                let floor_ns = ring.drain(now_ns, &mut |record| visit(*id, *cpu, record));
                 watermark_ns = watermark_ns.min(floor_ns);
             }
         }
@@ -203,25 +289,34 @@ impl EventSource for Engine {
     }
 
     fn counters(&mut self) -> Result<Vec<ProbeCounters>> {
-        let mut buffer = vec![0; self.possible_cpus * size_of::<CpuState>()];
+        let unfollowed = self.unfollowed()?;
+        let counters = |states: &[CpuState]| -> Vec<Counters> { states.iter().map(|s| s.counters).collect() };
         let mut all = Vec::with_capacity(self.probes.len());
         for probe in &self.probes {
-            sys::map_lookup(probe.states.as_fd(), 0, &mut buffer)
-                .with_context(|| format!("cannot read the counters of probe {}", probe.id))?;
-            let per_cpu: Vec<Counters> = buffer
-                .chunks_exact(size_of::<CpuState>())
-                .filter_map(|chunk| CpuState::read_from_bytes(chunk).ok())
-                .map(|state| state.counters)
-                .collect();
+            // Before the counters of the second copy: what it has taken in between is no loss.
+            let skipped = probe.skipped.unwrap_or_else(|| probe.skipped_until_now());
+            let Misses { mut recursion, kprobe } = skipped.since(probe.skipped_before);
+            let first = self.states(&probe.states, 0)?;
+            let second = if probe.copies > 1 { self.states(&probe.states, 1)? } else { Vec::new() };
+            let taken = second.iter().map(|state| state.taken).sum();
+            recursion = recursion.map(|misses| misses.saturating_sub(taken));
             all.push(ProbeCounters {
                 probe: probe.id,
-                per_cpu,
-                recursion_misses: misses::recursion(probe.mechanism, &probe.program_fds),
-                kprobe_misses: match &probe.programs {
-                    Some(programs) => misses::kprobes(probe.mechanism, &programs.kprobe_links),
-                    None => probe.kprobe_misses,
-                },
+                per_cpu: counters(&first),
+                recursion_misses: recursion,
+                kprobe_misses: kprobe,
+                unfollowed: if probe.filters_pids { unfollowed } else { 0 },
             });
+            if probe.copies > 1 {
+                all.push(ProbeCounters {
+                    probe: probe.id + 1,
+                    per_cpu: counters(&second),
+                    // What it misses, the first copy has seen or counts as missed.
+                    recursion_misses: Some(0),
+                    kprobe_misses: Some(0),
+                    unfollowed: 0,
+                });
+            }
         }
         Ok(all)
     }

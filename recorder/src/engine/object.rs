@@ -5,17 +5,34 @@ use anyhow::{Context, Result};
 static OBJECT: &[u8] = aya::include_bytes_aligned!("ktape.bpf.o");
 
 /// The sections of the programs of the object, as recorder-ebpf/src/main.rs names them.
-const SECTIONS: [&str; 3] = ["ktape_event_program", "ktape_entry_program", "ktape_follow_program"];
+const SECTIONS: [&str; 5] = [
+    "ktape_event_program",
+    "ktape_nested_program",
+    "ktape_entry_program",
+    "ktape_fork_program",
+    "ktape_free_program",
+];
 /// aya passes over sections whose name starts so.
 const UNUSED: &str = "license_unused";
 
 /// New names of the sections, `None` for those that are not needed.
-pub type Sections = [Option<&'static str>; SECTIONS.len()];
+#[derive(Clone, Copy, Default)]
+pub struct Sections {
+    /// Of the recording program.
+    pub event: Option<&'static str>,
+    /// Of its second copy.
+    pub nested: Option<&'static str>,
+    /// Of the entry program.
+    pub entry: Option<&'static str>,
+    /// Of the two programs that keep the pid set.
+    pub follow: Option<&'static str>,
+}
 
 /// The object with other section names, in memory that is aligned for ELF.
 pub fn with_sections(names: Sections) -> Result<Vec<u64>> {
     let mut bytes = OBJECT.to_vec();
-    for (section, name) in SECTIONS.iter().zip(names) {
+    let Sections { event, nested, entry, follow } = names;
+    for (section, name) in SECTIONS.iter().zip([event, nested, entry, follow, follow]) {
         rename(&mut bytes, section, name.unwrap_or(UNUSED)).with_context(|| {
             format!("the eBPF object has no section {section}: rebuild it (cargo xtask ebpf)")
         })?;

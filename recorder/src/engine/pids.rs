@@ -1,4 +1,5 @@
-//! The pid set: which processes are recorded. One map, shared by all probes; the kernel side adds children.
+//! The pid set: which processes are recorded. One map, shared by all probes; the kernel side adds children and removes
+//! processes whose number becomes free.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -6,7 +7,7 @@ use anyhow::{Context, Result};
 
 use super::sys;
 
-/// Most processes that can be followed at once.
+/// Most processes that can be followed at once, unless [`EngineOptions`](super::EngineOptions) says otherwise.
 pub const MAX_PIDS: u32 = 65_536;
 
 /// The processes (thread groups, numbered in the initial pid namespace) whose events are recorded.
@@ -16,13 +17,12 @@ pub struct PidSet {
 }
 
 impl PidSet {
-    pub(super) fn new() -> Result<Self> {
-        let map =
-            sys::map_create(sys::HASH, 4, 4, MAX_PIDS, "ktape_pids").context("cannot make the pid set")?;
+    pub(super) fn new(most: u32) -> Result<Self> {
+        let map = sys::map_create(sys::HASH, 4, 4, most, "ktape_pids").context("cannot make the pid set")?;
         Ok(Self { map })
     }
 
-    /// Record this process and the children that it makes from now on.
+    /// Record this process and the children that it makes from now on, until its number is free for another.
     pub fn insert(&mut self, pid: u32) -> Result<()> {
         sys::map_update(self.map.as_fd(), pid, pid)
             .with_context(|| format!("cannot add process {pid} to the pid set"))

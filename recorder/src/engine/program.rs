@@ -12,13 +12,17 @@ use aya::{Btf, Ebpf, EbpfLoader, Pod, VerifierLogLevel};
 use schemas::wire::{Plan, context};
 use zerocopy::IntoBytes;
 
-use super::{check, object};
+use super::check;
+use super::object::{self, Sections};
+use crate::kernel::TaskOffsets;
 use crate::resolve::{Candidate, Mechanism};
 
 /// Names of the programs in the object.
 const EVENT: &str = "on_event";
+const NESTED: &str = "on_nested";
 const ENTRY: &str = "on_entry";
-const FOLLOW: &str = "on_follow";
+const FORK: &str = "on_fork";
+const FREE: &str = "on_free";
 /// Lines of the verifier's log in an error.
 const LOG_LINES: usize = 4;
 
@@ -34,7 +38,7 @@ unsafe impl Pod for Frozen {}
 pub struct Programs {
     /// Owns programs, maps and those links that are not in `links`.
     pub ebpf: Ebpf,
-    /// Names of the programs that are attached, the recording one first.
+    /// Names of the programs that are attached, the recording one first, its second copy not among them.
     pub names: Vec<&'static str>,
     links: Vec<FdLink>,
     /// Numbers of the links of kprobes.
@@ -82,12 +86,14 @@ pub struct Loader {
 }
 
 impl Loader {
-    pub fn new(cpus: u32, stash_entries: u32, tgid_offset: u32) -> Self {
+    pub fn new(cpus: u32, stash_entries: u32, task: TaskOffsets) -> Self {
         let mut loader = EbpfLoader::new();
         loader
             .verifier_log_level(VerifierLogLevel::DEBUG)
             .override_global("AARCH64", keep(u8::from(cfg!(target_arch = "aarch64"))), true)
-            .override_global("TGID_OFFSET", keep(tgid_offset), true);
+            .override_global("TGID_OFFSET", keep(task.tgid), true)
+            .override_global("PID_OFFSET", keep(task.pid), true)
+            .override_global("CPU_COUNT", keep(cpus), true);
         Self { loader, cpus, stash_entries }
     }
 
@@ -107,17 +113,24 @@ impl Loader {
             .override_global("INPUTS", keep(check::inputs(&candidate.plan)), true)
             .override_global("ENTRY_INPUTS", keep(check::entry_inputs(entry_plan, &candidate.plan)), true)
             .override_global("INTERLEAVED", keep(u8::from(interleaved)), true)
-            .map_max_entries("RINGS", self.cpus)
+            .map_max_entries("RINGS", self.cpus * candidate.copies())
+            .map_max_entries("CPUS", candidate.copies())
             .map_max_entries("STASH", if entry { self.stash_entries } else { 1 });
-        self.finish([Some(section), entry.then_some(entry_section), None])
+        self.finish(Sections {
+            event: Some(section),
+            nested: (candidate.copies() > 1).then_some(section),
+            entry: entry.then_some(entry_section),
+            follow: None,
+        })
     }
 
-    /// Load the program that adds children to the pid set.
+    /// Load the programs that keep the pid set.
     pub fn load_follow(&mut self) -> Result<Programs> {
-        self.finish([None, None, Some("raw_tp")])
+        self.loader.map_max_entries("RINGS", 1).map_max_entries("CPUS", 1).map_max_entries("STASH", 1);
+        self.finish(Sections { follow: Some("raw_tp"), ..Sections::default() })
     }
 
-    fn finish(&mut self, sections: object::Sections) -> Result<Programs> {
+    fn finish(&mut self, sections: Sections) -> Result<Programs> {
         let object = object::with_sections(sections)?;
         let ebpf = self.loader.load(object.as_bytes()).context("cannot load the eBPF object")?;
         Ok(Programs { ebpf, names: Vec::new(), links: Vec::new(), kprobe_links: Vec::new() })
@@ -134,12 +147,17 @@ impl Programs {
         let target = candidate.target.as_str();
         let btf = || btf.ok_or_else(|| anyhow!("this kernel has no BTF (/sys/kernel/btf/vmlinux)"));
         let entry = candidate.entry.is_some();
-        match candidate.mechanism {
-            Mechanism::TpBtf => {
-                let program: &mut BtfTracePoint = self.program(EVENT)?;
-                program.load(target, btf()?).map_err(explain)?;
-                program.attach().map_err(explain)?;
+        if candidate.copies() > 1 {
+            match candidate.mechanism {
+                Mechanism::TpBtf => self.tp_btf(NESTED, target, btf()?)?,
+                Mechanism::RawTp => self.raw_tp(NESTED, target)?,
+                Mechanism::Fentry => self.fentry(NESTED, target, btf()?)?,
+                other => bail!("{other} programs do not nest"),
             }
+            self.names.clear();
+        }
+        match candidate.mechanism {
+            Mechanism::TpBtf => self.tp_btf(EVENT, target, btf()?)?,
             Mechanism::RawTp => self.raw_tp(EVENT, target)?,
             Mechanism::Fentry => self.fentry(EVENT, target, btf()?)?,
             Mechanism::Fexit => {
@@ -181,9 +199,10 @@ impl Programs {
         Ok(())
     }
 
-    /// Attach the program that adds children to the pid set.
+    /// Attach the programs that keep the pid set.
     pub fn attach_follow(&mut self) -> Result<()> {
-        self.raw_tp(FOLLOW, "sched_process_fork")
+        self.raw_tp(FORK, "sched_process_fork")?;
+        self.raw_tp(FREE, "sched_process_free")
     }
 
     fn program<'a, T>(&'a mut self, name: &'static str) -> Result<&'a mut T>
@@ -194,6 +213,13 @@ impl Programs {
         let program =
             self.ebpf.program_mut(name).with_context(|| format!("the eBPF object has no program {name}"))?;
         Ok(program.try_into()?)
+    }
+
+    fn tp_btf(&mut self, name: &'static str, target: &str, btf: &Btf) -> Result<()> {
+        let program: &mut BtfTracePoint = self.program(name)?;
+        program.load(target, btf).map_err(explain)?;
+        program.attach().map_err(explain)?;
+        Ok(())
     }
 
     fn raw_tp(&mut self, name: &'static str, target: &str) -> Result<()> {

@@ -14,6 +14,8 @@ const LINK_GET_FD_BY_ID: u32 = 30;
 
 /// `BPF_MAP_TYPE_HASH`.
 pub const HASH: u32 = 1;
+/// `BPF_MAP_TYPE_ARRAY`.
+pub const ARRAY: u32 = 2;
 /// `BPF_MAP_TYPE_RINGBUF`.
 pub const RINGBUF: u32 = 27;
 
@@ -95,8 +97,9 @@ fn elem(map: BorrowedFd<'_>, key: u32, value: u64) -> (MapElem, Box<u32>) {
     (attr, key)
 }
 
-/// Set an entry of a map with keys and values of 4 bytes (of a map of maps: the value is a descriptor).
-pub fn map_update(map: BorrowedFd<'_>, key: u32, value: u32) -> io::Result<()> {
+/// Set an entry of a map with keys of 4 bytes. `value` must be as long as the map says; of a map of maps it is a
+/// descriptor.
+pub fn map_update<T: IntoBytes + Immutable>(map: BorrowedFd<'_>, key: u32, value: T) -> io::Result<()> {
     let value = Box::new(value);
     let (mut attr, _key) = elem(map, key, std::ptr::from_ref(&*value) as u64);
     bpf(MAP_UPDATE_ELEM, &mut attr).map(drop)

@@ -74,10 +74,11 @@ impl Kernel {
         opened.as_ref().map_err(|reason| anyhow::anyhow!("{reason}"))
     }
 
-    /// Where `tgid` is in `struct task_struct`, in bytes.
-    pub fn tgid_offset(&self) -> Option<u32> {
+    /// Where the numbers of thread and process are in `struct task_struct`.
+    pub fn task_offsets(&self) -> Option<TaskOffsets> {
         let task = self.btf.find("task_struct", btf::Kind::Struct)?;
-        self.btf.member(task, "tgid").map(|member| member.bit_offset / 8)
+        let offset = |name| self.btf.member(task, name).map(|member| member.bit_offset / 8);
+        Some(TaskOffsets { pid: offset("pid")?, tgid: offset("tgid")? })
     }
 
     /// Names of the functions that can be probed: those with a symbol and types.
@@ -90,6 +91,15 @@ impl Kernel {
         names.sort_unstable();
         names
     }
+}
+
+/// Places in `struct task_struct`, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TaskOffsets {
+    /// `pid`: the thread.
+    pub pid: u32,
+    /// `tgid`: the process.
+    pub tgid: u32,
 }
 
 #[cfg(test)]

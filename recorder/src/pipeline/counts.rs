@@ -36,6 +36,15 @@ pub struct Totals {
     pub unknown: Vec<&'static str>,
 }
 
+impl Totals {
+    /// Whether events are missing that were wanted.
+    pub fn has_loss(&self) -> bool {
+        let is_loss =
+            |reason: &str| LOSS_REASONS.iter().any(|r| r.name == reason && r.loses_event && !r.is_asked_for);
+        self.reasons.iter().any(|(reason, count)| *count > 0 && is_loss(reason))
+    }
+}
+
 /// What there is to count at one time.
 pub struct Snapshot<'a> {
     /// UTC nanoseconds.
@@ -64,6 +73,8 @@ pub struct Counts {
     events: HashMap<ProbeId, String>,
     last: BTreeMap<(ProbeId, u16), Seen>,
     last_skips: HashMap<(ProbeId, &'static str), u64>,
+    /// Calls that are still running, or will never return, whose entry found the store full.
+    without_entry: HashMap<ProbeId, u64>,
     totals: BTreeMap<String, Totals>,
 }
 
@@ -91,7 +102,12 @@ impl Counts {
     pub fn update(&mut self, snapshot: &Snapshot<'_>) -> Result<CountRows> {
         let mut counts = CountsBuilder::default();
         let mut losses = LossesBuilder::default();
-        for ((probe, cpu), now) in self.gather(snapshot) {
+        let all = self.gather(snapshot);
+        for ((probe, cpu), now) in &all {
+            let before = self.last.get(&(*probe, *cpu)).map_or(0, |seen| seen.kernel.map_full);
+            *self.without_entry.entry(*probe).or_default() += now.kernel.map_full.saturating_sub(before);
+        }
+        for ((probe, cpu), now) in all {
             let before = self.last.insert((probe, cpu), now).unwrap_or_default();
             let event =
                 self.events.get(&probe).with_context(|| format!("counters of unknown probe {probe}"))?;
@@ -106,19 +122,24 @@ impl Counts {
                 recorded: d.recorded as i64 - disk as i64,
                 lost: missing as i64,
             };
-            let Counters { fired, filtered, recorded, lost: _, faults, cuts, stack_faults, stash_full: _ } =
-                d;
+            let Counters { fired, filtered, recorded, lost: _, faults, cuts, stack_faults, map_full: _ } = d;
             totals.fired += fired;
             totals.filtered += filtered;
             totals.recorded = (totals.recorded + recorded).saturating_sub(disk);
             totals.lost += missing;
             totals.seen = totals.recorded + totals.lost;
             if row != CountRow::default() {
-                counts.append(snapshot.ts_ns, event, probe, cpu, &row);
+                counts.append(snapshot.ts_ns, event, probe, Some(cpu), &row);
             }
+            // A call may return on another cpu than the one where its entry found no room.
+            let waiting = self.without_entry.entry(probe).or_default();
+            let map_full = d.lost[lost::NO_ENTRY].min(*waiting);
+            *waiting -= map_full;
             let reasons = [
                 ("ring_full", d.lost[lost::RING_FULL]),
-                ("no_entry", d.lost[lost::NO_ENTRY]),
+                ("sampled", d.lost[lost::SAMPLED]),
+                ("no_entry", d.lost[lost::NO_ENTRY] - map_full),
+                ("map_full", map_full),
                 ("each_cut", d.lost[lost::EACH_CUT]),
                 ("disk", disk),
                 ("fetch_fault", faults),
@@ -131,7 +152,8 @@ impl Counts {
                 losses.append(snapshot.ts_ns, event, probe, Some(cpu), reason, Some(count as i64));
             }
         }
-        self.skips(snapshot, &mut losses)?;
+        self.skips(snapshot, &mut counts, &mut losses)?;
+        self.unfollowed(snapshot, &mut losses)?;
         Ok(CountRows { counts: counts.finish()?, losses: losses.finish()? })
     }
 
@@ -161,12 +183,19 @@ impl Counts {
         all
     }
 
-    /// Runs that the kernel skipped; it counts them for all CPUs together, or not at all.
-    fn skips(&mut self, snapshot: &Snapshot<'_>, losses: &mut LossesBuilder) -> Result<()> {
+    /// Runs that the kernel skipped; it counts them for all CPUs together, or not at all. No filter has seen them, so
+    /// they may be more than what is missing.
+    fn skips(
+        &mut self,
+        snapshot: &Snapshot<'_>,
+        counts: &mut CountsBuilder,
+        losses: &mut LossesBuilder,
+    ) -> Result<()> {
         for ProbeCounters { probe, recursion_misses, kprobe_misses, .. } in snapshot.probes {
             let event =
                 self.events.get(probe).with_context(|| format!("counters of unknown probe {probe}"))?;
             let totals = self.totals.entry(event.clone()).or_default();
+            let mut skipped = 0;
             for (reason, misses) in [("recursion", recursion_misses), ("kprobe_missed", kprobe_misses)] {
                 let Some(misses) = *misses else {
                     if snapshot.is_last {
@@ -180,9 +209,39 @@ impl Counts {
                 let before = self.last_skips.insert((*probe, reason), misses).unwrap_or(0);
                 let count = misses.saturating_sub(before);
                 if count > 0 {
+                    skipped += count;
                     *totals.reasons.entry(reason).or_default() += count;
                     losses.append(snapshot.ts_ns, event, *probe, None, reason, Some(count as i64));
                 }
+            }
+            if skipped > 0 {
+                totals.fired += skipped;
+                totals.seen += skipped;
+                totals.lost += skipped;
+                let n = skipped as i64;
+                let row = CountRow { fired: n, filtered: 0, seen: n, recorded: 0, lost: n };
+                counts.append(snapshot.ts_ns, event, *probe, None, &row);
+            }
+        }
+        Ok(())
+    }
+
+    /// Processes that are not recorded because the pid set was full: for each event once, however many probes it has.
+    fn unfollowed(&mut self, snapshot: &Snapshot<'_>, losses: &mut LossesBuilder) -> Result<()> {
+        const REASON: &str = "pids_full";
+        let mut done = Vec::new();
+        for ProbeCounters { probe, unfollowed, .. } in snapshot.probes.iter().filter(|p| p.unfollowed > 0) {
+            let event =
+                self.events.get(probe).with_context(|| format!("counters of unknown probe {probe}"))?;
+            if done.contains(&event) {
+                continue;
+            }
+            done.push(event);
+            let before = self.last_skips.insert((*probe, REASON), *unfollowed).unwrap_or(0);
+            let count = unfollowed.saturating_sub(before);
+            if count > 0 {
+                *self.totals.entry(event.clone()).or_default().reasons.entry(REASON).or_default() += count;
+                losses.append(snapshot.ts_ns, event, *probe, None, REASON, Some(count as i64));
             }
         }
         Ok(())
@@ -190,7 +249,7 @@ impl Counts {
 }
 
 fn difference(now: &Counters, before: &Counters) -> Counters {
-    let Counters { fired, filtered, recorded, lost, faults, cuts, stack_faults, stash_full } = *now;
+    let Counters { fired, filtered, recorded, lost, faults, cuts, stack_faults, map_full } = *now;
     Counters {
         fired: fired.saturating_sub(before.fired),
         filtered: filtered.saturating_sub(before.filtered),
@@ -199,7 +258,7 @@ fn difference(now: &Counters, before: &Counters) -> Counters {
         faults: faults.saturating_sub(before.faults),
         cuts: cuts.saturating_sub(before.cuts),
         stack_faults: stack_faults.saturating_sub(before.stack_faults),
-        stash_full: stash_full.saturating_sub(before.stash_full),
+        map_full: map_full.saturating_sub(before.map_full),
     }
 }
 
@@ -261,8 +320,8 @@ struct CountsBuilder {
 }
 
 impl CountsBuilder {
-    fn append(&mut self, ts_ns: i64, event: &str, probe: ProbeId, cpu: u16, row: &CountRow) {
-        self.probe.append(ts_ns, event, probe, Some(cpu));
+    fn append(&mut self, ts_ns: i64, event: &str, probe: ProbeId, cpu: Option<u16>, row: &CountRow) {
+        self.probe.append(ts_ns, event, probe, cpu);
         let CountRow { fired, filtered, seen, recorded, lost } = row;
         for (builder, value) in self.numbers.iter_mut().zip([fired, filtered, seen, recorded, lost]) {
             builder.append_value(*value);

@@ -6,7 +6,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use arrow_array::types::{
     ArrowPrimitiveType, Int8Type, Int16Type, Int32Type, Int64Type, TimestampNanosecondType, UInt8Type,
     UInt16Type, UInt32Type, UInt64Type,
@@ -75,12 +75,10 @@ impl Decoder {
     pub fn decode(&mut self, rows: &Rows, collector: &mut Collector) -> Result<RecordBatch> {
         let Self { schema, columns, interners, record_size, utc_minus_boottime_ns, nulls } = self;
         let n = rows.len();
-        ensure!(
-            rows.bytes.len() == n * *record_size,
-            "{} bytes are not {n} records of {record_size} bytes",
-            rows.bytes.len()
-        );
-        let records = || rows.bytes.chunks_exact(*record_size);
+        if let Some(other) = rows.records.iter().find(|record| record.len() != *record_size) {
+            bail!("a record of {} bytes among those of {record_size} bytes", other.len());
+        }
+        let records = || rows.records.iter().copied();
         let header_u32 = |offset| records().map(move |r| u32::from_ne_bytes(bytes_at(r, offset)));
         let (faults, cuts): (Vec<u32>, Vec<u32>) = (header_u32(24).collect(), header_u32(28).collect());
         nulls.clear();
@@ -105,7 +103,7 @@ impl Decoder {
             });
             let offset = usize::from(column.offset);
             let size = usize::from(column.ty.wire_size());
-            let fields = Fields { records: &rows.bytes, record_size: *record_size, offset, size };
+            let fields = Fields { records: &rows.records, offset, size };
             arrays.push(column_array(column, &fields, valid, interner, collector)?);
         }
         RecordBatch::try_new(schema.clone(), arrays).context("columns that do not fit their schema")
@@ -114,26 +112,27 @@ impl Decoder {
 
 /// One column in all records.
 struct Fields<'a> {
-    records: &'a [u8],
-    record_size: usize,
+    records: &'a [&'a [u8]],
     offset: usize,
     size: usize,
 }
 
 impl<'a> Fields<'a> {
     fn iter(&self) -> impl Iterator<Item = &'a [u8]> + '_ {
-        self.records
-            .chunks_exact(self.record_size)
-            .map(|record| &record[self.offset..self.offset + self.size])
+        self.records.iter().map(|record| &record[self.offset..self.offset + self.size])
+    }
+
+    fn arrays<const N: usize>(&self) -> impl Iterator<Item = [u8; N]> + '_ {
+        self.records.iter().map(|record| bytes_at(record, self.offset))
     }
 
     fn ints<const N: usize, T>(&self, read: impl Fn([u8; N]) -> T) -> Vec<T> {
-        self.iter().map(|field| read(bytes_at(field, 0))).collect()
+        self.arrays().map(read).collect()
     }
 
     /// With the process of the record.
     fn with_pid(&self) -> impl Iterator<Item = (u32, &'a [u8])> + '_ {
-        self.records.chunks_exact(self.record_size).map(|record| {
+        self.records.iter().map(|record| {
             (u32::from_ne_bytes(bytes_at(record, 12)), &record[self.offset..self.offset + self.size])
         })
     }
@@ -255,18 +254,31 @@ fn dictionary(
     text: impl Fn(&[u8]) -> String,
 ) -> Result<ArrayRef> {
     interner.begin_batch();
-    let keys: Vec<i32> = match &valid {
-        None => fields.iter().map(|raw| interner.key(raw, &text)).collect(),
-        Some(valid) => fields
-            .iter()
-            .enumerate()
-            .map(|(row, raw)| if valid.is_valid(row) { interner.key(raw, &text) } else { 0 })
-            .collect(),
+    let keys = match fields.size {
+        4 => keys(fields.arrays::<4>(), &valid, interner, text),
+        16 => keys(fields.arrays::<16>(), &valid, interner, text),
+        _ => keys(fields.iter(), &valid, interner, text),
     };
     let keys = PrimitiveArray::<Int32Type>::new(keys.into(), valid);
     let values = interner.values();
     let array = DictionaryArray::try_new(keys, values).context("dictionary keys without values")?;
     Ok(Arc::new(array))
+}
+
+#[inline(always)]
+fn keys<'a>(
+    raw: impl Iterator<Item = impl AsRef<[u8]> + 'a>,
+    valid: &Option<NullBuffer>,
+    interner: &mut Interner,
+    text: impl Fn(&[u8]) -> String,
+) -> Vec<i32> {
+    match valid {
+        None => raw.map(|raw| interner.key(raw.as_ref(), &text)).collect(),
+        Some(valid) => raw
+            .zip(valid)
+            .map(|(raw, is_valid)| if is_valid { interner.key(raw.as_ref(), &text) } else { 0 })
+            .collect(),
+    }
 }
 
 fn variable(

@@ -6,6 +6,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::fcntl::posix_fallocate;
 
 const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
@@ -104,16 +106,39 @@ impl TempFile {
         &self.temp
     }
 
-    /// Make the contents durable, give the file its `name` (replacing a file of that name), make that durable too.
-    pub fn publish(mut self, name: &str) -> Result<PathBuf> {
+    /// Make the contents durable: a file that has its name is whole, also after a power-off.
+    pub fn sync(&self) -> Result<()> {
+        self.file.sync_all().with_context(|| format!("cannot write '{}'", self.temp.display()))
+    }
+
+    /// Give the file, which was [synced](Self::sync), its `name`, replacing a file of that name. That is durable once
+    /// the directory is synced too.
+    pub fn reveal(&mut self, name: &str) -> Result<PathBuf> {
         let path = self.temp.with_file_name(name);
-        self.file.sync_all().with_context(|| format!("cannot write '{}'", path.display()))?;
         fs::rename(&self.temp, &path).with_context(|| format!("cannot create '{}'", path.display()))?;
         self.is_published = true;
+        Ok(path)
+    }
+
+    /// Make the contents durable, give the file its `name`, make that durable too.
+    pub fn publish(mut self, name: &str) -> Result<PathBuf> {
+        self.sync()?;
+        let path = self.reveal(name)?;
         if let Some(dir) = path.parent() {
             sync_dir(dir)?;
         }
         Ok(path)
+    }
+}
+
+/// Keep `bytes` of the disk: they are free again when the result is dropped.
+pub fn set_aside(dir: &Path, bytes: u64, owner: Owner) -> Result<TempFile> {
+    let temp = TempFile::create(dir, "reserve", owner)?;
+    let bytes = i64::try_from(bytes).context("that is no size of a file")?;
+    match posix_fallocate(&temp.file, 0, bytes) {
+        // A file system that cannot promise room does not get in the way.
+        Ok(()) | Err(Errno::EOPNOTSUPP | Errno::EINVAL) => Ok(temp),
+        Err(error) => Err(error).with_context(|| format!("cannot write '{}'", temp.temp.display())),
     }
 }
 

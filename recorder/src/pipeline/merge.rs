@@ -3,11 +3,7 @@
 //!
 //! Rings give records in time order except where an interrupt came between a probe's clock reading and its
 //! reservation. Each such step back begins a new run, so a heap over the runs sorts everything at the price of the
-//! disorder that is really there.
-
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::collections::binary_heap::PeekMut;
+//! disorder that is really there. Records are not moved: a row is where its record lies.
 
 use crate::source::ProbeId;
 
@@ -42,11 +38,11 @@ impl Chunk {
     }
 }
 
-/// Sorted raw rows and what the records themselves do not say.
+/// Sorted raw rows, which stay where they are, and what the records themselves do not say.
 #[derive(Debug, Default)]
-pub struct Rows {
-    /// Records, one after the other.
-    pub bytes: Vec<u8>,
+pub struct Rows<'a> {
+    /// The records.
+    pub records: Vec<&'a [u8]>,
     /// CPU of each.
     pub cpu: Vec<u16>,
     /// Probe of each.
@@ -55,20 +51,20 @@ pub struct Rows {
     pub seq: Vec<u64>,
 }
 
-impl Rows {
+impl Rows<'_> {
     /// Number of rows.
     pub fn len(&self) -> usize {
-        self.cpu.len()
+        self.records.len()
     }
 
     /// Are there none?
     pub fn is_empty(&self) -> bool {
-        self.cpu.is_empty()
+        self.records.is_empty()
     }
 
     fn clear(&mut self) {
-        let Self { bytes, cpu, probe, seq } = self;
-        bytes.clear();
+        let Self { records, cpu, probe, seq } = self;
+        records.clear();
         cpu.clear();
         probe.clear();
         seq.clear();
@@ -111,20 +107,28 @@ impl SeqCounter {
     }
 }
 
-/// Order of rows: time, then cpu, then sequence; then probe and run, so that it is total.
-type Key = (u64, u16, u32, ProbeId, usize);
-
 struct Run<'a> {
     buffer: &'a Buffer,
-    at: usize,
-    end: usize,
+    /// Not yet taken, never empty.
+    records: &'a [u8],
+    /// Of the first of them.
+    ts_ns: u64,
+}
+
+impl Run<'_> {
+    /// Order of rows: time, then cpu, then sequence.
+    fn is_before(&self, other: &Self) -> bool {
+        let detail = |run: &Self| (run.buffer.cpu, seq(run.records));
+        self.ts_ns < other.ts_ns || (self.ts_ns == other.ts_ns && detail(self) < detail(other))
+    }
 }
 
 /// A merge in progress.
 pub struct Merge<'a> {
     record_size: usize,
     runs: Vec<Run<'a>>,
-    heap: BinaryHeap<Reverse<Key>>,
+    /// Runs that are not used up, as a heap: none is before its parent `(i - 1) / 2`.
+    heap: Vec<u32>,
 }
 
 impl<'a> Merge<'a> {
@@ -137,42 +141,79 @@ impl<'a> Merge<'a> {
             let mut at = 0;
             for &end in buffer.breaks.iter().chain([&whole]) {
                 if end > at {
-                    runs.push(Run { buffer, at, end });
+                    let records = &buffer.bytes[at..end];
+                    runs.push(Run { buffer, records, ts_ns: ts_ns(records) });
                     at = end;
                 }
             }
         }
-        let heap = runs.iter().enumerate().map(|(i, run)| Reverse(run.key(i))).collect();
-        Self { record_size, runs, heap }
+        let mut merge = Self { record_size, heap: (0..runs.len() as u32).collect(), runs };
+        for parent in (0..merge.heap.len() / 2).rev() {
+            merge.sift_down(parent);
+        }
+        merge
     }
 
     /// Put the next rows, at most `most`, into `rows`. `counters` has one entry per source. False at the end.
-    pub fn next(&mut self, most: usize, counters: &mut [SeqCounter], rows: &mut Rows) -> bool {
+    pub fn next(&mut self, most: usize, counters: &mut [SeqCounter], rows: &mut Rows<'a>) -> bool {
         rows.clear();
-        while rows.len() < most {
-            // Changing the top in place costs two comparisons while records of one cpu come in a burst.
-            let Some(mut top) = self.heap.peek_mut() else { break };
-            let index = top.0.4;
-            let run = &mut self.runs[index];
-            let record = &run.buffer.bytes[run.at..run.at + self.record_size];
-            rows.bytes.extend_from_slice(record);
-            rows.cpu.push(run.buffer.cpu);
-            rows.probe.push(run.buffer.probe);
-            rows.seq.push(counters[run.buffer.source].extend(seq(record)));
-            run.at += self.record_size;
-            if run.at < run.end {
-                top.0 = run.key(index);
-            } else {
-                PeekMut::pop(top);
-            }
+        while rows.len() < most && !self.heap.is_empty() {
+            self.take_burst(most, counters, rows);
         }
         !rows.is_empty()
     }
-}
 
-impl Run<'_> {
-    fn key(&self, index: usize) -> Key {
-        let record = &self.buffer.bytes[self.at..];
-        (ts_ns(record), self.buffer.cpu, seq(record), self.buffer.probe, index)
+    /// Take records of the run that is before all others, as long as it is: events of one cpu come in bursts, and
+    /// only the change to another run costs a search.
+    fn take_burst(&mut self, most: usize, counters: &mut [SeqCounter], rows: &mut Rows<'a>) {
+        let Self { record_size, runs, heap } = self;
+        let first = heap[0] as usize;
+        let second = match heap[1..] {
+            [] => None,
+            [one] => Some(one),
+            [left, right, ..] if runs[right as usize].is_before(&runs[left as usize]) => Some(right),
+            [left, ..] => Some(left),
+        };
+        let Buffer { cpu, probe, source, .. } = *runs[first].buffer;
+        loop {
+            let run = &mut runs[first];
+            let (record, rest) = run.records.split_at(*record_size);
+            rows.records.push(record);
+            rows.cpu.push(cpu);
+            rows.probe.push(probe);
+            rows.seq.push(counters[source].extend(seq(record)));
+            run.records = rest;
+            if rest.is_empty() {
+                heap.swap_remove(0);
+                break;
+            }
+            run.ts_ns = ts_ns(rest);
+            let is_behind = second.is_some_and(|second| !runs[first].is_before(&runs[second as usize]));
+            if is_behind || rows.records.len() == most {
+                break;
+            }
+        }
+        self.sift_down(0);
+    }
+
+    /// Put the run at `at` where it belongs below.
+    fn sift_down(&mut self, mut at: usize) {
+        let Self { runs, heap, .. } = self;
+        let Some(&run) = heap.get(at) else { return };
+        loop {
+            let child = match heap.get(2 * at + 1..) {
+                None | Some([]) => break,
+                Some(&[left, right, ..]) if runs[right as usize].is_before(&runs[left as usize]) => {
+                    2 * at + 2
+                }
+                _ => 2 * at + 1,
+            };
+            if !runs[heap[child] as usize].is_before(&runs[run as usize]) {
+                break;
+            }
+            heap[at] = heap[child];
+            at = child;
+        }
+        heap[at] = run;
     }
 }

@@ -20,9 +20,8 @@ impl Random {
 
 type Key = (u64, u16, u32);
 
-fn keys(rows: &Rows, record_size: usize) -> Vec<Key> {
-    let records = rows.bytes.chunks_exact(record_size);
-    records.zip(&rows.cpu).map(|(record, &cpu)| (ts_ns(record), cpu, seq(record))).collect()
+fn keys(rows: &Rows) -> Vec<Key> {
+    rows.records.iter().zip(&rows.cpu).map(|(record, &cpu)| (ts_ns(record), cpu, seq(record))).collect()
 }
 
 /// Feed `n` records of up to `lanes` cpus and probes, with steps back as `disorder` says, cutting at random, and
@@ -44,12 +43,11 @@ fn compare_with_sort(seed: u64, n: usize, lanes: u64, disorder: u64) {
     let (mut now, mut watermark) = (1000, 0);
     let (mut fed, mut got, mut late): (Vec<Key>, Vec<Key>, Vec<Key>) = Default::default();
     let mut extended: Vec<Vec<u64>> = vec![Vec::new(); lanes as usize];
-    let mut rows = Rows::default();
     let mut take = |chunk, out: &mut Vec<Key>, most| {
-        let mut merge = Merge::new(&chunk);
+        let (mut merge, mut rows) = (Merge::new(&chunk), Rows::default());
         while merge.next(most, &mut counters, &mut rows) {
             assert!(rows.len() <= most);
-            out.extend(keys(&rows, record_size));
+            out.extend(keys(&rows));
             rows.cpu.iter().zip(&rows.seq).for_each(|(&cpu, &seq)| extended[usize::from(cpu)].push(seq));
         }
     };
@@ -114,6 +112,6 @@ fn rows_of_equal_time_are_ordered_by_cpu_then_sequence() {
     let chunk = staging.cut(None);
     let mut rows = Rows::default();
     assert!(Merge::new(&chunk).next(100, &mut [SeqCounter::default(); 3], &mut rows));
-    let keys = keys(&rows, layout.record_size as usize);
+    let keys = keys(&rows);
     assert_eq!(keys, [(7, 0, 4), (7, 0, 5), (7, 1, 2), (7, 2, 0), (7, 2, 1)]);
 }

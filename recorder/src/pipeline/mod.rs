@@ -6,9 +6,11 @@
 //! RecordBuilder makes records without a kernel; FrameFile and Tee keep and replay them.
 //! ```
 
+pub mod profile;
 pub mod record_builder;
 pub mod replay;
 
+mod table;
 mod text;
 
 mod merge;
@@ -19,6 +21,7 @@ mod staging;
 mod stacks;
 
 mod decode;
+mod encode;
 
 mod queue;
 
@@ -29,8 +32,12 @@ mod clock;
 mod counts;
 mod probes;
 
+mod failure;
 mod meta;
 mod options;
+mod pace;
+mod progress;
+mod publisher;
 mod worker;
 mod writer;
 

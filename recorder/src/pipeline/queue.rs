@@ -1,6 +1,7 @@
-//! Jobs from the drain in, the same jobs in order to the encoder out; bounded in bytes.
+//! Jobs of one thread in, the same jobs in order to the next thread out; bounded.
 //!
-//! A full queue makes the drain wait. The rings then fill, and what does not fit is counted by the kernel as
+//! Drain -> encoder (in bytes) -> publisher (in files). A full queue makes the thread before it wait, in the end the
+//! drain. The rings then fill, and what does not fit is counted by the kernel as
 //! `ring_full`: there is no loss between ring and disk that is not counted somewhere.
 
 use std::collections::VecDeque;
@@ -60,6 +61,11 @@ impl<T> Receiver<T> {
         let empty = |s: &mut State<T>| s.jobs.is_empty() && !s.is_closed;
         let guard = self.0.changed.wait_while(self.0.lock(), empty);
         guard.unwrap_or_else(PoisonError::into_inner).jobs.pop_front()
+    }
+
+    /// The next job, if one is waiting; as [`receive`](Self::receive) otherwise.
+    pub fn try_receive(&self) -> Option<(usize, T)> {
+        self.0.lock().jobs.pop_front()
     }
 
     /// A received job of `bytes` holds no memory any more.

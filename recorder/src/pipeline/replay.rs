@@ -1,10 +1,10 @@
 //! A frame file in, the same raw records, watermarks and counters as the live source gave out; and the tee that
 //! writes such a file. Everything after the rings is tested and measured with it, without a kernel.
 //!
-//! The file: eight bytes `ktapefr1`; u32 length and JSON of [`FrameHeader`]; then frames, each a byte that says what
+//! The file: eight bytes `ktapefr2`; u32 length and JSON of [`FrameHeader`]; then frames, each a byte that says what
 //! follows: 1 record (u16 probe, u16 cpu, u32 length, bytes), 2 end of a drain (u64 watermark), 3 counters of one
-//! probe (u16 probe, i64 recursion misses and i64 kprobe misses or -1, u32 cpus, as many `Counters`). Integers are
-//! little-endian.
+//! probe (u16 probe, i64 recursion misses and i64 kprobe misses or -1, u64 unfollowed processes, u32 cpus, as many
+//! `Counters`). Integers are little-endian.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,7 +20,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::probes::ProbeRow;
 use crate::source::{EventSource, ProbeCounters, ProbeId};
 
-const MAGIC: &[u8; 8] = b"ktapefr1";
+const MAGIC: &[u8; 8] = b"ktapefr2";
 const RECORD: u8 = 1;
 const WATERMARK: u8 = 2;
 const COUNTERS: u8 = 3;
@@ -97,6 +97,7 @@ impl<R: Read> FrameFile<R> {
         let probe = u16::from_le_bytes(read_array(reader)?);
         let misses = [i64::from_le_bytes(read_array(reader)?), i64::from_le_bytes(read_array(reader)?)];
         let [recursion_misses, kprobe_misses] = misses.map(|n| u64::try_from(n).ok());
+        let unfollowed = u64::from_le_bytes(read_array(reader)?);
         let cpus = u32::from_le_bytes(read_array(reader)?);
         ensure!(cpus <= MAX_CPUS, "counters of {cpus} cpus, at most {MAX_CPUS} are possible");
         let mut per_cpu = Vec::with_capacity(cpus as usize);
@@ -104,7 +105,8 @@ impl<R: Read> FrameFile<R> {
             let bytes: [u8; size_of::<Counters>()] = read_array(reader).context("counters are cut")?;
             per_cpu.push(Counters::read_from_bytes(&bytes).unwrap_or_default());
         }
-        self.counters.insert(probe, ProbeCounters { probe, per_cpu, recursion_misses, kprobe_misses });
+        let counters = ProbeCounters { probe, per_cpu, recursion_misses, kprobe_misses, unfollowed };
+        self.counters.insert(probe, counters);
         Ok(())
     }
 }
@@ -190,12 +192,13 @@ fn write_record(writer: &mut impl Write, probe: ProbeId, cpu: u16, record: &[u8]
 }
 
 fn write_counters(writer: &mut impl Write, counters: &ProbeCounters) -> std::io::Result<()> {
-    let ProbeCounters { probe, per_cpu, recursion_misses, kprobe_misses } = counters;
+    let ProbeCounters { probe, per_cpu, recursion_misses, kprobe_misses, unfollowed } = counters;
     writer.write_all(&[COUNTERS])?;
     writer.write_all(&probe.to_le_bytes())?;
     for misses in [recursion_misses, kprobe_misses] {
         writer.write_all(&misses.map_or(-1, |n| n as i64).to_le_bytes())?;
     }
+    writer.write_all(&unfollowed.to_le_bytes())?;
     writer.write_all(&(per_cpu.len() as u32).to_le_bytes())?;
     per_cpu.iter().try_for_each(|counters| writer.write_all(counters.as_bytes()))
 }

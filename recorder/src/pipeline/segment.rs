@@ -14,6 +14,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use schemas::trace::{LATE_KEY, SEGMENT_SUFFIX, TABLE_KEY, table_json};
 
+use super::encode::TableWriter;
 use super::files::{Owner, TempFile};
 
 /// Rows of a row group: larger ones are neither smaller on disk nor faster (measured: 64k costs 3 %, 1M is equal).
@@ -63,41 +64,37 @@ pub fn writer_properties(schema: &Schema, zstd_level: i32, is_late: bool) -> Res
             // Sorted: page statistics let a reader find a second without reading the rest.
             properties = properties.set_column_statistics_enabled(path(), EnabledStatistics::Page);
         }
-        let is_text = matches!(field.data_type(), DataType::Utf8 | DataType::Dictionary(..));
+        let is_text =
+            matches!(field.data_type(), DataType::Utf8 | DataType::Binary | DataType::Dictionary(..));
         if is_text {
             // Two string comparisons per value (a tenth of all time) for ranges that nearly always span everything.
             properties = properties.set_column_statistics_enabled(path(), EnabledStatistics::None);
         }
-        let is_bit = matches!(field.data_type(), DataType::Boolean);
-        let is_mostly_zero = matches!(field.name().as_str(), "faults" | "cuts");
-        if is_bit || is_mostly_zero {
-            // A bit each already; zeros that zstd makes nothing of, at a fifth of the time a dictionary takes.
+        if matches!(field.data_type(), DataType::Boolean) {
+            // A bit each already.
             properties = properties.set_column_dictionary_enabled(path(), false);
         }
     }
     Ok(properties.build())
 }
 
+/// Both write the same files; the general one also knows lists, the other one takes half the time.
+enum Writer {
+    General(Box<ArrowWriter<File>>),
+    Event(Box<TableWriter<File>>),
+}
+
 /// A segment being written.
 pub struct Segment {
-    writer: ArrowWriter<File>,
+    writer: Writer,
     temp: TempFile,
     table: String,
     /// Rows so far.
     pub rows: u64,
 }
 
-/// A segment that has its name.
-#[derive(Clone, Debug)]
-pub struct Written {
-    /// Its rows.
-    pub rows: u64,
-    /// Its size.
-    pub bytes: u64,
-}
-
 impl Segment {
-    /// Begin `DIR/.TEMP_NAME.tmp`.
+    /// Begin `DIR/.TEMP_NAME.tmp` for a side table.
     pub fn create(
         dir: &Path,
         temp_name: &str,
@@ -105,28 +102,60 @@ impl Segment {
         properties: WriterProperties,
         owner: Owner,
     ) -> Result<Self> {
+        Self::begin(dir, temp_name, owner, |file| {
+            let options = ArrowWriterOptions::new().with_properties(properties);
+            let writer =
+                ArrowWriter::try_new_with_options(file, schema.clone(), options).map_err(plain_io)?;
+            Ok(Writer::General(Box::new(writer)))
+        })
+    }
+
+    /// Begin `DIR/.TEMP_NAME.tmp` for an event.
+    pub fn create_event(
+        dir: &Path,
+        temp_name: &str,
+        schema: &SchemaRef,
+        properties: WriterProperties,
+        owner: Owner,
+    ) -> Result<Self> {
+        Self::begin(dir, temp_name, owner, |file| {
+            Ok(Writer::Event(Box::new(TableWriter::new(file, schema, properties)?)))
+        })
+    }
+
+    fn begin(
+        dir: &Path,
+        temp_name: &str,
+        owner: Owner,
+        writer: impl FnOnce(File) -> Result<Writer>,
+    ) -> Result<Self> {
         let table = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let temp = TempFile::create(dir, temp_name, owner)?;
-        let options = ArrowWriterOptions::new().with_properties(properties);
-        let writer = ArrowWriter::try_new_with_options(temp.handle()?, schema.clone(), options)
-            .with_context(|| format!("cannot begin a segment of table '{table}'"))?;
+        let writer =
+            writer(temp.handle()?).with_context(|| format!("cannot begin a segment of table '{table}'"))?;
         Ok(Self { writer, temp, table, rows: 0 })
     }
 
     /// Add rows; the caller keeps them sorted.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        self.writer.write(batch).map_err(plain_io).with_context(|| cannot_write(&self.table))?;
+        match &mut self.writer {
+            Writer::General(writer) => writer.write(batch).map_err(plain_io),
+            Writer::Event(writer) => writer.write(batch),
+        }
+        .with_context(|| cannot_write(&self.table))?;
         self.rows += batch.num_rows() as u64;
         Ok(())
     }
 
-    /// Finish the file and call it `name`.
-    pub fn publish(self, name: &str) -> Result<Written> {
-        let Self { writer, temp, table, rows } = self;
-        writer.close().map_err(plain_io).with_context(|| cannot_write(&table))?;
-        let path = temp.publish(name)?;
-        let bytes = fs::metadata(&path).map(|m| m.len()).unwrap_or(0);
-        Ok(Written { rows, bytes })
+    /// Write what is left and the footer: the file lacks only its name.
+    pub fn finish(self) -> Result<TempFile> {
+        let Self { writer, temp, table, .. } = self;
+        match writer {
+            Writer::General(writer) => writer.close().map(drop).map_err(plain_io),
+            Writer::Event(writer) => writer.finish(),
+        }
+        .with_context(|| cannot_write(&table))?;
+        Ok(temp)
     }
 }
 

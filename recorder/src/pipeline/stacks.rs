@@ -1,9 +1,8 @@
 //! Stacks, code addresses and cgroup ids met while decoding in; rows of tables stacks, symbols and cgroups, each
 //! distinct one once per trace, out.
 //!
-//! Memory: 16 bytes or so for each distinct stack, address and cgroup of the recording, for as long as it lasts.
+//! Memory: 32 to 64 bytes for each distinct stack, address and cgroup of the recording, for as long as it lasts.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -14,7 +13,8 @@ use arrow_array::types::Int32Type;
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, SchemaRef};
 
-use super::text::{FastHash, stable_hash};
+use super::table::Table;
+use super::text::stable_hash;
 
 /// What a code address is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,15 +59,13 @@ struct Stack {
 /// Collects what is met and not yet written.
 #[derive(Default)]
 pub struct Collector {
-    known_stacks: HashSet<i64, FastHash>,
-    known_addresses: HashSet<u64, FastHash>,
-    known_cgroups: HashSet<u64, FastHash>,
+    known_stacks: Table,
+    known_addresses: Table,
+    known_cgroups: Table,
     stacks: Vec<Stack>,
     /// Address, and whether it is a return address.
     addresses: Vec<(u64, bool)>,
     cgroups: Vec<u64>,
-    last_address: u64,
-    last_cgroup: u64,
 }
 
 impl Collector {
@@ -78,7 +76,7 @@ impl Collector {
             Space::User(pid) => (1 << 32) | u64::from(pid),
         };
         let id = stable_hash([owner].into_iter().chain(frames.clone())) as i64;
-        if self.known_stacks.insert(id) {
+        if self.known_stacks.number(id as u64, |_| true).1 {
             let frames: Vec<u64> = frames.collect();
             if space == Space::Kernel {
                 frames.iter().for_each(|&frame| self.new_address(frame, true));
@@ -90,25 +88,19 @@ impl Collector {
 
     /// A kernel address in a `sym` column.
     pub fn address(&mut self, addr: u64) {
-        if addr != self.last_address {
-            self.last_address = addr;
-            self.new_address(addr, false);
-        }
+        self.new_address(addr, false);
     }
 
     fn new_address(&mut self, addr: u64, is_return: bool) {
-        if self.known_addresses.insert(addr) {
+        if self.known_addresses.number(addr, |_| true).1 {
             self.addresses.push((addr, is_return));
         }
     }
 
     /// A cgroup id.
     pub fn cgroup(&mut self, id: u64) {
-        if id != self.last_cgroup {
-            self.last_cgroup = id;
-            if self.known_cgroups.insert(id) {
-                self.cgroups.push(id);
-            }
+        if self.known_cgroups.number(id, |_| true).1 {
+            self.cgroups.push(id);
         }
     }
 

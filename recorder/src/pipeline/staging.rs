@@ -67,7 +67,10 @@ impl Lane {
         if self.buffer.bytes.is_empty() {
             return None;
         }
-        let fresh = Buffer { bytes: pool.take(), breaks: Vec::new(), ..self.buffer };
+        // The next one will be as large: growing step by step would touch all of it twice.
+        let mut bytes = pool.take();
+        bytes.reserve(self.buffer.bytes.len());
+        let fresh = Buffer { bytes, breaks: Vec::new(), ..self.buffer };
         let mut taken = std::mem::replace(&mut self.buffer, fresh);
         let Some(watermark) = watermark else { return Some(taken) };
         let before = |bytes: &[u8]| ts_ns(bytes) < watermark;

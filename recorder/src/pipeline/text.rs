@@ -8,6 +8,8 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, StringArray};
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 
+use super::table::Table;
+
 /// Distinct values of a column after which its dictionary starts afresh, so that its memory is bounded.
 const MAX_INTERNED: usize = 8192;
 
@@ -90,44 +92,38 @@ pub fn stable_hash(words: impl IntoIterator<Item = u64>) -> u64 {
 /// Raw values of one column -> keys of a dictionary of texts.
 #[derive(Default)]
 pub struct Interner {
-    /// Keys by raw bytes; two raw values may be one text (bytes after the NUL differ).
-    by_raw: HashMap<Box<[u8]>, i32, FastHash>,
+    raw: Table,
+    /// By number of the raw value: its bytes, one after the other.
+    raw_bytes: Vec<u8>,
+    /// By number of the raw value: two of them may be one text (bytes after the NUL differ).
+    keys: Vec<i32>,
     by_text: HashMap<Box<str>, i32, FastHash>,
     offsets: Vec<i32>,
     bytes: Vec<u8>,
     values: Option<ArrayRef>,
-    last: Option<(Box<[u8]>, i32)>,
 }
 
 impl Interner {
     /// Called before each batch: forgets everything if there is much.
     pub fn begin_batch(&mut self) {
-        if self.by_raw.len() > MAX_INTERNED || self.offsets.is_empty() {
+        if self.keys.len() > MAX_INTERNED || self.offsets.is_empty() {
             *self = Self { offsets: vec![0], ..Self::default() };
         }
     }
 
-    /// The key of `raw`, whose text is made by `text` the first time.
+    /// The key of `raw`, whose text is made by `text` the first time; all of a column are of one size. Inlined, so
+    /// that a size known to the caller makes hash and comparison a few instructions.
+    #[inline(always)]
     pub fn key(&mut self, raw: &[u8], text: impl FnOnce(&[u8]) -> String) -> i32 {
-        if let Some((last, key)) = &self.last
-            && **last == *raw
-        {
-            return *key;
-        }
-        let key = match self.by_raw.get(raw) {
-            Some(&key) => key,
-            None => self.insert(raw, text(raw)),
-        };
-        match &mut self.last {
-            Some((last, last_key)) if last.len() == raw.len() => {
-                last.copy_from_slice(raw);
-                *last_key = key;
-            }
-            last => *last = Some((raw.into(), key)),
-        }
-        key
+        let Self { raw: table, raw_bytes, .. } = self;
+        let mut hasher = FastHasher::default();
+        hasher.write(raw);
+        let is_same = |number: u32| raw_bytes[number as usize * raw.len()..][..raw.len()] == *raw;
+        let (number, is_new) = table.number(hasher.finish(), is_same);
+        if is_new { self.insert(raw, text(raw)) } else { self.keys[number as usize] }
     }
 
+    #[cold]
     fn insert(&mut self, raw: &[u8], text: String) -> i32 {
         let key = match self.by_text.get(text.as_str()) {
             Some(&key) => key,
@@ -140,7 +136,8 @@ impl Interner {
                 key
             }
         };
-        self.by_raw.insert(raw.into(), key);
+        self.raw_bytes.extend_from_slice(raw);
+        self.keys.push(key);
         key
     }
 

@@ -1,22 +1,25 @@
-//! The encoder's thread: chunks of raw records and batches of side tables in, published segments out.
+//! The encoder's thread: chunks of raw records and batches of side tables in, whole files out, to the publisher.
 //!
 //! The first failure ends all writing: what is published stays, temporary files go, later rows are counted as lost.
-//! A segment of an event is published after the stacks, symbols and cgroups that its rows name.
+//! A segment of an event is handed over after the stacks, symbols and cgroups that its rows name.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use schemas::column::Layout;
+use schemas::column::{Layout, Type};
 
 use super::decode::Decoder;
 use super::files::Owner;
 use super::merge::{Chunk, Merge, Rows, SeqCounter};
+use super::profile::{Stage, time};
+use super::progress::{RowsBySource, SharedProgress};
+use super::publisher::{Publication, Publisher};
 use super::queue::Receiver;
-use super::segment::{Segment, segment_name, writer_properties};
+use super::segment::{Segment, list_segments, segment_name, writer_properties};
 use super::stacks::{CgroupFinder, Collector, Symbolizer};
 use super::staging::Pool;
 use crate::source::ProbeId;
@@ -32,8 +35,8 @@ pub enum Job {
     Rows { event: usize, chunk: Chunk },
     /// Records that are too late for the ordinary segments.
     LateRows { event: usize, chunk: Chunk },
-    /// Publish what there is of that event.
-    Publish { event: usize },
+    /// Publish what there is of that event. It is due since boot time `due_ns`, if that is to be measured.
+    Publish { event: usize, due_ns: Option<u64> },
     /// Rows of a side table, published at once.
     Side { table: &'static str, batch: RecordBatch },
     /// All rows of a side table, in place of those before.
@@ -43,38 +46,12 @@ pub enum Job {
     Finish,
     /// Write again after a failure: what is known about the loss, as far as it can be written.
     Retry,
-    /// Drop this: everything before it is done.
+    /// Drop this: everything before it is done, or has failed.
     Answer(std::sync::mpsc::Sender<()>),
 }
 
 /// Called with each batch of an event, in the order of the table.
 pub type BatchHook = Box<dyn FnMut(&str, &RecordBatch) + Send>;
-
-/// What the encoder has done so far, as the drain sees it.
-#[derive(Clone, Debug, Default)]
-pub struct Progress {
-    /// The first failure.
-    pub failure: Option<Arc<anyhow::Error>>,
-    /// Bytes of published segments.
-    pub bytes: u64,
-    /// Published segments.
-    pub segments: u64,
-    /// Rows on disk, by event.
-    pub rows: Vec<u64>,
-    /// Rows that could not be written.
-    pub disk_lost: HashMap<(ProbeId, u16), u64>,
-}
-
-/// [`Progress`] of both threads.
-#[derive(Clone, Default)]
-pub struct SharedProgress(Arc<Mutex<Progress>>);
-
-impl SharedProgress {
-    /// Look or change.
-    pub fn lock(&self) -> MutexGuard<'_, Progress> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 struct EventTable {
     name: String,
@@ -82,8 +59,9 @@ struct EventTable {
     decoder: Decoder,
     counters: Vec<SeqCounter>,
     open: Option<Segment>,
-    /// Rows in `open` by probe and CPU.
-    unpublished: HashMap<(ProbeId, u16), u64>,
+    /// Rows in `open`, or on their way into it.
+    unpublished: RowsBySource,
+    /// Number of the next segment.
     next: u64,
 }
 
@@ -118,22 +96,30 @@ pub struct Worker {
     events: Vec<EventTable>,
     side: HashMap<&'static str, SideTable>,
     collector: Collector,
-    rows: Rows,
     zstd_level: i32,
     owner: Owner,
     symbolizer: Symbolizer,
     cgroups: CgroupFinder,
     on_batch: Option<BatchHook>,
     progress: SharedProgress,
+    names_addresses: bool,
     pool: Pool,
+    publisher: Publisher,
+    /// Names temporary files: those of one table may wait for their names together.
+    files: u64,
     has_failed: bool,
 }
 
 impl Worker {
-    /// Prepare; the directories exist already. Fails if a layout or the zstd level makes no sense.
+    /// Prepare, and start the publisher; the directories exist already. Fails if a layout or the zstd level makes no
+    /// sense.
     pub fn new(setup: Setup, pool: Pool, progress: SharedProgress) -> Result<Self> {
         let Setup { dir, events, utc_minus_boottime_ns, zstd_level, owner, symbolizer, cgroups, on_batch } =
             setup;
+        let names_addresses = events
+            .iter()
+            .flat_map(|layout| &layout.columns)
+            .any(|column| matches!(column.ty, Type::Sym | Type::KernelStack(_)));
         let events = events
             .iter()
             .map(|layout| {
@@ -158,36 +144,50 @@ impl Worker {
             })
             .collect();
         progress.lock().rows = vec![0; events.len()];
+        let publisher = Publisher::start(progress.clone())?;
         Ok(Self {
             events,
             side,
             collector: Collector::default(),
-            rows: Rows::default(),
             zstd_level,
             owner,
             symbolizer,
             cgroups,
             on_batch,
             progress,
+            names_addresses,
             pool,
+            publisher,
+            files: 0,
             has_failed: false,
         })
     }
 
-    /// Do jobs until there are no more.
+    /// Do jobs until there are no more and everything is published.
     pub fn run(mut self, queue: &Receiver<Job>) {
+        if self.names_addresses {
+            // The first question can take as long as all symbols of the kernel take to read: not when rows wait for it.
+            let _ = (self.symbolizer)(0);
+        }
         while let Some((bytes, job)) = queue.receive() {
+            if !self.has_failed && self.progress.lock().cannot_publish {
+                self.stop();
+            }
             if let Err(error) = self.job(job) {
-                self.fail(error);
+                self.stop();
+                self.progress.lock().fail(error);
             }
             queue.done(bytes);
+        }
+        if let Err(error) = self.publisher.finish() {
+            self.progress.lock().fail(error);
         }
     }
 
     fn job(&mut self, job: Job) -> Result<()> {
         match job {
             Job::Rows { chunk, .. } | Job::LateRows { chunk, .. } if self.has_failed => {
-                self.count_lost(&chunk);
+                self.progress.lock().lose(rows_of(&chunk));
                 self.pool.put_back(chunk);
                 Ok(())
             }
@@ -203,73 +203,61 @@ impl Worker {
             }
             Job::Retry => {
                 self.has_failed = false;
+                self.progress.lock().cannot_publish = false;
                 Ok(())
             }
             Job::Answer(reply) => {
-                drop(reply);
+                self.publisher.answer(reply);
                 Ok(())
             }
             _ if self.has_failed => Ok(()),
-            Job::Publish { event } => self.publish(event),
+            Job::Publish { event, due_ns } => self.publish(event, due_ns),
             Job::Finish => self.finish(),
             Job::Side { table, batch } => self.flush_side(table, &batch),
             Job::ReplaceSide { table, batch } => self.replace_side(table, &batch),
         }
     }
 
-    fn fail(&mut self, error: anyhow::Error) {
+    /// Write nothing more: what is open will not be published.
+    fn stop(&mut self) {
         self.has_failed = true;
         let mut progress = self.progress.lock();
         for event in &mut self.events {
             event.open = None;
-            for (source, rows) in event.unpublished.drain() {
-                *progress.disk_lost.entry(source).or_default() += rows;
-            }
-        }
-        progress.failure.get_or_insert(Arc::new(error));
-    }
-
-    fn count_lost(&self, chunk: &Chunk) {
-        let mut progress = self.progress.lock();
-        for buffer in &chunk.buffers {
-            let rows = (buffer.bytes.len() / chunk.record_size) as u64;
-            *progress.disk_lost.entry((buffer.probe, buffer.cpu)).or_default() += rows;
+            progress.lose(event.unpublished.drain());
         }
     }
 
     fn write_rows(&mut self, event: usize, chunk: &Chunk) -> Result<()> {
-        let table = &mut self.events[event];
-        table.count(chunk);
-        let segment = match table.open.take() {
+        self.events[event].count(chunk);
+        let segment = match self.events[event].open.take() {
             Some(segment) => segment,
-            None => table.begin(self.zstd_level, self.owner, false)?,
+            None => self.begin(event, false)?,
         };
         let segment = self.pour(event, chunk, segment)?;
         let is_full = segment.rows >= SEGMENT_ROWS;
         self.events[event].open = Some(segment);
-        if is_full { self.publish(event) } else { Ok(()) }
+        if is_full { self.publish(event, None) } else { Ok(()) }
     }
 
     fn write_late(&mut self, event: usize, chunk: &Chunk) -> Result<()> {
         // So that nothing but this chunk is counted as unpublished below.
-        if let Err(error) = self.publish(event) {
-            self.count_lost(chunk);
+        if let Err(error) = self.publish(event, None) {
+            self.progress.lock().lose(rows_of(chunk));
             return Err(error);
         }
-        let table = &mut self.events[event];
-        table.count(chunk);
-        let segment = table.begin(self.zstd_level, self.owner, true)?;
+        self.events[event].count(chunk);
+        let segment = self.begin(event, true)?;
         let segment = self.pour(event, chunk, segment)?;
-        self.publish_segment(event, segment)
+        self.publish_segment(event, segment, None)
     }
 
     /// Merge, decode and encode `chunk`, whose rows were counted before: a failure in the middle loses all of them.
     fn pour(&mut self, event: usize, chunk: &Chunk, mut segment: Segment) -> Result<Segment> {
         let EventTable { name, decoder, counters, .. } = &mut self.events[event];
-        let mut merge = Merge::new(chunk);
-        while merge.next(BATCH_ROWS, counters, &mut self.rows) {
-            let batch = decoder
-                .decode(&self.rows, &mut self.collector)
+        let (mut merge, mut rows) = (Merge::new(chunk), Rows::default());
+        while time(Stage::Merge, || merge.next(BATCH_ROWS, counters, &mut rows)) {
+            let batch = time(Stage::Decode, || decoder.decode(&rows, &mut self.collector))
                 .with_context(|| format!("cannot decode records of event '{name}'"))?;
             if let Some(hook) = &mut self.on_batch {
                 hook(name, &batch);
@@ -279,38 +267,44 @@ impl Worker {
         Ok(segment)
     }
 
-    fn publish(&mut self, event: usize) -> Result<()> {
+    fn begin(&mut self, event: usize, is_late: bool) -> Result<Segment> {
+        let EventTable { dir, decoder, .. } = &self.events[event];
+        let properties = writer_properties(decoder.schema(), self.zstd_level, is_late)?;
+        self.files += 1;
+        Segment::create_event(dir, &self.files.to_string(), decoder.schema(), properties, self.owner)
+    }
+
+    fn publish(&mut self, event: usize, due_ns: Option<u64>) -> Result<()> {
         match self.events[event].open.take() {
-            Some(segment) => self.publish_segment(event, segment),
+            Some(segment) => self.publish_segment(event, segment, due_ns),
             None => Ok(()),
         }
     }
 
-    fn publish_segment(&mut self, event: usize, segment: Segment) -> Result<()> {
+    fn publish_segment(&mut self, event: usize, segment: Segment, due_ns: Option<u64>) -> Result<()> {
         self.flush_collected()?;
+        let temp = segment.finish()?;
         let table = &mut self.events[event];
-        let written = segment.publish(&segment_name(table.next))?;
+        let name = segment_name(table.next);
         table.next += 1;
-        table.unpublished.clear();
-        let mut progress = self.progress.lock();
-        progress.rows[event] += written.rows;
-        progress.bytes += written.bytes;
-        progress.segments += 1;
-        Ok(())
+        let rows = std::mem::take(&mut table.unpublished);
+        self.publisher.publish(Publication { temp, name, event: Some(event), rows, due_ns })
     }
 
     fn finish(&mut self) -> Result<()> {
+        // What was handed over is there now or has failed.
+        self.publisher.wait();
         for event in 0..self.events.len() {
-            if self.events[event].next == 0 {
-                let empty = self.events[event].begin(self.zstd_level, self.owner, false)?;
-                self.publish_segment(event, empty)?;
+            if is_empty(&self.events[event].dir)? {
+                let empty = self.begin(event, false)?;
+                self.publish_segment(event, empty, None)?;
             }
         }
-        for SideTable { dir, schema, next } in self.side.values_mut().filter(|side| side.next == 0) {
-            let name = segment_name(0);
-            let properties = writer_properties(schema, self.zstd_level, false)?;
-            Segment::create(dir, &name, schema, properties, self.owner)?.publish(&name)?;
-            *next = 1;
+        for table in schemas::trace::SIDE_TABLES {
+            if is_empty(&self.side[table.name].dir)? {
+                let empty = RecordBatch::new_empty(self.side[table.name].schema.clone());
+                self.flush_side(table.name, &empty)?;
+            }
         }
         Ok(())
     }
@@ -330,50 +324,50 @@ impl Worker {
 
     fn flush_side(&mut self, table: &str, batch: &RecordBatch) -> Result<()> {
         let next = self.side[table].next;
-        self.write_side(table, batch, next)?;
-        if let Some(side) = self.side.get_mut(table) {
-            side.next += 1;
-        }
-        Ok(())
+        self.write_side(table, batch, next)
     }
 
     fn replace_side(&mut self, table: &str, batch: &RecordBatch) -> Result<()> {
-        self.write_side(table, batch, 0)?;
-        if let Some(side) = self.side.get_mut(table) {
-            side.next = 1;
-        }
-        Ok(())
+        self.write_side(table, batch, 0)
     }
 
     fn write_side(&mut self, table: &str, batch: &RecordBatch, number: u64) -> Result<()> {
-        let side = &self.side[table];
-        let name = segment_name(number);
+        let Some(side) = self.side.get_mut(table) else { bail!("there is no side table '{table}'") };
+        side.next = number + 1;
+        self.files += 1;
         let properties = writer_properties(&side.schema, self.zstd_level, false)?;
-        let mut segment = Segment::create(&side.dir, &name, &side.schema, properties, self.owner)?;
+        let temp_name = self.files.to_string();
+        let mut segment = Segment::create(&side.dir, &temp_name, &side.schema, properties, self.owner)?;
         segment.write(batch)?;
-        let written = segment.publish(&name)?;
-        let mut progress = self.progress.lock();
-        progress.bytes += written.bytes;
-        progress.segments += 1;
-        Ok(())
+        let (temp, name) = (segment.finish()?, segment_name(number));
+        self.publisher.publish(Publication {
+            temp,
+            name,
+            event: None,
+            rows: RowsBySource::new(),
+            due_ns: None,
+        })
     }
+}
+
+/// Rows of a chunk, by probe and CPU.
+fn rows_of(chunk: &Chunk) -> impl Iterator<Item = ((ProbeId, u16), u64)> + '_ {
+    let rows = |bytes: &[u8]| (bytes.len() / chunk.record_size) as u64;
+    chunk.buffers.iter().map(move |buffer| ((buffer.probe, buffer.cpu), rows(&buffer.bytes)))
+}
+
+fn is_empty(dir: &Path) -> Result<bool> {
+    Ok(list_segments(dir)?.is_empty())
 }
 
 impl EventTable {
     fn count(&mut self, chunk: &Chunk) {
-        for buffer in &chunk.buffers {
-            let rows = (buffer.bytes.len() / chunk.record_size) as u64;
-            *self.unpublished.entry((buffer.probe, buffer.cpu)).or_default() += rows;
-            if buffer.source >= self.counters.len() {
-                self.counters.resize(buffer.source + 1, SeqCounter::default());
-            }
+        for (source, rows) in rows_of(chunk) {
+            *self.unpublished.entry(source).or_default() += rows;
         }
-    }
-
-    fn begin(&self, zstd_level: i32, owner: Owner, is_late: bool) -> Result<Segment> {
-        let schema = self.decoder.schema();
-        let properties = writer_properties(schema, zstd_level, is_late)?;
-        let temp = if is_late { "late" } else { "open" };
-        Segment::create(&self.dir, temp, schema, properties, owner)
+        let sources = chunk.buffers.iter().map(|buffer| buffer.source + 1).max().unwrap_or(0);
+        if sources > self.counters.len() {
+            self.counters.resize(sources, SeqCounter::default());
+        }
     }
 }

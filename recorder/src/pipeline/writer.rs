@@ -3,11 +3,14 @@
 //! ```text
 //! feed: one copy into a buffer per probe and cpu                                         (thread of the caller)
 //! tick: cut behind the watermark -> chunk -> bounded queue; publish, counts, clock       (thread of the caller)
-//!       chunk -> merge -> decode -> Parquet -> segment; stacks, symbols, cgroups         (thread `encode`)
+//!       chunk -> merge -> decode -> Parquet -> file; stacks, symbols, cgroups            (thread `encode`)
+//!       file -> durable segment                                                          (thread `publish`)
 //! ```
 //! Memory: [`CUT_BYTES`] per event and what one drain gives beyond, plus [`Options::queue_bytes`], plus 16 MiB of
 //! buffers for reuse, plus the encoded rows of one open row group per event (about 12 bytes a row, at most 256 Ki
 //! rows) and their dictionaries, plus the distinct stacks, addresses and cgroups.
+
+mod close;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -19,16 +22,17 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use schemas::trace::{Meta, State};
 
 use super::clock;
-use super::compact;
 use super::counts::{Counts, Snapshot, Totals};
-use super::files::{Owner, create_dir, lock, sync_dir};
+use super::failure;
+use super::files::{Owner, TempFile, create_dir, lock, set_aside, sync_dir};
 use super::merge::ts_ns;
 use super::meta::{check_events, tables, write_meta};
-use super::options::{End, Options, Summary};
+use super::options::Options;
 use super::probes::{self, ProbeRow};
+use super::progress::SharedProgress;
 use super::queue::{Sender, bounded};
 use super::staging::{Pool, Staging};
-use super::worker::{Job, Setup, SharedProgress, Worker};
+use super::worker::{Job, Setup, Worker};
 use crate::source::{EventSource, ProbeCounters, ProbeId};
 
 /// Staged bytes of an event after which they go to the encoder.
@@ -39,6 +43,10 @@ const CUT_AGE_NS: u64 = 100_000_000;
 const MAX_TS_NS: u64 = 1 << 62;
 const COUNTS_EVERY_NS: u64 = 1_000_000_000;
 const CLOCK_EVERY_NS: u64 = 10_000_000_000;
+/// Kept free for the end, so that on a full disk the trace can still say what is missing: for `trace.json`, ...
+const RESERVE_BYTES: u64 = 64 << 10;
+/// ... and for a last small segment of each table.
+const RESERVE_BYTES_PER_TABLE: u64 = 8 << 10;
 
 struct Event {
     staging: Staging,
@@ -66,7 +74,7 @@ pub struct TraceWriter {
     progress: SharedProgress,
     queue: Option<Sender<Job>>,
     encoder: Option<JoinHandle<()>>,
-    publish_after_ns: u64,
+    segment_age_ns: u64,
     next_counts_ns: u64,
     next_clock_ns: u64,
     watermark_ns: u64,
@@ -74,6 +82,8 @@ pub struct TraceWriter {
     replay_now_ns: u64,
     is_live: bool,
     compact_at_close: bool,
+    /// Room on the disk for how it ended.
+    reserve: Option<TempFile>,
     /// Keeps other recorders away; given up with the process.
     _lock: File,
 }
@@ -118,6 +128,8 @@ impl TraceWriter {
         if let Some(parent) = dir.canonicalize().ok().as_deref().and_then(Path::parent) {
             sync_dir(parent)?;
         }
+        let bytes = RESERVE_BYTES + RESERVE_BYTES_PER_TABLE * tables(&meta).count() as u64;
+        let reserve = set_aside(dir, bytes, owner)?;
         let pool = Pool::default();
         let progress = SharedProgress::default();
         let setup = Setup {
@@ -154,14 +166,14 @@ impl TraceWriter {
             progress,
             queue: Some(sender),
             encoder: Some(encoder),
-            // The rest of the time is for the encoder and the disk.
-            publish_after_ns: u64::try_from(segment_age.as_nanos()).unwrap_or(u64::MAX) / 10 * 7,
+            segment_age_ns: u64::try_from(segment_age.as_nanos()).unwrap_or(u64::MAX),
             next_counts_ns: 0,
             next_clock_ns: 0,
             watermark_ns: 0,
             replay_now_ns: 0,
             is_live,
             compact_at_close,
+            reserve: Some(reserve),
             _lock: lock,
         })
     }
@@ -269,17 +281,15 @@ impl TraceWriter {
         }
         let watermark_ns = self.watermark_ns;
         if let Some(failure) = self.failure() {
-            return Err(anyhow!(
-                "{failure:#}: recording ends, what was written stays in '{}'",
-                self.dir.display()
-            ));
+            return Err(anyhow!(failure::line(&failure, &self.dir)));
         }
         if self.probes_are_dirty {
             self.probes_are_dirty = false;
             self.send(0, Job::ReplaceSide { table: "probes", batch: probes::batch(&self.probes)? });
         }
+        let publish_after_ns = self.progress.lock().lag.publish_after_ns(self.segment_age_ns);
         for event in 0..self.events.len() {
-            self.hand_over(event, watermark_ns);
+            self.hand_over(event, watermark_ns, publish_after_ns);
         }
         let now_ns = self.now_ns();
         if now_ns >= self.next_counts_ns {
@@ -296,17 +306,18 @@ impl TraceWriter {
         Ok(())
     }
 
-    fn hand_over(&mut self, event: usize, watermark_ns: u64) {
+    fn hand_over(&mut self, event: usize, watermark_ns: u64, publish_after_ns: u64) {
         let age = |since: Option<u64>| since.map_or(0, |since| watermark_ns.saturating_sub(since));
         let Event { staging, open_since_ns } = &self.events[event];
         let since = [*open_since_ns, staging.first_ns, staging.late_since_ns].into_iter().flatten().min();
-        let publish = age(since) >= self.publish_after_ns;
+        let publish = age(since) >= publish_after_ns;
         let cut = staging.bytes >= CUT_BYTES || age(staging.first_ns) >= CUT_AGE_NS;
         if publish || cut {
             self.cut(event, Some(watermark_ns));
         }
         if publish {
-            self.publish(event);
+            let due_ns = since.filter(|_| self.is_live).map(|since| since + publish_after_ns);
+            self.publish(event, due_ns);
         }
     }
 
@@ -320,14 +331,14 @@ impl TraceWriter {
         }
     }
 
-    fn publish(&mut self, event: usize) {
+    fn publish(&mut self, event: usize, due_ns: Option<u64>) {
         let Event { staging, open_since_ns } = &mut self.events[event];
         *open_since_ns = None;
         let late = staging.cut_late();
         if !late.buffers.is_empty() {
             self.send(late.bytes(), Job::LateRows { event, chunk: late });
         }
-        self.send(0, Job::Publish { event });
+        self.send(0, Job::Publish { event, due_ns });
     }
 
     fn send(&self, bytes: usize, job: Job) {
@@ -382,61 +393,6 @@ impl TraceWriter {
     /// Bytes of the segments published so far.
     pub fn bytes_written(&self) -> u64 {
         self.progress.lock().bytes
-    }
-
-    /// Write what is left, say how it ended, merge small segments. A failure to write is in the summary; an error
-    /// means that not even `trace.json` could be written.
-    pub fn close(mut self, end: End) -> Result<Summary> {
-        for event in 0..self.events.len() {
-            self.cut(event, None);
-            self.publish(event);
-        }
-        let now_ns = self.now_ns();
-        let end_ns = self.utc_ns(now_ns);
-        for row in self.probes.iter_mut().filter(|row| row.probe.is_some()) {
-            row.detached_ns.get_or_insert(end_ns);
-        }
-        self.wait_for_encoder();
-        // Only now it is known what the disk has lost.
-        self.send(0, Job::Retry);
-        self.send(0, Job::ReplaceSide { table: "probes", batch: probes::batch(&self.probes)? });
-        self.clock()?;
-        self.count(&end.counters, now_ns, true)?;
-        self.send(0, Job::Finish);
-        drop(self.queue.take());
-        if let Some(encoder) = self.encoder.take()
-            && encoder.join().is_err()
-        {
-            self.progress
-                .lock()
-                .failure
-                .get_or_insert_with(|| Arc::new(anyhow!("the encoder's thread has died")));
-        }
-        let failure = self.progress.lock().failure.clone();
-        self.meta.state = State::Closed;
-        self.meta.end_ns = Some(end_ns);
-        self.meta.command_exit_code = end.command_exit_code;
-        let mut not_compacted = None;
-        if failure.is_none()
-            && self.compact_at_close
-            && let Err(error) = compact::compact_tables(&self.dir, &self.meta, self.owner)
-        {
-            not_compacted = Some(format!("{error:#}"));
-        }
-        match (write_meta(&self.dir, &self.meta, self.owner), &failure) {
-            (Err(error), Some(failure)) => return Err(error.context(format!("{failure:#}"))),
-            (result, _) => result?,
-        }
-        let (bytes, segments) = compact::size_of_trace(&self.dir)?;
-        let events = self.counts.totals().clone();
-        Ok(Summary { events, bytes, segments, failure, not_compacted })
-    }
-
-    fn wait_for_encoder(&self) {
-        let (reply, answer) = std::sync::mpsc::channel();
-        self.send(0, Job::Answer(reply));
-        // The sender is dropped, and this ends, also when the encoder is gone.
-        let _ = answer.recv();
     }
 
     /// Give up before anything was recorded: remove the directory.

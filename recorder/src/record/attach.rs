@@ -1,5 +1,5 @@
 //! Resolved events in, attached probes out: of each source the best candidate that the kernel takes, and a row of table
-//! `probes` for everything that was tried.
+//! `probes` for it and for everything better.
 
 use anyhow::{Result, bail};
 
@@ -7,7 +7,6 @@ use super::plan::{Plan, Planned};
 use crate::engine::Engine;
 use crate::pipeline::ProbeRow;
 use crate::resolve::{Candidate, ResolvedSource};
-use crate::snapshot::clock;
 use crate::source::ProbeId;
 
 /// What came of attaching.
@@ -22,18 +21,13 @@ pub struct Attached {
 }
 
 /// Attach all of `plan`. Fails if nothing that was asked for can be observed, or with `require` if anything cannot.
-pub fn attach(
-    engine: &mut Engine,
-    plan: &Plan,
-    require: bool,
-    utc_minus_boottime_ns: i64,
-) -> Result<Attached> {
+pub fn attach(engine: &mut Engine, plan: &Plan, require: bool) -> Result<Attached> {
     let mut attached = Attached::default();
     let mut observed = 0;
     for (i, event) in plan.events.iter().enumerate() {
         let mut sources = 0;
         for source in &event.resolved.sources {
-            let done = attached.source(engine, event, source, utc_minus_boottime_ns);
+            let done = attached.source(engine, event, source);
             sources += usize::from(done);
         }
         observed += usize::from(i < plan.asked && sources > 0);
@@ -50,29 +44,14 @@ pub fn attach(
 
 impl Attached {
     /// Try the candidates of one source, best first. True if one was attached.
-    fn source(
-        &mut self,
-        engine: &mut Engine,
-        event: &Planned,
-        source: &ResolvedSource,
-        offset_ns: i64,
-    ) -> bool {
+    fn source(&mut self, engine: &mut Engine, event: &Planned, source: &ResolvedSource) -> bool {
         let name = &event.def.name;
         let mut reasons: Vec<String> = Vec::new();
-        for (probe, reason) in &source.refused {
-            let (kind, target) = parts(probe);
-            reasons.push(format!("{probe}: {reason}"));
-            self.rows.push(ProbeRow {
-                event: name.clone(),
-                source: source.name.clone(),
-                kind: kind.to_owned(),
-                target: target.to_owned(),
-                reason: Some(reason.clone()),
-                ..ProbeRow::default()
-            });
-        }
+        let mut refused = 0;
         for candidate in &source.candidates {
-            let Candidate { mechanism, target, explain, .. } = candidate;
+            let Candidate { mechanism, target, better, explain, .. } = candidate;
+            self.refused(name, source, refused..*better, &mut reasons);
+            refused = *better;
             let row = ProbeRow {
                 event: name.clone(),
                 source: source.name.clone(),
@@ -83,12 +62,17 @@ impl Attached {
             };
             match engine.attach_weighted(self.next, candidate, event.def.weight) {
                 Ok(()) => {
-                    self.rows.push(ProbeRow {
-                        probe: Some(self.next),
-                        attached_ns: Some(clock::boottime_ns() + offset_ns),
-                        ..row
-                    });
+                    self.rows.push(ProbeRow { probe: Some(self.next), ..row.clone() });
                     self.next += 1;
+                    for _ in 1..candidate.copies() {
+                        let reason = "events in interrupts of the probe before".to_owned();
+                        self.rows.push(ProbeRow {
+                            probe: Some(self.next),
+                            reason: Some(reason),
+                            ..row.clone()
+                        });
+                        self.next += 1;
+                    }
                     return true;
                 }
                 Err(error) => {
@@ -97,11 +81,41 @@ impl Attached {
                 }
             }
         }
+        self.refused(name, source, refused..source.refused.len(), &mut reasons);
         if !source.optional {
             let why = if reasons.is_empty() { "it has no probe".to_owned() } else { brief(&reasons) };
             self.warnings.push(format!("event {name}, source {} is not observed: {why}", source.name));
         }
         false
+    }
+
+    /// Rows of probes that could not be tried.
+    fn refused(
+        &mut self,
+        event: &str,
+        source: &ResolvedSource,
+        which: std::ops::Range<usize>,
+        reasons: &mut Vec<String>,
+    ) {
+        for (probe, reason) in &source.refused[which] {
+            let (kind, target) = parts(probe);
+            reasons.push(format!("{probe}: {reason}"));
+            self.rows.push(ProbeRow {
+                event: event.to_owned(),
+                source: source.name.clone(),
+                kind: kind.to_owned(),
+                target: target.to_owned(),
+                reason: Some(reason.clone()),
+                ..ProbeRow::default()
+            });
+        }
+    }
+
+    /// All that was attached sees from `now_ns` on (UTC).
+    pub fn started(&mut self, now_ns: i64) {
+        for row in self.rows.iter_mut().filter(|row| row.probe.is_some()) {
+            row.attached_ns = Some(now_ns);
+        }
     }
 
     /// A number and a row for the rows that the recorder itself makes of `event`.

@@ -8,7 +8,7 @@ use schemas::def::{Context, EventDef};
 use crate::cli::args::StackKind;
 use crate::cli::options::Options;
 use crate::engine::{Engine, EngineOptions};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, TaskOffsets};
 use crate::resolve::{Filter, Request, ResolvedEvent, Stacks, explain, resolve};
 use crate::select::Selection;
 
@@ -26,8 +26,8 @@ pub struct Plan {
     pub events: Vec<Planned>,
     /// How many of them were asked for.
     pub asked: usize,
-    /// Where `tgid` is in `struct task_struct`.
-    tgid_offset: Option<u32>,
+    /// What is needed to follow processes.
+    task_offsets: Option<TaskOffsets>,
 }
 
 impl Plan {
@@ -37,10 +37,16 @@ impl Plan {
         let Selection { events: defs, asked } = selection;
         let mut events = Vec::new();
         for (i, def) in defs.into_iter().enumerate() {
-            // What is recorded with every trace tells who is who: stacks and names do not matter for it.
+            // What is recorded with every trace tells who is who: stacks and names do not matter for it, and it is
+            // complete.
             let is_asked = i < asked;
-            let always =
-                Filter { comm: Vec::new(), netns: Vec::new(), cgroup_ids: Vec::new(), ..filter.clone() };
+            let always = Filter {
+                comm: Vec::new(),
+                netns: Vec::new(),
+                cgroup_ids: Vec::new(),
+                sample: 0,
+                ..filter.clone()
+            };
             let request = Request {
                 def: &def,
                 filter: if is_asked { &filter } else { &always },
@@ -50,7 +56,7 @@ impl Plan {
             let resolved = resolve(kernel, &request)?;
             events.push(Planned { def, resolved });
         }
-        Ok(Self { events, asked, tgid_offset: kernel.tgid_offset() })
+        Ok(Self { events, asked, task_offsets: kernel.task_offsets() })
     }
 
     /// Layouts of all events.
@@ -67,7 +73,7 @@ impl Plan {
         Engine::new(EngineOptions {
             ring_bytes_total: ring_bytes,
             total_weight: weights.sum(),
-            tgid_offset: self.tgid_offset,
+            task_offsets: self.task_offsets,
             ..EngineOptions::default()
         })
     }
@@ -98,6 +104,7 @@ fn filter(options: &Options) -> Filter {
         cgroup_ids: options.cgroup_ids.clone(),
         exclude_pid: Some(std::process::id()),
         extra: None,
+        sample: options.sample,
     }
 }
 

@@ -67,7 +67,7 @@ impl<'a> Recording<'a> {
         let writer = TraceWriter::create(&dir, meta, writer_options)?;
         let mut pids = options.pids.clone();
         pids.extend(command.as_ref().map(Held::pid));
-        match Self::attach(options, &plan, &pids, utc_minus_boottime_ns) {
+        match Self::attach(options, &plan, &pids) {
             Ok((engine, attached)) => {
                 Ok(Self { options, plan, command, engine, writer, attached, is_kept, closed })
             }
@@ -75,12 +75,14 @@ impl<'a> Recording<'a> {
         }
     }
 
-    fn attach(options: &Options, plan: &Plan, pids: &[u32], offset_ns: i64) -> Result<(Engine, Attached)> {
+    /// Attach everything; nothing is seen yet.
+    fn attach(options: &Options, plan: &Plan, pids: &[u32]) -> Result<(Engine, Attached)> {
         let mut engine = plan.engine(options.buffer_bytes)?;
+        engine.hold()?;
         for pid in pids {
             engine.pids().insert(*pid)?;
         }
-        let attached = attach(&mut engine, plan, options.require, offset_ns)?;
+        let attached = attach(&mut engine, plan, options.require)?;
         // From here on the kernel adds children; those that were there before are looked up now, twice, because one
         // may have been born during the first look.
         if !options.pids.is_empty() {
@@ -109,7 +111,9 @@ impl<'a> Recording<'a> {
 
     /// `None` if a signal came before the recording had begun.
     fn record(&mut self, signals: &mut Signals, progress: &mut Progress) -> Result<Option<Ended>> {
+        self.engine.start()?;
         let start_ns = clock::boottime_ns().unsigned_abs();
+        self.attached.started(start_ns.cast_signed() + self.writer.meta().utc_minus_boottime_ns);
         let thread = seed::start(self.wanted())?;
         let command = self.command.take();
         for row in &self.attached.rows {
@@ -233,11 +237,11 @@ impl<'a> Recording<'a> {
             eprintln!("recorder: {error:#}");
             return Ok(EXIT_ERROR);
         }
-        let lost: u64 =
-            names.iter().filter_map(|name| summary.events.get(*name)).map(|totals| totals.lost).sum();
+        let has_loss =
+            names.iter().filter_map(|name| summary.events.get(*name)).any(|totals| totals.has_loss());
         Ok(match command_exit_code {
             Some(code) if code != 0 => u8::try_from(code).unwrap_or(EXIT_ERROR),
-            _ if options.fail_on_loss && lost > 0 => EXIT_LOSS,
+            _ if options.fail_on_loss && has_loss => EXIT_LOSS,
             _ => EXIT_OK,
         })
     }

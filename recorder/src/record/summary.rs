@@ -61,7 +61,11 @@ fn observed_by(rows: &[ProbeRow], event: &str) -> String {
 fn problems(out: &mut String, event: &str, totals: &Totals) {
     for reason in LOSS_REASONS {
         let count = totals.reasons.get(reason.name).copied().unwrap_or(0);
-        let severity = if reason.loses_event { "lost" } else { "incomplete" };
+        let severity = match (reason.loses_event, reason.is_asked_for) {
+            (true, false) => "lost",
+            (true, true) => "left out",
+            (false, _) => "incomplete",
+        };
         if count > 0 {
             let _ = writeln!(
                 out,

@@ -10,7 +10,7 @@ use super::assemble::{Wanted, assemble};
 use super::lower::{Lower, Value};
 use super::nodes::{Compare, Formula, Node, NodeId, Nodes, Right};
 use super::scope::{Offer, Scope};
-use super::{Candidate, Filter, explain};
+use super::{Candidate, Filter, Mechanism, explain};
 use crate::kernel::Kernel;
 
 /// Everything that one candidate is made of.
@@ -35,7 +35,7 @@ pub(super) fn infer(
 ) -> Result<Type> {
     let mut first_error = None;
     for offer in offers.iter().flatten() {
-        for scope in &offer.scopes {
+        for scope in offer.scopes() {
             match infer_in(kernel, columns, column, offer.probe, scope) {
                 Ok(ty) => return Ok(ty),
                 Err(error) => first_error.get_or_insert(error),
@@ -98,7 +98,7 @@ impl<'a> Compiler<'a> {
         let mut plan = Plan { record_size: self.layout.record_size, ..Plan::EMPTY };
         plan.n_args = scope.n_args;
         plan.syscall_regs = scope.syscall_regs.into();
-        if self.def.context == Context::Process {
+        if self.def.context == Context::Process && self.probe.ends.is_none() {
             // An event with other subjects than the current process is theirs too: when the recorder leaves a
             // processor, another thread comes.
             if self.probe.filter_pids.is_empty() {
@@ -106,6 +106,10 @@ impl<'a> Compiler<'a> {
             }
             plan.filter_pids = self.filter.pids.into();
         }
+        // An end is recorded if its begin was, so that what is there of an object is complete.
+        plan.sample = if self.probe.ends.is_some() { 0 } else { self.filter.sample };
+        let twice = matches!(scope.mechanism, Mechanism::TpBtf | Mechanism::RawTp | Mechanism::Fentry);
+        plan.nests = u8::from(self.probe.nests && twice && !needs_entry);
         let base = plan;
         if needs_entry {
             plan.use_stash = 1;
@@ -113,7 +117,7 @@ impl<'a> Compiler<'a> {
         }
         let plan = self.plan(scope, plan, |name| !at_entry.contains(&name), true)?;
         let entry = if needs_entry {
-            let base = Plan { stash_size: plan.stash_size, ..base };
+            let base = Plan { stash_size: plan.stash_size, sample: 0, ..base };
             // With subjects the filter needs values that the entry program does not have.
             let own_filter = self.probe.filter_pids.is_empty();
             let base = Plan { filter_pids: if own_filter { base.filter_pids } else { 0 }, ..base };
@@ -122,16 +126,24 @@ impl<'a> Compiler<'a> {
             None
         };
         let mut candidate = Candidate {
+            event: self.def.name.clone(),
             source: self.source.to_owned(),
             mechanism: scope.mechanism,
             target: scope.target.clone(),
             plan: Box::new(plan),
             entry,
             btf_id: scope.btf_id,
+            better: 0,
             explain: String::new(),
         };
         candidate.explain = explain::candidate(self, scope, &candidate);
         Ok(candidate)
+    }
+
+    /// Whether only some events are recorded, so that the ends that go with them must be told from others.
+    fn knows_objects(&self) -> bool {
+        let Filter { pids, comm, netns, cgroup_ids, exclude_pid: _, extra: _, sample } = self.filter;
+        *pids || !comm.is_empty() || !netns.is_empty() || !cgroup_ids.is_empty() || *sample > 1
     }
 
     fn is_entry(&self, column: &ColumnDef) -> bool {
@@ -196,6 +208,13 @@ impl<'a> Compiler<'a> {
                 wanted.subjects.push(number(lower, field).context("filter_pids")?);
             }
         }
+        if self.knows_objects() {
+            let object = |field: &Option<Field>, lower: &mut Lower<'_>| {
+                field.as_ref().map(|field| number(lower, field)).transpose()
+            };
+            wanted.begins = object(&probe.begins, lower).context("begins")?;
+            wanted.ends = object(&probe.ends, lower).context("ends")?;
+        }
         wanted.pid = probe.pid.as_ref().map(|field| number(lower, field)).transpose().context("pid")?;
         wanted.tid = probe.tid.as_ref().map(|field| number(lower, field)).transpose().context("tid")?;
 
@@ -209,8 +228,9 @@ impl<'a> Compiler<'a> {
             lower.columns_first = false;
             all.push(formula.context("filter")?);
         }
-        let Filter { pids: _, comm, netns, cgroup_ids, exclude_pid: _, extra: _ } = self.filter;
-        if self.def.context == Context::Process {
+        let Filter { pids: _, comm, netns, cgroup_ids, exclude_pid: _, extra: _, sample: _ } = self.filter;
+        let by_thread = self.def.context == Context::Process && probe.ends.is_none();
+        if by_thread {
             if !comm.is_empty() {
                 let field = Field::parse("$comm")?;
                 let names = comm.iter().map(|name| lower.comm_is(&field, name));
@@ -226,11 +246,14 @@ impl<'a> Compiler<'a> {
         if !netns.is_empty() {
             let own = self.columns.iter().find(|column| column.name == "netns");
             let field = match own.and_then(|column| probe.value(column)) {
-                Some(field) => field.clone(),
-                None => Field::parse("$netns")?,
+                Some(field) => Some(field.clone()),
+                None if probe.ends.is_some() => None,
+                None => Some(Field::parse("$netns")?),
             };
-            let node = number(lower, &field).context("filter by netns")?;
-            all.push(one_of(node, netns.iter().copied().map(u64::from)));
+            if let Some(field) = field {
+                let node = number(lower, &field).context("filter by netns")?;
+                all.push(one_of(node, netns.iter().copied().map(u64::from)));
+            }
         }
         let filter = Formula::all(all);
         wanted.filter = (filter != Formula::Always).then_some(filter);

@@ -113,6 +113,19 @@ pub(super) fn candidate(compiler: &Compiler<'_>, scope: &Scope, candidate: &Cand
         let span = field.expr.span;
         let _ = write!(out, "\n  only if {}", &field.text[span.start..span.end]);
     }
+    let Plan { begins, ends, sample, nests, .. } = *candidate.plan;
+    if begins != NONE {
+        out.push_str("\n  begins an object whose end is recorded too");
+    }
+    if ends != NONE {
+        out.push_str("\n  only ends of objects whose begin was recorded, in whichever process");
+    }
+    if sample > 1 {
+        let _ = write!(out, "\n  one of {sample} per cpu");
+    }
+    if nests != 0 {
+        out.push_str("\n  a second program records what happens in interrupts of the first");
+    }
     for (column, place) in compiler.columns.iter().zip(&compiler.layout.columns) {
         let value = match compiler.probe.value(column) {
             Some(field) => field.text[field.expr.span.start..field.expr.span.end].to_owned(),

@@ -8,31 +8,36 @@ use schemas::wire::{MAX_RECORD, MAX_STASH};
 
 use super::scope::{ArgAt, Offer, Refusal, Returns};
 use super::types::Shape;
-use super::{Mechanism, Stacks, compile};
+use super::{Mechanism, Request, Stacks, compile};
 use crate::kernel::Kernel;
 
 /// All columns, builtin ones included, and their types; a type that is not written comes from the first probe point
 /// that gives one.
 pub(super) fn typed_columns(
     kernel: &Kernel,
-    def: &EventDef,
-    stacks: Stacks,
+    request: &Request<'_>,
     offers: &mut [Vec<Offer<'_>>],
 ) -> Result<(Vec<ColumnDef>, Vec<Type>)> {
+    let Request { def, filter, stacks, all_sources: _ } = *request;
     let mut columns = def.columns.clone();
     if def.everything {
         columns = everything(kernel, offers)?;
     }
     let mut builtin = Vec::new();
     if def.context == Context::Process {
-        builtin.push(("comm", "char[16]", "$comm", "name of the current thread"));
-        builtin.push(("cgroup_id", "u64", "$cgroup_id", "cgroup v2 id of the current thread"));
+        builtin.push(("comm", "char[16]", "$comm".to_owned(), "name of the current thread"));
+        let doc = "cgroup v2 id of the current thread";
+        builtin.push(("cgroup_id", "u64", "$cgroup_id".to_owned(), doc));
     }
     if matches!(stacks, Stacks::Kernel | Stacks::Both) {
-        builtin.push(("kstack", "kstack", "$kstack", "kernel stack: row of table stacks"));
+        builtin.push(("kstack", "kstack", "$kstack".to_owned(), "kernel stack: row of table stacks"));
     }
     if matches!(stacks, Stacks::User | Stacks::Both) {
-        builtin.push(("ustack", "ustack", "$ustack", "user stack: row of table stacks"));
+        builtin.push(("ustack", "ustack", "$ustack".to_owned(), "user stack: row of table stacks"));
+    }
+    if filter.sample > 1 {
+        let doc = "how many events this row stands for: it was recorded with --sample";
+        builtin.push(("weight", "u32", filter.sample.to_string(), doc));
     }
     for (name, ty, expr, doc) in builtin {
         if columns.iter().all(|column| column.name != name) {
@@ -41,7 +46,7 @@ pub(super) fn typed_columns(
                 ty: Some(ty.parse()?),
                 unit: None,
                 doc: doc.to_owned(),
-                expr: Some(Field::parse(expr)?),
+                expr: Some(Field::parse(&expr)?),
             });
         }
     }
@@ -67,8 +72,7 @@ pub(super) fn typed_columns(
 
 /// The columns of a probe without fields: everything that it offers. For a tracepoint that is its record.
 fn everything(kernel: &Kernel, offers: &[Vec<Offer<'_>>]) -> Result<Vec<ColumnDef>> {
-    let all =
-        || offers.iter().flatten().flat_map(|offer| offer.scopes.iter().map(move |scope| (offer, scope)));
+    let all = || offers.iter().flatten().flat_map(|offer| offer.scopes().map(move |scope| (offer, scope)));
     let classic = all().find(|(_, scope)| scope.mechanism == Mechanism::Tracepoint);
     let Some((offer, scope)) = classic.or_else(|| all().next()) else { return Ok(Vec::new()) };
     let mut columns: Vec<ColumnDef> = Vec::new();
@@ -104,26 +108,22 @@ fn everything(kernel: &Kernel, offers: &[Vec<Offer<'_>>]) -> Result<Vec<ColumnDe
 fn keep_equal_types(kernel: &Kernel, columns: &[ColumnDef], types: &[Type], offers: &mut [Vec<Offer<'_>>]) {
     for offer in offers.iter_mut().flatten() {
         let probe = offer.probe;
-        let (kept, dropped): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut offer.scopes).into_iter().partition(|scope| {
-                columns.iter().zip(types).all(|(column, ty)| {
-                    let Some(Field { expr, .. }) = &column.expr else { return true };
-                    let same_name = match &expr.kind {
-                        Kind::Builtin(Builtin::Arg(i)) => scope.args.get(usize::from(*i)).is_some_and(|a| {
-                            a.name.is_empty()
-                                || a.name == column.name
-                                || column.name == format!("{}_", a.name)
-                        }),
-                        _ => true,
-                    };
-                    same_name
-                        && compile::infer_in(kernel, columns, column, probe, scope).is_ok_and(|t| t == *ty)
-                })
+        for way in &mut offer.ways {
+            let Ok(scope) = way else { continue };
+            let is_same = columns.iter().zip(types).all(|(column, ty)| {
+                let Some(Field { expr, .. }) = &column.expr else { return true };
+                let same_name = match &expr.kind {
+                    Kind::Builtin(Builtin::Arg(i)) => scope.args.get(usize::from(*i)).is_some_and(|a| {
+                        a.name.is_empty() || a.name == column.name || column.name == format!("{}_", a.name)
+                    }),
+                    _ => true,
+                };
+                same_name && compile::infer_in(kernel, columns, column, probe, scope).is_ok_and(|t| t == *ty)
             });
-        offer.scopes = kept;
-        for scope in dropped {
-            let reason = "its arguments are not the fields of the tracepoint: name fields in braces";
-            offer.refused.push(Refusal::of(&probe.on, scope.mechanism, reason));
+            if !is_same {
+                let reason = "its arguments are not the fields of the tracepoint: name fields in braces";
+                *way = Err(Refusal::of(&probe.on, scope.mechanism, reason));
+            }
         }
     }
 }

@@ -35,7 +35,7 @@ use schemas::wire::Plan;
 pub use explain::{describe, explain};
 
 use crate::kernel::Kernel;
-use scope::Offer;
+use scope::{Offer, Refusal};
 
 /// What to resolve.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +65,8 @@ pub struct Filter {
     pub exclude_pid: Option<u32>,
     /// A predicate over columns, arguments and builtins.
     pub extra: Option<String>,
+    /// Of what is left, only every event of this number, per probe and CPU; 0 and 1 mean all.
+    pub sample: u32,
 }
 
 /// Which stacks are recorded with each event.
@@ -123,6 +125,8 @@ impl fmt::Display for Mechanism {
 /// A probe that can be tried.
 #[derive(Clone, Debug)]
 pub struct Candidate {
+    /// The event.
+    pub event: String,
     /// Source of the event.
     pub source: String,
     /// How it is attached.
@@ -135,8 +139,17 @@ pub struct Candidate {
     pub entry: Option<Box<Plan>>,
     /// The tracepoint's typedef or the function in the kernel's BTF.
     pub btf_id: Option<u32>,
+    /// How many of the probes that cannot be tried would be better than this one.
+    pub better: usize,
     /// Types and offsets, for people.
     pub explain: String,
+}
+
+impl Candidate {
+    /// Programs that record: two if events in interrupts of the first are left to a second one.
+    pub fn copies(&self) -> u32 {
+        1 + u32::from(self.plan.nests)
+    }
 }
 
 /// One source and what may observe it.
@@ -148,7 +161,7 @@ pub struct ResolvedSource {
     pub optional: bool,
     /// Best first.
     pub candidates: Vec<Candidate>,
-    /// Probes that cannot be tried, and why.
+    /// Probes that cannot be tried, and why; best first.
     pub refused: Vec<(String, String)>,
 }
 
@@ -179,11 +192,12 @@ fn resolve_event(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent
         .iter()
         .map(|source| source.probes.iter().map(|probe| points::offer(kernel, probe)).collect())
         .collect();
-    if offers.iter().flatten().all(|offer| offer.scopes.is_empty()) {
-        let refused = offers.iter().flatten().flat_map(|offer| &offer.refused);
+    if offers.iter().flatten().all(|offer| offer.scopes().next().is_none()) {
+        let refused =
+            offers.iter().flatten().flat_map(|offer| &offer.ways).filter_map(|way| way.as_ref().err());
         bail!("{}", unobservable(refused.map(|r| (r.probe.as_str(), r.reason.as_str()))));
     }
-    let (columns, types) = layout::typed_columns(kernel, def, request.stacks, &mut offers)?;
+    let (columns, types) = layout::typed_columns(kernel, request, &mut offers)?;
     let layout = layout::layout(def, &columns, types)?;
 
     let mut sources = Vec::new();
@@ -195,8 +209,15 @@ fn resolve_event(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent
             candidates: Vec::new(),
             refused: Vec::new(),
         };
-        for Offer { probe, scopes, refused } in offers {
-            for scope in scopes {
+        for Offer { probe, ways } in offers {
+            for way in ways {
+                let scope = match way {
+                    Ok(scope) => scope,
+                    Err(Refusal { probe, reason }) => {
+                        resolved.refused.push((probe, reason));
+                        continue;
+                    }
+                };
                 let compiler = compile::Compiler {
                     kernel,
                     def,
@@ -209,7 +230,10 @@ fn resolve_event(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent
                     extra: extra.as_ref(),
                 };
                 match compiler.candidate(&scope) {
-                    Ok(candidate) => resolved.candidates.push(candidate),
+                    Ok(candidate) => {
+                        let better = resolved.refused.len();
+                        resolved.candidates.push(Candidate { better, ..candidate });
+                    }
                     Err(error) => {
                         let reason = format!("{error:#}");
                         wrong.push(reason.clone());
@@ -217,7 +241,6 @@ fn resolve_event(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent
                     }
                 }
             }
-            resolved.refused.extend(refused.into_iter().map(|r| (r.probe, r.reason)));
         }
         let missing = resolved.candidates.is_empty() && !resolved.optional;
         if missing && request.all_sources {

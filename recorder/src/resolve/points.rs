@@ -21,7 +21,7 @@ const NO_RETURN: [&str; 6] =
 /// All mechanisms for a probe, best first.
 pub(super) fn offer<'a>(kernel: &Kernel, probe: &'a ProbeDef) -> Offer<'a> {
     let target = &probe.on;
-    let mut offer = Offer { probe, scopes: Vec::new(), refused: Vec::new() };
+    let mut offer = Offer { probe, ways: Vec::new() };
     let name = target.name.as_str();
     let mechanisms: &[Mechanism] = match target.kind {
         ProbeKind::Function if NO_RETURN.contains(&name) => &[Mechanism::Fentry, Mechanism::Kprobe],
@@ -44,14 +44,11 @@ pub(super) fn offer<'a>(kernel: &Kernel, probe: &'a ProbeDef) -> Offer<'a> {
             (_, Mechanism::Uprobe | Mechanism::Uretprobe) => user_function(kernel, *mechanism, name),
             _ => function(kernel, *mechanism, name),
         };
-        match scope {
-            Ok(scope) => offer.scopes.push(scope),
-            Err(reason) => offer.refused.push(Refusal::of(target, *mechanism, reason)),
-        }
+        offer.ways.push(scope.map_err(|reason| Refusal::of(target, *mechanism, reason)));
     }
     let names: Vec<String> =
-        offer.scopes.iter().flat_map(|scope| &scope.args).map(|arg| arg.name.clone()).collect();
-    for scope in &mut offer.scopes {
+        offer.scopes().flat_map(|scope| &scope.args).map(|arg| arg.name.clone()).collect();
+    for scope in offer.ways.iter_mut().flatten() {
         scope.foreign_names.clone_from(&names);
     }
     offer

@@ -118,9 +118,15 @@ impl Refusal {
     }
 }
 
-/// A probe of a definition and the mechanisms that may observe it, best first.
+/// A probe of a definition and the mechanisms that may observe it or why they cannot, best first.
 pub(super) struct Offer<'a> {
     pub probe: &'a ProbeDef,
-    pub scopes: Vec<Scope>,
-    pub refused: Vec<Refusal>,
+    pub ways: Vec<Result<Scope, Refusal>>,
+}
+
+impl Offer<'_> {
+    /// The mechanisms that may observe it.
+    pub fn scopes(&self) -> impl Iterator<Item = &Scope> {
+        self.ways.iter().filter_map(|way| way.as_ref().ok())
+    }
 }

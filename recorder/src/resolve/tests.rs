@@ -124,6 +124,7 @@ fn every_plan_is_sound() {
         cgroup_ids: vec![7],
         exclude_pid: Some(1),
         extra: None,
+        sample: 10,
     };
     let kernel = kernel(true);
     for def in builtin() {
@@ -270,6 +271,71 @@ fn items_of_an_array_become_records() {
     let [call_site] = of_column(&event, plan, "call_site")[..] else { panic!("one slot") };
     let zero = slots(plan).find(|slot| slot.save == call_site.guard).unwrap();
     assert_eq!((zero.src, zero.imm, call_site.dst), (src::CONST, 0, NO_DST), "NULL");
+}
+
+#[test]
+fn ends_are_not_filtered_by_process_but_by_what_began() {
+    let def = builtin().iter().find(|def| def.name == "kmem").unwrap();
+    let plan = |source: &str, mechanism: Mechanism, filter: &Filter| {
+        let event = try_resolve(&kernel(true), def, filter).unwrap();
+        *candidate(&event, source, mechanism).plan
+    };
+    let all = Filter { exclude_pid: Some(9), ..Filter::default() };
+    let by = [
+        Filter { pids: true, ..all.clone() },
+        Filter { comm: vec!["nginx".into()], ..all.clone() },
+        Filter { cgroup_ids: vec![7], ..all.clone() },
+        Filter { netns: vec![5], ..all.clone() },
+    ];
+    let unfiltered = |source, mechanism| plan(source, mechanism, &all).where_to;
+    for filter in &by {
+        let begin = plan("kmalloc", Mechanism::TpBtf, filter);
+        assert!(begin.begins != NONE && begin.ends == NONE && begin.exclude_pid == 9, "{filter:?}");
+        assert!(begin.filter_pids != 0 || begin.terms[1].op == cmp::EQ, "{filter:?}");
+        for (source, mechanism) in [("kfree", Mechanism::TpBtf), ("kmem_cache_free_bulk", Mechanism::Fentry)]
+        {
+            let end = plan(source, mechanism, filter);
+            assert!(end.ends != NONE && end.begins == NONE, "{filter:?}");
+            assert_eq!((end.filter_pids, end.exclude_pid), (0, 0), "{filter:?}");
+            assert_eq!(end.where_to, unfiltered(source, mechanism), "{filter:?}");
+        }
+    }
+    // Without a filter there is nothing to know: all ends are recorded.
+    assert_eq!(plan("kmalloc", Mechanism::TpBtf, &all).begins, NONE);
+    assert_eq!(plan("kfree", Mechanism::TpBtf, &all).ends, NONE);
+    // A sample is one of objects.
+    let sample = Filter { sample: 10, ..all };
+    let (begin, end) = (plan("kmalloc", Mechanism::TpBtf, &sample), plan("kfree", Mechanism::TpBtf, &sample));
+    assert!(begin.begins != NONE && end.ends != NONE);
+    assert_eq!((begin.sample, end.sample), (10, 0));
+    let event = try_resolve(&kernel(true), def, &sample).unwrap();
+    assert_eq!(event.layout.columns.last().unwrap().name, "weight");
+}
+
+#[test]
+fn a_second_program_is_only_where_the_first_alone_is_skipped() {
+    let event = event("kmem");
+    let copies = |source, mechanism| candidate(&event, source, mechanism).copies();
+    assert_eq!(copies("kmalloc", Mechanism::TpBtf), 2);
+    assert_eq!(copies("kmalloc", Mechanism::RawTp), 2);
+    // Programs on classic tracepoints and kprobes are skipped while any other of them runs.
+    assert_eq!(copies("kmalloc", Mechanism::Tracepoint), 1);
+    assert_eq!(copies("kmem_cache_free_bulk", Mechanism::Fentry), 2);
+    assert_eq!(copies("kmem_cache_free_bulk", Mechanism::Kprobe), 1);
+    assert_eq!(candidate(&self::event("switches"), "sched_switch", Mechanism::TpBtf).copies(), 1);
+}
+
+#[test]
+fn of_probes_that_cannot_be_tried_those_that_would_be_better_come_first() {
+    let def = builtin().iter().find(|def| def.name == "listens").unwrap();
+    let event = try_resolve(&kernel(false), def, &Filter::default()).unwrap();
+    let source = &event.sources[0];
+    let better: Vec<(Mechanism, usize)> =
+        source.candidates.iter().map(|candidate| (candidate.mechanism, candidate.better)).collect();
+    // The kretprobe is worse than fexit, the classic tracepoint is worse than all.
+    assert_eq!(better, [(Mechanism::Fexit, 0), (Mechanism::TpBtf, 1), (Mechanism::RawTp, 1)]);
+    let refused: Vec<&str> = source.refused.iter().map(|(probe, _)| probe.as_str()).collect();
+    assert_eq!(refused, ["fn:inet_listen (kretprobe)", "tp:sock:inet_sock_set_state (tracepoint)"]);
 }
 
 #[test]

@@ -2,5 +2,6 @@
 
 mod errors;
 mod help;
+mod losses;
 mod record;
 mod sandbox;

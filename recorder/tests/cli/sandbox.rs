@@ -1,6 +1,7 @@
 //! A recorder in a directory of its own, and its trace as rows.
 
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
@@ -42,6 +43,16 @@ impl Sandbox {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_recorder"));
         command.args(args).current_dir(self.dir.path()).stdin(Stdio::null()).env("RUST_BACKTRACE", "0");
+        // Whoever runs the tests in the background may ignore them, and a shell cannot trap what it inherits ignored.
+        // SAFETY: signal(2) is async-signal-safe.
+        unsafe {
+            command.pre_exec(|| {
+                for signal in [libc::SIGINT, libc::SIGHUP, libc::SIGTERM, libc::SIGQUIT] {
+                    libc::signal(signal, libc::SIG_DFL);
+                }
+                Ok(())
+            })
+        };
         command
     }
 

@@ -2,5 +2,6 @@
 //! recorded, but for the frees of kernel objects.
 
 mod functions;
+mod losses;
 mod support;
 mod tracepoints;

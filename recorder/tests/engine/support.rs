@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use recorder::engine::{Candidate, Engine, EngineOptions, Mechanism};
 use recorder::source::{EventSource, ProbeCounters, ProbeId};
-use schemas::wire::{Counters, Plan, RecordHeader, Slot, Term, src};
+use schemas::wire::{Counters, Plan, RecordHeader, Slot, Term, op, src};
 use zerocopy::FromBytes;
 
 pub const HEADER: u16 = size_of::<RecordHeader>() as u16;
@@ -55,19 +55,25 @@ pub fn only(plan: &mut Plan, left: u8, op: u8, imm: u64) {
 
 pub fn candidate(mechanism: Mechanism, target: &str, plan: Plan, entry: Option<Plan>) -> Candidate {
     Candidate {
+        event: "test".into(),
         source: "test".into(),
         mechanism,
         target: target.into(),
         plan: Box::new(plan),
         entry: entry.map(Box::new),
         btf_id: None,
+        better: 0,
         explain: String::new(),
     }
 }
 
 pub fn engine(ring_bytes_total: u64) -> Alone {
+    engine_with(EngineOptions { ring_bytes_total, ..EngineOptions::default() })
+}
+
+pub fn engine_with(options: EngineOptions) -> Alone {
     let guard = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut engine = Engine::new(EngineOptions { ring_bytes_total, ..EngineOptions::default() }).unwrap();
+    let mut engine = Engine::new(options).unwrap();
     engine.pids().insert(std::process::id()).unwrap();
     Alone { engine, _guard: guard }
 }
@@ -109,7 +115,7 @@ pub fn drain(engine: &mut Engine) -> (Vec<Record>, u64) {
 pub fn total(counters: &[ProbeCounters]) -> Counters {
     let mut sum = Counters::default();
     for c in counters.iter().flat_map(|c| &c.per_cpu) {
-        let Counters { fired, filtered, recorded, lost, faults, cuts, stack_faults, stash_full } = *c;
+        let Counters { fired, filtered, recorded, lost, faults, cuts, stack_faults, map_full } = *c;
         sum.fired += fired;
         sum.filtered += filtered;
         sum.recorded += recorded;
@@ -119,7 +125,7 @@ pub fn total(counters: &[ProbeCounters]) -> Counters {
         sum.faults += faults;
         sum.cuts += cuts;
         sum.stack_faults += stack_faults;
-        sum.stash_full += stash_full;
+        sum.map_full += map_full;
     }
     assert_eq!(sum.fired, sum.filtered + sum.recorded + sum.lost.iter().sum::<u64>(), "{sum:?}");
     sum
@@ -136,6 +142,13 @@ pub fn mark(n: usize) {
 /// `sys_enter(regs, id)`: id into temporary 0.
 pub fn syscall_id() -> Slot {
     Slot { save: 0, ..slot(src::ARG, 1) }
+}
+
+/// The first argument of the system call, as a number.
+pub fn first_argument() -> Slot {
+    /// Offset of `di` in `struct pt_regs`.
+    const DI: i32 = 112;
+    Slot { op: op::LOAD, size: 8, off: [DI, 0, 0, 0, 0], ..slot(src::ARG, 0) }
 }
 
 /// Attach, run `work`, detach, and give what came.

@@ -1,14 +1,13 @@
 //! Tracepoints and system calls, which every kernel has.
 
 use crate::support::{
-    HEADER, PROBE, Record, candidate, drain, engine, mark, only, plan, record, slot, syscall_id, total,
+    HEADER, PROBE, Record, candidate, drain, engine, first_argument, mark, only, plan, record, slot,
+    syscall_id, total,
 };
 use recorder::engine::{Engine, Mechanism};
 use recorder::source::EventSource;
 use schemas::wire::{MAX_EACH, Plan, Slot, cmp, flag, lost, op, src};
 
-/// Offset of `di`, the first argument of a system call, in `struct pt_regs`.
-const DI: i32 = 112;
 const GETPGID: u64 = libc::SYS_getpgid as u64;
 
 /// getpgid calls of this process, by the arguments of sys_enter: `struct pt_regs *` and the number of the call.
@@ -16,11 +15,6 @@ fn getpgid(columns: &[Slot], bytes: u16) -> Plan {
     let mut plan = plan(&[syscall_id()], columns, bytes);
     only(&mut plan, 0, cmp::EQ, GETPGID);
     plan
-}
-
-/// The first argument of the system call, `size` bytes of it, into the record.
-fn first_argument() -> Slot {
-    Slot { op: op::LOAD, size: 8, off: [DI, 0, 0, 0, 0], ..slot(src::ARG, 0) }
 }
 
 #[test]

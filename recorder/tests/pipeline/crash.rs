@@ -300,9 +300,10 @@ fn a_removed_output_directory_ends_the_recording_with_a_clear_message() {
         assert!(started.elapsed() < Duration::from_secs(20), "nobody noticed");
         std::thread::sleep(Duration::from_millis(1));
     };
-    assert!(error.contains("run.trace") && error.contains("No such file or directory"), "{error}");
-    let error = format!("{:#}", writer.close(End::default()).unwrap_err());
-    assert!(error.contains("No such file or directory"), "{error}");
+    assert!(error.contains("No such file or directory") && error.contains("run.trace' is gone"), "{error}");
+    let summary = writer.close(End::default()).unwrap();
+    let error = format!("{:#}", summary.failure.unwrap());
+    assert!(error.contains("No such file or directory") && error.contains("run.trace' is gone"), "{error}");
     assert!(!dir.exists());
 }
 

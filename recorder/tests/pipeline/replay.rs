@@ -29,6 +29,7 @@ impl EventSource for Prepared {
             per_cpu: vec![counters, Counters::default()],
             recursion_misses: None,
             kprobe_misses: Some(2),
+            unfollowed: 0,
         }])
     }
 

@@ -7,7 +7,7 @@ use arrow_array::{Array, RecordBatch};
 use recorder::pipeline::{End, Options, RecordBuilder, Symbol, TraceWriter};
 use recorder::source::ProbeCounters;
 use schemas::column::Layout;
-use schemas::wire::Counters;
+use schemas::wire::{Counters, lost};
 
 const UTC: i64 = 1_700_000_000_000_000_000;
 
@@ -162,15 +162,36 @@ fn counts_add_up_to_the_rows_and_every_loss_has_its_row() {
     counters.fired += 1;
     counters.recorded += 1;
     counters.faults += 7;
+    // Of three calls without an entry the store was full for two. Two events were
+    // left out, and the kernel skipped four runs.
+    counters.fired += 5;
+    counters.map_full += 2;
+    counters.lost[lost::NO_ENTRY] += 3;
+    counters.lost[lost::SAMPLED] += 2;
     writer.feed(0, 0, &RecordBuilder::new(&layout, 10).seq(9999).build()).unwrap();
-    let last =
-        ProbeCounters { probe: 0, per_cpu: vec![counters], kprobe_misses: Some(4), recursion_misses: None };
+    let last = ProbeCounters {
+        probe: 0,
+        per_cpu: vec![counters],
+        kprobe_misses: Some(4),
+        recursion_misses: None,
+        unfollowed: 6,
+    };
     let summary = writer.close(End { counters: vec![last], command_exit_code: Some(3) }).unwrap();
     assert_eq!(summary.not_compacted, None);
     let totals = &summary.events["tick"];
-    assert_eq!((totals.seen, totals.recorded, totals.lost), (10_002, 5002, 5000));
+    assert_eq!((totals.seen, totals.recorded, totals.lost), (10_011, 5002, 5009));
+    assert!(totals.has_loss());
     assert_eq!(totals.unknown, ["recursion"]);
-    let expected = [("fetch_fault", 7), ("kprobe_missed", 4), ("late", 1), ("ring_full", 5000)];
+    let expected = [
+        ("fetch_fault", 7),
+        ("kprobe_missed", 4),
+        ("late", 1),
+        ("map_full", 2),
+        ("no_entry", 1),
+        ("pids_full", 6),
+        ("ring_full", 5000),
+        ("sampled", 2),
+    ];
     assert_eq!(totals.reasons, expected.into_iter().collect());
 
     let rows = read_table(&dir, "tick");
@@ -181,8 +202,8 @@ fn counts_add_up_to_the_rows_and_every_loss_has_its_row() {
     let sum = |name: &str| -> i64 {
         counts.column_by_name(name).unwrap().as_primitive::<Int64Type>().values().iter().sum()
     };
-    assert_eq!((sum("fired"), sum("filtered"), sum("seen")), (15_002, 5000, 10_002));
-    assert_eq!((sum("recorded"), sum("lost")), (5002, 5000));
+    assert_eq!((sum("fired"), sum("filtered"), sum("seen")), (15_011, 5000, 10_011));
+    assert_eq!((sum("recorded"), sum("lost")), (5002, 5009));
     for row in 0..counts.num_rows() {
         let of = |name: &str| counts.column_by_name(name).unwrap().as_primitive::<Int64Type>().value(row);
         assert_eq!(of("seen"), of("recorded") + of("lost"), "row {row}");

@@ -62,6 +62,10 @@ struct RawSource {
     tid: Option<String>,
     #[serde(default)]
     filter_pids: Vec<String>,
+    begins: Option<String>,
+    ends: Option<String>,
+    #[serde(default)]
+    nests: bool,
     #[serde(default, rename = "let")]
     lets: BTreeMap<String, String>,
     #[serde(rename = "where")]
@@ -114,6 +118,9 @@ fn source_def(event: &str, source: RawSource) -> Result<SourceDef, DefError> {
         pid,
         tid,
         filter_pids,
+        begins,
+        ends,
+        nests,
         lets,
         predicate,
         set,
@@ -156,6 +163,9 @@ fn source_def(event: &str, source: RawSource) -> Result<SourceDef, DefError> {
             tid: optional(tid.as_deref(), || at("tid"))?,
             filter_pids,
             each,
+            begins: optional(begins.as_deref(), || at("begins"))?,
+            ends: optional(ends.as_deref(), || at("ends"))?,
+            nests,
             on: target,
         });
     }

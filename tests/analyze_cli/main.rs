@@ -1,5 +1,7 @@
 //! The `analyze` program as users meet it: its words, its exit codes, and what it makes of traces that are not well.
 
+mod window;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -141,7 +143,7 @@ fn no_rows_is_exit_code_1_and_each_format_stays_well_formed() {
         assert_eq!(run.code, 1);
         run.out
     };
-    assert_eq!(rows("table"), "comm  ret\n");
+    assert_eq!(rows("table"), "comm  ret\n-- no rows\n");
     assert_eq!(rows("csv"), "comm,ret\n");
     assert_eq!(rows("json"), "[]\n");
     assert_eq!(rows("ndjson"), "");

@@ -1,0 +1,90 @@
+//! `--from` and `--to` go in; tables that show only what happened in between come out.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use datafusion::catalog::TableProvider;
+use datafusion::catalog::view::ViewTable;
+use datafusion::common::ScalarValue;
+use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::LogicalPlanBuilder;
+use datafusion::prelude::{col, lit};
+
+use crate::params::time_ns;
+
+/// Rows of tables `counts` and `losses` tell of about this long before their time.
+const INTERVAL_NS: i64 = 1_000_000_000;
+
+/// A part of a recording: UTC nanoseconds, the end not included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Window {
+    /// Nothing before.
+    pub from_ns: Option<i64>,
+    /// Nothing from then on.
+    pub to_ns: Option<i64>,
+}
+
+impl Window {
+    /// From what a user wrote; `+1.5s` counts from `start_ns`.
+    ///
+    /// Fails if it is no time, or ends before it begins.
+    pub fn new(from: Option<&str>, to: Option<&str>, start_ns: i64) -> Result<Self> {
+        let time = |flag: &str, text: Option<&str>| {
+            text.map(|text| time_ns(text, start_ns).with_context(|| flag.to_owned())).transpose()
+        };
+        let to = to.filter(|text| *text != "end");
+        let window = Self { from_ns: time("--from", from)?, to_ns: time("--to", to)? };
+        if let Self { from_ns: Some(from), to_ns: Some(to) } = window {
+            ensure!(from < to, "--to is not after --from: there is nothing in between");
+        }
+        Ok(window)
+    }
+
+    /// The part of `span` that lies in this window.
+    pub fn clip(self, (start_ns, end_ns): (i64, i64)) -> (i64, i64) {
+        let start = self.from_ns.map_or(start_ns, |from| from.max(start_ns));
+        (start, self.to_ns.map_or(end_ns, |to| to.min(end_ns)).max(start))
+    }
+
+    /// `table` limited to this window, if it tells of what happened when. Who is who (`processes`), and what rows refer
+    /// to, stays whole.
+    pub fn limit(
+        self,
+        name: &str,
+        table: Arc<dyn TableProvider>,
+        is_event: bool,
+    ) -> Result<Arc<dyn TableProvider>> {
+        let of_intervals = matches!(name, "counts" | "losses");
+        if self == Self::default() || !(of_intervals || is_event && name != "processes") {
+            return Ok(table);
+        }
+        let time = |ns: i64| lit(ScalarValue::TimestampNanosecond(Some(ns), Some("UTC".into())));
+        let mut plan = LogicalPlanBuilder::scan(name, provider_as_source(table), None)?;
+        if let Some(from) = self.from_ns {
+            // An interval that ends just then was before.
+            let inside = if of_intervals { col("ts").gt(time(from)) } else { col("ts").gt_eq(time(from)) };
+            plan = plan.filter(inside)?;
+        }
+        if let Some(to) = self.to_ns {
+            let end = if of_intervals { to.saturating_add(INTERVAL_NS) } else { to };
+            plan = plan.filter(col("ts").lt(time(end)))?;
+        }
+        Ok(Arc::new(ViewTable::new(plan.build()?, None)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_is_read_and_clips() {
+        let window = Window::new(Some("+1us"), Some("+3us"), 5_000).unwrap();
+        assert_eq!(window, Window { from_ns: Some(6_000), to_ns: Some(8_000) });
+        assert_eq!(window.clip((5_000, 20_000)), (6_000, 8_000));
+        assert_eq!(window.clip((7_000, 7_500)), (7_000, 7_500));
+        assert_eq!(Window::new(None, Some("end"), 0).unwrap(), Window::default());
+        assert!(Window::new(Some("+3us"), Some("+3us"), 0).is_err());
+        assert!(Window::new(Some("noon"), None, 0).unwrap_err().to_string().contains("--from"));
+    }
+}

@@ -1,0 +1,191 @@
+//! Encoded pages of one column chunk in; its bytes and its metadata, ready to be spliced into a row group, out.
+
+use std::io::Write;
+
+use anyhow::Result;
+use parquet::basic::{Compression, Encoding, PageType};
+use parquet::column::page::{CompressedPage, Page, PageWriteSpec, PageWriter};
+use parquet::column::writer::ColumnCloseResult;
+use parquet::file::metadata::{
+    ColumnChunkMetaData, ColumnIndexBuilder, OffsetIndexBuilder, PageEncodingStats,
+};
+use parquet::file::statistics::Statistics;
+use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
+use parquet::schema::types::ColumnDescPtr;
+
+use super::zip::Zip;
+
+/// A compressed page must be smaller than this share of it; else it stays as it is, which costs a reader less.
+const WORTHWHILE_PERCENT: usize = 90;
+/// Pages that are not tried after one that did not get smaller: packed indices of such a column rarely do.
+const PAGES_UNTRIED: u32 = 3;
+
+/// A page whose values are encoded.
+pub struct DataPage<'a> {
+    /// Rows, NULLs included.
+    pub rows: usize,
+    /// How many of them are NULL.
+    pub nulls: usize,
+    /// Levels, then values.
+    pub body: &'a [u8],
+    /// Bytes of the levels.
+    pub levels_bytes: usize,
+    /// Of the values.
+    pub encoding: Encoding,
+    /// Smallest and largest value, plain.
+    pub range: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+struct Written {
+    compressed_bytes: usize,
+    rows: usize,
+    encoding: Encoding,
+}
+
+/// Collects the pages of one chunk after the other.
+pub struct Chunk {
+    descr: ColumnDescPtr,
+    compression: Compression,
+    has_page_ranges: bool,
+    sink: TrackedWrite<Vec<u8>>,
+    written: Vec<Written>,
+    index: ColumnIndexBuilder,
+    uncompressed_bytes: usize,
+    nulls: u64,
+    untried: u32,
+}
+
+impl Chunk {
+    /// No page yet.
+    pub fn new(descr: ColumnDescPtr, compression: Compression, has_page_ranges: bool) -> Self {
+        Self {
+            index: ColumnIndexBuilder::new(descr.physical_type()),
+            descr,
+            compression,
+            has_page_ranges,
+            sink: TrackedWrite::new(Vec::new()),
+            written: Vec::new(),
+            uncompressed_bytes: 0,
+            nulls: 0,
+            untried: 0,
+        }
+    }
+
+    /// NULLs so far.
+    pub fn nulls(&self) -> u64 {
+        self.nulls
+    }
+
+    /// Add a page.
+    pub fn page(&mut self, page: DataPage<'_>, zip: &mut Zip) -> Result<()> {
+        let DataPage { rows, nulls, body, levels_bytes, encoding, range } = page;
+        let (levels, values) = body.split_at(levels_bytes);
+        let is_tried = self.untried == 0 && !values.is_empty();
+        self.untried = self.untried.saturating_sub(1);
+        let mut packed = None;
+        if is_tried {
+            let smaller = zip.compress(values)?;
+            if smaller.len() * 100 < values.len() * WORTHWHILE_PERCENT {
+                packed = Some(smaller);
+            } else {
+                self.untried = PAGES_UNTRIED;
+            }
+        }
+        let page = Page::DataPageV2 {
+            buf: [levels, packed.unwrap_or(values)].concat().into(),
+            num_values: rows as u32,
+            encoding,
+            num_nulls: nulls as u32,
+            num_rows: rows as u32,
+            def_levels_byte_len: levels_bytes as u32,
+            rep_levels_byte_len: 0,
+            is_compressed: packed.is_some(),
+            statistics: None,
+        };
+        let spec = write_page(&mut self.sink, page, body.len())?;
+        self.uncompressed_bytes += spec.uncompressed_size;
+        self.nulls += nulls as u64;
+        self.written.push(Written { compressed_bytes: spec.compressed_size, rows, encoding });
+        if self.has_page_ranges {
+            let (min, max) = range.unwrap_or_default();
+            self.index.append(nulls == rows, min, max, nulls as i64);
+        }
+        Ok(())
+    }
+
+    /// The chunk: dictionary (number of values, plain values) and pages.
+    pub fn finish(
+        &mut self,
+        dictionary: Option<(usize, &[u8])>,
+        statistics: Option<Statistics>,
+        zip: &mut Zip,
+    ) -> Result<(Vec<u8>, ColumnCloseResult)> {
+        let mut sink = TrackedWrite::new(Vec::new());
+        let mut encodings = Vec::new();
+        if let Some((distinct, values)) = dictionary {
+            let page = Page::DictionaryPage {
+                buf: zip.compress(values)?.to_vec().into(),
+                num_values: distinct as u32,
+                encoding: Encoding::PLAIN,
+                is_sorted: false,
+            };
+            self.uncompressed_bytes += write_page(&mut sink, page, values.len())?.uncompressed_size;
+            encodings.push(page_encoding(PageType::DICTIONARY_PAGE, Encoding::PLAIN));
+        }
+        let dictionary_bytes = sink.bytes_written() as i64;
+        let pages = std::mem::replace(&mut self.sink, TrackedWrite::new(Vec::new())).into_inner()?;
+        sink.write_all(&pages)?;
+        let bytes = sink.into_inner()?;
+
+        let mut offsets = OffsetIndexBuilder::new();
+        let mut offset = dictionary_bytes;
+        let mut rows = 0;
+        for Written { compressed_bytes, rows: page_rows, encoding } in self.written.drain(..) {
+            offsets.append_row_count(page_rows as i64);
+            offsets.append_offset_and_size(offset, compressed_bytes as i32);
+            offset += compressed_bytes as i64;
+            rows += page_rows;
+            match encodings
+                .iter_mut()
+                .find(|e| e.encoding == encoding && e.page_type == PageType::DATA_PAGE_V2)
+            {
+                Some(stats) => stats.count += 1,
+                None => encodings.push(page_encoding(PageType::DATA_PAGE_V2, encoding)),
+            }
+        }
+        let all = encodings.iter().map(|e| e.encoding).chain([Encoding::RLE]).collect();
+        let mut metadata = ColumnChunkMetaData::builder(self.descr.clone())
+            .set_compression(self.compression)
+            .set_encodings(all)
+            .set_page_encoding_stats(encodings)
+            .set_num_values(rows as i64)
+            .set_total_compressed_size(bytes.len() as i64)
+            .set_total_uncompressed_size(std::mem::take(&mut self.uncompressed_bytes) as i64)
+            .set_dictionary_page_offset(dictionary.map(|_| 0))
+            .set_data_page_offset(dictionary_bytes);
+        if let Some(statistics) = statistics {
+            metadata = metadata.set_statistics(statistics);
+        }
+        let index = ColumnIndexBuilder::new(self.descr.physical_type());
+        let index = std::mem::replace(&mut self.index, index);
+        let close = ColumnCloseResult {
+            bytes_written: bytes.len() as u64,
+            rows_written: rows as u64,
+            metadata: metadata.build()?,
+            bloom_filter: None,
+            column_index: if self.has_page_ranges { Some(index.build()?) } else { None },
+            offset_index: Some(offsets.build()),
+        };
+        self.nulls = 0;
+        self.untried = 0;
+        Ok((bytes, close))
+    }
+}
+
+fn page_encoding(page_type: PageType, encoding: Encoding) -> PageEncodingStats {
+    PageEncodingStats { page_type, encoding, count: 1 }
+}
+
+fn write_page(sink: &mut TrackedWrite<Vec<u8>>, page: Page, uncompressed: usize) -> Result<PageWriteSpec> {
+    Ok(SerializedPageWriter::new(sink).write_page(CompressedPage::new(page, uncompressed))?)
+}

@@ -1,0 +1,167 @@
+//! Whole files under temporary names in, the same durable and under their own names out (thread `publish`).
+//!
+//! Apart from the encoder, because a busy disk takes its time and encoding must go on. What has come while the disk
+//! was busy is published together, so that one commit of the file system serves all of it: contents are made durable,
+//! files of side tables get their names, those are made durable, files of events get theirs, and those are. Hence
+//! what rows refer to is there before them, also after a power-off.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result, anyhow, ensure};
+
+use super::clock::boottime_ns;
+use super::files::{TempFile, sync_dir};
+use super::profile::{Stage, time};
+use super::progress::{RowsBySource, SharedProgress};
+use super::queue::{Receiver, Sender, bounded};
+
+/// Files that may wait for their names; when they are more, the encoder waits.
+const MOST_WAITING: usize = 64;
+
+/// A file to be published.
+pub struct Publication {
+    /// The file, whole.
+    pub temp: TempFile,
+    /// Its name.
+    pub name: String,
+    /// The event whose rows it has, `None` for a side table.
+    pub event: Option<usize>,
+    /// Rows of an event, by probe and CPU.
+    pub rows: RowsBySource,
+    /// Boot time at which it was to be published, if that is to be measured.
+    pub due_ns: Option<u64>,
+}
+
+enum Job {
+    Publish(Box<Publication>),
+    Answer(mpsc::Sender<()>),
+}
+
+/// The thread, as the encoder sees it.
+pub struct Publisher {
+    queue: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Publisher {
+    /// Start it. What it does and what fails is told to `progress`.
+    pub fn start(progress: SharedProgress) -> Result<Self> {
+        let (queue, receiver) = bounded(MOST_WAITING);
+        let thread = std::thread::Builder::new()
+            .name("publish".to_owned())
+            .spawn(move || run(&receiver, &progress))
+            .context("cannot start the publisher's thread")?;
+        Ok(Self { queue: Some(queue), thread: Some(thread) })
+    }
+
+    /// Publish that, after everything before. Fails only if the thread is gone.
+    pub fn publish(&self, publication: Publication) -> Result<()> {
+        let job = Job::Publish(Box::new(publication));
+        let is_taken = self.queue.as_ref().is_some_and(|queue| queue.send(1, job));
+        ensure!(is_taken, "the publisher's thread has died");
+        Ok(())
+    }
+
+    /// Drop `reply` once everything before is done.
+    pub fn answer(&self, reply: mpsc::Sender<()>) {
+        if let Some(queue) = &self.queue {
+            queue.send(0, Job::Answer(reply));
+        }
+    }
+
+    /// Wait until everything before is done, or has failed.
+    pub fn wait(&self) {
+        let (reply, answer) = mpsc::channel();
+        self.answer(reply);
+        // The sender is dropped, and this ends, also when the thread is gone.
+        let _ = answer.recv();
+    }
+
+    /// Do what is left and end. Fails if the thread died.
+    pub fn finish(mut self) -> Result<()> {
+        self.join()
+    }
+
+    fn join(&mut self) -> Result<()> {
+        drop(self.queue.take());
+        let ended = self.thread.take().map(JoinHandle::join);
+        ended.transpose().map(drop).map_err(|_| anyhow!("the publisher's thread has died"))
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        // Only a thread that died would tell something, and whoever cares calls `finish`.
+        let _ = self.join();
+    }
+}
+
+fn run(queue: &Receiver<Job>, progress: &SharedProgress) {
+    while let Some(first) = queue.receive() {
+        let waiting = std::iter::from_fn(|| queue.try_receive()).take(MOST_WAITING);
+        let (mut batch, mut replies, mut places) = (Vec::new(), Vec::new(), 0);
+        for (place, job) in std::iter::once(first).chain(waiting) {
+            places += place;
+            match job {
+                Job::Publish(publication) => batch.push(*publication),
+                Job::Answer(reply) => replies.push(reply),
+            }
+        }
+        publish(batch, progress);
+        queue.done(places);
+    }
+}
+
+/// Publish all of `batch`, or count what could not be.
+fn publish(mut batch: Vec<Publication>, progress: &SharedProgress) {
+    // Side tables first, otherwise in the order in which they came.
+    batch.sort_by_key(|publication| publication.event.is_some());
+    let mut batch = VecDeque::from(batch);
+    let result = if progress.lock().cannot_publish { Ok(()) } else { publish_all(&mut batch, progress) };
+    let mut progress = progress.lock();
+    for publication in batch {
+        progress.lose(publication.rows);
+    }
+    if let Err(error) = result {
+        progress.cannot_publish = true;
+        progress.fail(error);
+    }
+}
+
+/// Take from `batch` what is published. Fails at the first that cannot be.
+fn publish_all(batch: &mut VecDeque<Publication>, progress: &SharedProgress) -> Result<()> {
+    for publication in batch.iter() {
+        time(Stage::Write, || publication.temp.sync())?;
+    }
+    let mut dirs = BTreeSet::new();
+    let mut are_events = false;
+    while let Some(publication) = batch.front_mut() {
+        if publication.event.is_some() && !are_events {
+            are_events = true;
+            sync(&mut dirs)?;
+        }
+        let path = publication.temp.reveal(&publication.name)?;
+        dirs.extend(path.parent().map(Path::to_owned));
+        let bytes = fs::metadata(&path).map_or(0, |file| file.len());
+        let mut progress = progress.lock();
+        progress.bytes += bytes;
+        progress.segments += 1;
+        let published = batch.pop_front();
+        if let Some(Publication { event: Some(event), rows, due_ns, .. }) = published {
+            progress.rows[event] += rows.values().sum::<u64>();
+            if let Some(due_ns) = due_ns {
+                progress.lag.measured(due_ns, boottime_ns());
+            }
+        }
+    }
+    sync(&mut dirs)
+}
+
+/// Make the names in `dirs` durable.
+fn sync(dirs: &mut BTreeSet<PathBuf>) -> Result<()> {
+    std::mem::take(dirs).iter().try_for_each(|dir| sync_dir(dir))
+}

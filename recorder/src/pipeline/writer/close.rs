@@ -1,0 +1,75 @@
+//! A trace being written in, a closed one and what it holds out.
+
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow};
+use schemas::trace::State;
+
+use super::TraceWriter;
+use crate::pipeline::compact;
+use crate::pipeline::failure;
+use crate::pipeline::meta::write_meta;
+use crate::pipeline::options::{End, Summary};
+use crate::pipeline::probes;
+use crate::pipeline::worker::Job;
+
+impl TraceWriter {
+    /// Write what is left, say how it ended, merge small segments. A failure to write is in the summary.
+    pub fn close(mut self, end: End) -> Result<Summary> {
+        for event in 0..self.events.len() {
+            self.cut(event, None);
+            self.publish(event, None);
+        }
+        let now_ns = self.now_ns();
+        let end_ns = self.utc_ns(now_ns);
+        for row in self.probes.iter_mut().filter(|row| row.probe.is_some()) {
+            row.detached_ns.get_or_insert(end_ns);
+        }
+        self.wait_for_encoder();
+        // Only now it is known what the disk has lost; on a full one there is room to say it.
+        self.reserve = None;
+        self.send(0, Job::Retry);
+        self.send(0, Job::ReplaceSide { table: "probes", batch: probes::batch(&self.probes)? });
+        self.clock()?;
+        self.count(&end.counters, now_ns, true)?;
+        self.send(0, Job::Finish);
+        self.end_encoder();
+        let mut failure = self.progress.lock().failure.clone();
+        self.meta.state = State::Closed;
+        self.meta.end_ns = Some(end_ns);
+        self.meta.command_exit_code = end.command_exit_code;
+        if let Err(error) = write_meta(&self.dir, &self.meta, self.owner) {
+            failure.get_or_insert(Arc::new(error));
+        }
+        let mut not_compacted = None;
+        if failure.is_none()
+            && self.compact_at_close
+            && let Err(error) = compact::compact_tables(&self.dir, &self.meta, self.owner)
+        {
+            not_compacted = Some(format!("{error:#}"));
+        }
+        // What cannot be looked at any more is as it was published.
+        let progress = self.progress.lock().clone();
+        let (bytes, segments) =
+            compact::size_of_trace(&self.dir).unwrap_or((progress.bytes, progress.segments));
+        let events = self.counts.totals().clone();
+        let failure = failure.map(|failure| Arc::new(anyhow!(failure::line(&failure, &self.dir))));
+        Ok(Summary { events, bytes, segments, failure, not_compacted })
+    }
+
+    fn wait_for_encoder(&self) {
+        let (reply, answer) = std::sync::mpsc::channel();
+        self.send(0, Job::Answer(reply));
+        // The sender is dropped, and this ends, also when the encoder is gone.
+        let _ = answer.recv();
+    }
+
+    fn end_encoder(&mut self) {
+        drop(self.queue.take());
+        if let Some(encoder) = self.encoder.take()
+            && encoder.join().is_err()
+        {
+            self.progress.lock().fail(anyhow!("the encoder's thread has died"));
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What a recording says about what is missing in it, against what the workload did.
+
+use std::fs;
+use std::path::Path;
+
+use crate::sandbox::{Sandbox, Table, counts, wait_for};
+
+/// Rows of table losses for `event` and `reason`, added up.
+fn lost(trace: &Path, event: &str, reason: &str) -> i128 {
+    let table = Table::read(trace, "losses");
+    let (events, reasons, count) = (table.text("event"), table.text("reason"), table.integers("count"));
+    let own = |i: &usize| events[*i] == event && reasons[*i] == reason;
+    (0..table.len()).filter(own).map(|i| count[i].expect("known")).sum()
+}
+
+/// Numbers of `seq` that are not there, per probe and cpu, before the last one that is.
+fn gaps(trace: &Path, event: &str) -> i128 {
+    let table = Table::read(trace, event);
+    let (probe, cpu, seq) = (table.text("probe"), table.text("cpu"), table.integers("seq"));
+    let mut last = std::collections::BTreeMap::new();
+    let mut gaps = 0;
+    for i in 0..table.len() {
+        let next = last.entry((&probe[i], &cpu[i])).or_insert(0);
+        let seq = seq[i].unwrap();
+        assert!(seq >= *next, "row {i} of {event} is out of order");
+        gaps += seq - *next;
+        *next = seq + 1;
+    }
+    gaps
+}
+
+const FLOOD: i128 = 20_000;
+const RARE: i128 = 25;
+
+#[test]
+fn while_the_recorder_is_stopped_a_flood_is_lost_to_the_last_event_counted_and_a_rare_event_is_not_lost() {
+    let sandbox = Sandbox::for_recording();
+    let script = format!(
+        "while [ ! -e go ]; do sleep 0.05; done
+        i=0; while [ $i -lt {FLOOD} ]; do cd .; i=$((i+1)); [ $((i % {})) -ne 0 ] || umask 022; done
+        touch done; while [ ! -e end ]; do sleep 0.05; done; cd .",
+        FLOOD / RARE
+    );
+    let args = [
+        "record",
+        "flood=syscall:chdir{ filename:ustring[500], retval }",
+        "rare=syscall:umask{ mask, retval }",
+        "--buffer-size",
+        "64K",
+        "--fail-on-loss",
+        "-o",
+        "t",
+        "--",
+        "sh",
+        "-c",
+        &script,
+    ];
+    let mut recorder = sandbox.start(&args);
+    recorder.signal(libc::SIGSTOP);
+    fs::write(sandbox.path("go"), "").unwrap();
+    wait_for("the flood", || sandbox.path("done").exists());
+    recorder.signal(libc::SIGCONT);
+    fs::write(sandbox.path("end"), "").unwrap();
+    assert_eq!(recorder.wait(), Some(1), "{}", recorder.stderr());
+    let trace = sandbox.path("t");
+    let (seen, recorded, missing) = counts(&trace, "flood");
+    assert_eq!(seen, FLOOD + 1);
+    assert!(missing > FLOOD / 2, "{recorded} recorded, {missing} lost: nothing was tested");
+    assert_eq!(Table::read(&trace, "flood").len() as i128, recorded);
+    assert_eq!(lost(&trace, "flood", "ring_full"), missing);
+    assert!(gaps(&trace, "flood") <= missing);
+    assert_eq!(counts(&trace, "rare"), (RARE, RARE, 0));
+    assert_eq!((Table::read(&trace, "rare").len() as i128, gaps(&trace, "rare")), (RARE, 0));
+}
+
+#[test]
+fn a_sample_has_weights_says_what_it_left_out_and_is_no_failure() {
+    let sandbox = Sandbox::for_recording();
+    let args = ["record", "syscall:chdir", "--sample", "10", "--fail-on-loss", "-o", "t", "--", "sh", "-c"];
+    let script = "i=0; while [ $i -lt 1005 ]; do cd .; i=$((i+1)); done";
+    let text = sandbox.expect(0, &[&args[..], &[script]].concat());
+    let trace = sandbox.path("t");
+    let (seen, recorded, left_out) = counts(&trace, "chdir");
+    assert_eq!((seen, lost(&trace, "chdir", "sampled")), (1005, left_out));
+    let table = Table::read(&trace, "chdir");
+    assert_eq!((table.len() as i128, table.count("weight", "10") as i128), (recorded, recorded));
+    let cpus = Table::read(&trace, "counts").len() as i128;
+    assert!((1005..1005 + 10 * cpus).contains(&(10 * recorded)), "{recorded} of 1005");
+    assert!(text.err.contains(&format!("chdir: {left_out} left out (sampled)")), "{}", text.err);
+    // What is recorded with every trace is complete.
+    assert_eq!(counts(&trace, "processes").2, 0);
+}
+
+#[test]
+fn cut_strings_are_counted_and_are_no_missing_events() {
+    let sandbox = Sandbox::for_recording();
+    let script = "for d in / /usr /usr/bin /usr/lib /usr; do cd $d; done";
+    let args =
+        ["record", "c=syscall:chdir{ filename:ustring[4] }", "--fail-on-loss", "-o", "t", "--", "sh", "-c"];
+    sandbox.expect(0, &[&args[..], &[script]].concat());
+    let trace = sandbox.path("t");
+    assert_eq!(counts(&trace, "c"), (5, 5, 0));
+    assert_eq!(lost(&trace, "c", "string_cut"), 2);
+    assert_eq!(Table::read(&trace, "c").text("filename"), ["/", "/usr", "/usr", "/usr", "/usr"]);
+}
+
+#[test]
+fn what_a_command_freed_in_other_contexts_is_not_outstanding() {
+    let sandbox = Sandbox::for_recording();
+    // Each process leaves behind objects that the kernel frees later, in whichever process runs then.
+    let script = "i=0; while [ $i -lt 100 ]; do /bin/true; i=$((i+1)); done; sleep 1";
+    sandbox.expect(0, &["record", "kmem", "-o", "t", "--", "sh", "-c", script]);
+    let trace = sandbox.path("t");
+    let table = Table::read(&trace, "kmem");
+    let (kinds, caches, ptrs) = (table.text("kind"), table.text("cache"), table.text("ptr"));
+    let (pids, followed) = (table.text("pid"), Table::read(&trace, "processes").text("pid"));
+    let mut live = std::collections::HashMap::new();
+    let (mut begun, mut elsewhere) = (0, 0);
+    for i in 0..table.len() {
+        if kinds[i] == "alloc" {
+            assert!(followed.contains(&pids[i]), "process {} is none of ours", pids[i]);
+            live.insert(&ptrs[i], &caches[i]);
+            begun += i32::from(caches[i] == "task_struct");
+        } else {
+            assert!(live.remove(&ptrs[i]).is_some(), "row {i} frees what was not allocated");
+            elsewhere += i32::from(!followed.contains(&pids[i]));
+        }
+    }
+    assert!(begun >= 100 && elsewhere > 0, "{begun} tasks, {elsewhere} frees in other processes");
+    let left = live.into_values().filter(|cache| *cache == "task_struct").count();
+    // The kernel keeps two stacks of tasks per cpu for the next fork, and with them perhaps a task.
+    assert!(left <= 3, "{left} of {begun} tasks look leaked");
+}

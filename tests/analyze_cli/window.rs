@@ -1,0 +1,72 @@
+//! `--from` and `--to`: rows and losses of a part of a recording. And queries, which tell the losses of what they read.
+
+use super::Bench;
+
+/// Losses of this fixture are at 1.0 s (5), 1.5 s (2), 1.6 s (an unknown number), 1.7 s (9 incomplete).
+fn lines(words: &[&str]) -> (i32, Vec<String>) {
+    let bench = Bench::with(&["kmem_lossy"]);
+    let run = bench.analyze(words);
+    assert_eq!(run.err, "");
+    (run.code, run.out.lines().map(str::to_owned).collect())
+}
+
+const COUNT: &str = "SELECT count(*) AS n FROM kmem";
+
+#[test]
+fn a_query_tells_the_losses_of_the_tables_that_it_reads() {
+    let (code, all) = lines(&["sql", "kmem_lossy.trace", COUNT]);
+    assert_eq!((code, all[1].trim()), (1, "5"));
+    assert!(
+        all[2].starts_with("-- loss: kmem: an unknown number lost before +1.600s (recursion:"),
+        "{all:?}"
+    );
+    assert!(all[3].starts_with("-- loss: kmem: 7 lost before +1.000s to +1.500s (ring_full:"), "{all:?}");
+    assert!(all.last().unwrap().starts_with("-- so: rows are missing"), "{all:?}");
+    // Also through an analysis and a table made of it, but not for tables without events.
+    let (code, all) = lines(&["sql", "kmem_lossy.trace", "SELECT count(*) FROM kmem_pairs"]);
+    assert!(code == 1 && all[2].starts_with("-- loss: kmem:"), "{all:?}");
+    let (code, all) = lines(&["sql", "kmem_lossy.trace", "SELECT count(*) AS n FROM probes"]);
+    assert_eq!((code, all.len(), all[1].trim()), (0, 2, "4"));
+}
+
+#[test]
+fn a_window_has_its_own_rows_and_its_own_losses() {
+    // Before the first loss, whose interval began at the start.
+    let (code, all) = lines(&["sql", "kmem_lossy.trace", COUNT, "--from", "+100ns", "--to", "+301ns"]);
+    assert_eq!((code, all[1].trim()), (1, "3"));
+    assert!(all[2].starts_with("-- loss: kmem: 5 lost before +1.000s (ring_full:"), "{all:?}");
+    assert_eq!(all.len(), 4, "{all:?}");
+    // Between: the interval that ends at 1.5 s is the first.
+    let (_, all) = lines(&["sql", "kmem_lossy.trace", COUNT, "--from", "+1.1s", "--to", "+1.2s"]);
+    assert_eq!(all[1].trim(), "1");
+    assert!(all[3].starts_with("-- loss: kmem: 2 lost before +1.500s (ring_full:"), "{all:?}");
+    // After the last one there is none.
+    let (code, all) = lines(&["sql", "kmem_lossy.trace", COUNT, "--from", "+1.7s"]);
+    assert_eq!((code, all.len(), all[1].trim()), (0, 2, "0"));
+}
+
+#[test]
+fn an_analysis_ends_where_its_window_ends() {
+    // The allocation at 300 ns is 500 ms old at 500_000_300 ns, and no free of it was lost until the window ends.
+    let old = ["leaks", "kmem_lossy.trace", "--to", "+500000301ns", "-f", "csv"];
+    let bench = Bench::with(&["kmem_lossy"]);
+    let run = bench.analyze(&old);
+    assert_eq!(run.out.lines().count(), 2, "{}", run.out);
+    assert!(run.out.lines().nth(1).unwrap().ends_with(",500000001"), "{}", run.out);
+    let run = bench.analyze(&["leaks", "kmem_lossy.trace", "--to", "+500000299ns", "-f", "csv"]);
+    assert_eq!((run.code, run.out.lines().count()), (1, 1), "{}", run.out);
+}
+
+#[test]
+fn a_window_that_makes_no_sense_is_refused() {
+    let bench = Bench::with(&["mkdirs"]);
+    let from_to = |from: &str, to: &str, line: &str| {
+        bench.refused(&["mkdirs", "mkdirs.trace", "--from", from, "--to", to], line);
+    };
+    from_to("+2s", "+1s", "analyze: --to is not after --from: there is nothing in between");
+    from_to(
+        "soon",
+        "+1s",
+        "analyze: --from: 'soon' is no time: write +1.5s (after the start), 2027-01-15T08:00:00Z, or end",
+    );
+}
