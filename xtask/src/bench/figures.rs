@@ -37,17 +37,16 @@ pub struct Row {
 /// All samples of one tracer and one load.
 pub struct Measured<'a> {
     pub tracer: &'a str,
-    pub samples: Vec<Sample>,
-    /// Of a workload that does next to nothing.
-    pub idle: Vec<Sample>,
+    pub samples: &'a [Sample],
+    /// With a workload that does next to nothing.
+    pub idle: Sample,
 }
 
 impl Measured<'_> {
     /// Sum them up. `untraced` are samples of the same load with no tracer.
     pub fn row(&self, untraced: &[Sample], has_known_count: bool) -> Row {
         let of = |figure: &dyn Fn(&Sample) -> f64| median(self.samples.iter().map(figure));
-        let idle = |figure: fn(&Sample) -> u64| median(self.idle.iter().map(|sample| figure(sample) as f64));
-        let (user_ns, system_ns) = (idle(|s| s.tracer.user_ns), idle(|s| s.tracer.system_ns));
+        let (user_ns, system_ns) = (self.idle.tracer.user_ns as f64, self.idle.tracer.system_ns as f64);
         let alone_ns = median(untraced.iter().map(Sample::workload_ns));
         let happened = |s: &Sample| if has_known_count { s.done.count } else { s.events + s.lost } as f64;
         let seconds = |s: &Sample| s.done.cost.wall_ns as f64 / 1e9;

@@ -95,9 +95,8 @@ struct Truth {
 fn read(out: &Path, name: &'static str, probe: Probe) -> Result<Sizes> {
     let of_trace = |part: &str| -> Result<(u64, u64, u64)> {
         let trace = out.join(format!("{name}-{part}.trace"));
-        let Truth { pid, .. } = truth(&trace.with_extension("trace.json"))?;
         let event = ktape_event(probe).split('=').next().unwrap_or_default();
-        let (events, lost) = in_tables(&trace, event, pid)?;
+        let (events, lost) = in_tables(&trace, event)?;
         Ok((events, lost, size_bytes(&trace)?))
     };
     let of_dat = |part: &str| -> Result<(u64, u64, u64)> {

@@ -13,7 +13,7 @@ use serde::Serialize;
 /// Time between looks at a process.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// What the kernel counted for a process that has ended, children that it waited for included.
+/// What a process took, processor time with the children that it waited for.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Usage {
     pub user_ns: u64,
@@ -26,6 +26,7 @@ pub struct Running {
     child: Child,
     text: String,
     has_ended: bool,
+    peak_rss_bytes: u64,
 }
 
 impl Running {
@@ -33,7 +34,7 @@ impl Running {
     pub fn start(command: &mut Command) -> Result<Self> {
         let text = command.get_program().to_string_lossy().into_owned();
         let child = command.spawn().with_context(|| format!("cannot run {text}"))?;
-        Ok(Self { child, text, has_ended: false })
+        Ok(Self { child, text, has_ended: false, peak_rss_bytes: 0 })
     }
 
     /// Its number.
@@ -80,7 +81,11 @@ impl Running {
         }
     }
 
+    /// Has it ended? Looks at its memory too: what the kernel tells at the end begins with the memory of this program,
+    /// which it was started from.
     fn poll(&mut self) -> Result<Option<(ExitStatus, Usage)>> {
+        let memory = peak_rss_bytes(self.child.id()).unwrap_or(0);
+        self.peak_rss_bytes = self.peak_rss_bytes.max(memory);
         let mut status = 0;
         // SAFETY: all zeros is a value of this plain struct.
         let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
@@ -100,7 +105,7 @@ impl Running {
         let usage = Usage {
             user_ns: ns(usage.ru_utime),
             system_ns: ns(usage.ru_stime),
-            peak_rss_bytes: usage.ru_maxrss as u64 * 1024,
+            peak_rss_bytes: self.peak_rss_bytes,
         };
         Ok(Some((ExitStatus::from_raw(status), usage)))
     }
@@ -114,4 +119,11 @@ impl Drop for Running {
             let _ = self.child.wait();
         }
     }
+}
+
+/// Of a process that has not ended.
+fn peak_rss_bytes(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }

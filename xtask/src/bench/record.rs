@@ -61,8 +61,8 @@ impl Options {
             search_seconds: 2.0,
             search_steps: 5,
             bare_calls: self.buffer_mib * 5000,
-            files: 100_000,
-            guest: Amount { calls: 100_000, files: 5000 },
+            files: 200_000,
+            guest: Amount { calls: 20_000, files: 5000 },
         }
     }
 }
@@ -99,13 +99,15 @@ pub fn run(options: &Options) -> Result<()> {
     let churn_load = Load::Churn { files: amounts.files, columns12: false };
     let churn12_load = Load::Churn { files: amounts.files, columns12: true };
     let (mut storm, mut churn) = (Rounds::default(), Rounds::default());
-    let (mut idle, mut bare, mut churn12) = (vec![Vec::new(); 4], Vec::new(), Vec::new());
+    let (mut bare, mut churn12) = (Vec::new(), Vec::new());
+    eprintln!("bench: starting and ending");
+    let idle = |tracer, load| bench.run(Watch::Tracer(tracer), load);
+    let storm_idle = tracers().map(|tracer| idle(tracer, Load::Calls(1))).collect::<Result<Vec<_>>>()?;
+    let one_file = |columns12| Load::Churn { files: 1, columns12 };
+    let churn_idle = tracers().map(|tracer| idle(tracer, one_file(false))).collect::<Result<Vec<_>>>()?;
+    let churn12_idle = idle(&KTAPE, one_file(true))?;
     for round in 1..=amounts.rounds {
         let step = |text: &str| eprintln!("bench: round {round} of {}: {text}", amounts.rounds);
-        step("starting and ending");
-        for (tracer, idle) in tracers().zip(&mut idle) {
-            idle.push(bench.run(Watch::Tracer(tracer), Load::Calls(1))?);
-        }
         step("getppid");
         storm.add(&bench, storm_load)?;
         bare.push(bench.run(Watch::BareRing, Load::Calls(amounts.bare_calls))?);
@@ -113,7 +115,7 @@ pub fn run(options: &Options) -> Result<()> {
         churn.add(&bench, churn_load)?;
         churn12.push(bench.run(Watch::Tracer(&KTAPE), churn12_load)?);
     }
-    let mut storm_rows = storm.rows(&idle, true);
+    let mut storm_rows = storm.rows(&storm_idle, true);
     for ((tracer, row), samples) in tracers().zip(&mut storm_rows).zip(&storm.traced) {
         eprintln!("bench: highest rate without loss: {}", tracer.name);
         let saturated =
@@ -121,12 +123,13 @@ pub fn run(options: &Options) -> Result<()> {
         let search = search::Search { seconds: amounts.search_seconds, threads, steps: amounts.search_steps };
         row.loss_free = Some(search.highest(&bench, tracer, saturated)?);
     }
-    let measured = |tracer, samples, idle: &[Sample]| Measured { tracer, samples, idle: idle.to_vec() };
-    storm_rows.push(measured("bare ring", bare, &[]).row(&storm.untraced, true));
-    let kmem12 = measured("ktape, 12 columns", churn12, &idle[0]).row(&churn.untraced, false);
+    let bare = Measured { tracer: "bare ring", samples: &bare, idle: storm_idle[0] };
+    storm_rows.push(bare.row(&storm.untraced, true));
+    let kmem12 = Measured { tracer: "ktape, 12 columns", samples: &churn12, idle: churn12_idle };
+    let kmem12 = kmem12.row(&churn.untraced, false);
     eprintln!("bench: trace-cmd, in a guest");
     let guest = guest::sizes(amounts.guest, buffer_bytes_per_cpu, options.quick)?;
-    let churn_rows = churn.rows(&idle, false);
+    let churn_rows = churn.rows(&churn_idle, false);
     let goals = Figures { storm: &storm_rows, churn: &churn_rows, kmem12: &kmem12, guest: &guest }.goals();
     let kernel = nix::sys::utsname::uname()
         .context("cannot ask for the kernel")?
@@ -154,11 +157,11 @@ impl Rounds {
         Ok(())
     }
 
-    fn rows(&self, idle: &[Vec<Sample>], has_known_count: bool) -> Vec<Row> {
+    fn rows(&self, idle: &[Sample], has_known_count: bool) -> Vec<Row> {
         let measured = tracers().zip(&self.traced).zip(idle).map(|((tracer, samples), idle)| Measured {
             tracer: tracer.name,
-            samples: samples.clone(),
-            idle: idle.clone(),
+            samples,
+            idle: *idle,
         });
         measured.map(|measured| measured.row(&self.untraced, has_known_count)).collect()
     }

@@ -30,7 +30,7 @@ pub struct Task<'a> {
 /// What a tracer's output says.
 #[derive(Clone, Copy, Debug)]
 pub struct Found {
-    /// Events of the workload in it.
+    /// Events in it.
     pub events: u64,
     /// Events that the tracer says it lost.
     pub lost: u64,
@@ -105,14 +105,14 @@ fn ktape(task: &Task<'_>) -> Result<Command> {
 fn in_trace(task: &Task<'_>) -> Result<Found> {
     let trace = task.dir.join("trace");
     let event = ktape_event(task.probe).split('=').next().unwrap_or_default();
-    let (events, lost) = in_tables(&trace, event, task.pid)?;
+    let (events, lost) = in_tables(&trace, event)?;
     Ok(Found { events, lost, bytes: size_bytes(&trace)? })
 }
 
-/// Rows of `event` in a trace that are of process `pid`, and losses.
-pub fn in_tables(trace: &Path, event: &str, pid: u32) -> Result<(u64, u64)> {
+/// Rows of `event` in a trace, and losses.
+pub fn in_tables(trace: &Path, event: &str) -> Result<(u64, u64)> {
     let sql = format!(
-        "SELECT (SELECT count(*) FROM '{0}/{event}/*.parquet' WHERE pid = {pid}), \
+        "SELECT (SELECT count(*) FROM '{0}/{event}/*.parquet'), \
          (SELECT coalesce(sum(lost), 0)::BIGINT FROM '{0}/counts/*.parquet' WHERE event = '{event}')",
         trace.display()
     );
