@@ -34,8 +34,8 @@ pub enum Load {
     Storm { seconds: f64, rate: Option<u64>, threads: u16 },
     /// That many calls of getppid.
     Calls(u64),
-    /// Files made, written and removed.
-    Churn { files: u64, columns12: bool },
+    /// Files made, written and removed, for a time.
+    Churn { seconds: f64, columns12: bool },
 }
 
 /// What was done.
@@ -74,8 +74,8 @@ impl Load {
             }
             Self::Calls(count) => vec!["storm".to_owned(), format!("--count={count}")],
             // In memory: the disk is for the tracers.
-            Self::Churn { files, .. } => {
-                vec!["churn".to_owned(), format!("--files={files}"), "--dir=/dev/shm".to_owned()]
+            Self::Churn { seconds, .. } => {
+                vec!["churn".to_owned(), format!("--seconds={seconds}"), "--dir=/dev/shm".to_owned()]
             }
         }
     }

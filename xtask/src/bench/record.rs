@@ -33,12 +33,11 @@ pub struct Options {
 /// Sizes of the loads.
 struct Amounts {
     rounds: u32,
-    storm_seconds: f64,
+    seconds: f64,
     search_seconds: f64,
     search_steps: u32,
     /// So many that the rings hold them all.
     bare_calls: u64,
-    files: u64,
     guest: Amount,
 }
 
@@ -47,21 +46,19 @@ impl Options {
         if self.quick {
             return Amounts {
                 rounds: 1,
-                storm_seconds: 0.1,
+                seconds: 0.1,
                 search_seconds: 0.1,
                 search_steps: 1,
                 bare_calls: 10_000,
-                files: 1000,
-                guest: Amount { calls: 2000, files: 100 },
+                guest: Amount { calls: 2000, files: 0 },
             };
         }
         Amounts {
             rounds: self.rounds,
-            storm_seconds: 2.0,
+            seconds: 2.0,
             search_seconds: 2.0,
             search_steps: 5,
             bare_calls: self.buffer_mib * 5000,
-            files: 200_000,
             guest: Amount { calls: 20_000, files: 5000 },
         }
     }
@@ -95,15 +92,15 @@ pub fn run(options: &Options) -> Result<()> {
     let amounts = options.amounts();
     // The other half is for the tracer.
     let threads = u16::try_from(cpus / 2).unwrap_or(u16::MAX).max(1);
-    let storm_load = Load::Storm { seconds: amounts.storm_seconds, rate: None, threads };
-    let churn_load = Load::Churn { files: amounts.files, columns12: false };
-    let churn12_load = Load::Churn { files: amounts.files, columns12: true };
+    let storm_load = Load::Storm { seconds: amounts.seconds, rate: None, threads };
+    let churn_load = Load::Churn { seconds: amounts.seconds, columns12: false };
+    let churn12_load = Load::Churn { seconds: amounts.seconds, columns12: true };
     let (mut storm, mut churn) = (Rounds::default(), Rounds::default());
     let (mut bare, mut churn12) = (Vec::new(), Vec::new());
     eprintln!("bench: starting and ending");
     let idle = |tracer, load| bench.run(Watch::Tracer(tracer), load);
     let storm_idle = tracers().map(|tracer| idle(tracer, Load::Calls(1))).collect::<Result<Vec<_>>>()?;
-    let one_file = |columns12| Load::Churn { files: 1, columns12 };
+    let one_file = |columns12| Load::Churn { seconds: 1e-6, columns12 };
     let churn_idle = tracers().map(|tracer| idle(tracer, one_file(false))).collect::<Result<Vec<_>>>()?;
     let churn12_idle = idle(&KTAPE, one_file(true))?;
     for round in 1..=amounts.rounds {
