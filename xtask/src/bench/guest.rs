@@ -92,7 +92,7 @@ impl Case {
         let trace_cmd = |file: &str, compression: &str| {
             format!(
                 "trace-cmd record -o {file} --compression {compression} -b {kib} {tracepoints} -F \
-                 xtask workload {words} --truth {file}.json >{file}.out\n"
+                 xtask workload {words} --truth {file}.json >{file}.out 2>&1\n"
             )
         };
         // The guest has two processors.
