@@ -2,8 +2,8 @@
 --
 -- Outstanding is an allocation older than min_age_ns at the end that no free followed. It is unknown, a part of
 -- outstanding, if its free may have escaped: events of a probe that sees frees were lost after the allocation; or one
--- of the ways to free could not be observed (probes has the reason), and no free of that site was seen at all. A pointer that was
--- allocated again without a free between is free_missed: its free escaped too. Allocations made before the recording
+-- of the ways to free could not be observed (probes has the reason), and no free of that site was seen at all or one has
+-- escaped. A pointer that was allocated again without a free between is free_missed: its free escaped. Allocations made before the recording
 -- and never freed are not known at all.
 --
 -- @table kmem
@@ -69,8 +69,8 @@ sites AS (
 SELECT
     symbol(call_site) AS site, cache, stack_text(stack_id) AS stack, outstanding,
     CAST(outstanding_bytes AS BIGINT) AS outstanding_bytes,
-    CASE WHEN sources > 0 AND paired = 0 THEN outstanding ELSE doubtful END AS unknown,
-    CAST(CASE WHEN sources > 0 AND paired = 0 THEN outstanding_bytes ELSE doubtful_bytes END AS BIGINT) AS unknown_bytes,
+    CASE WHEN sources > 0 AND (paired = 0 OR free_missed > 0) THEN outstanding ELSE doubtful END AS unknown,
+    CAST(CASE WHEN sources > 0 AND (paired = 0 OR free_missed > 0) THEN outstanding_bytes ELSE doubtful_bytes END AS BIGINT) AS unknown_bytes,
     paired, free_missed, oldest_age_ns
 FROM unseen_frees CROSS JOIN sites
 WHERE outstanding > 0

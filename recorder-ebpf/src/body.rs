@@ -54,12 +54,12 @@ pub fn run(context: *mut c_void) {
 #[inline(always)]
 pub fn run_nested(context: *mut c_void) {
     let first = lookup::<u32, CpuState>(raw(&CPUS), &0u32);
+    // SAFETY: a map value.
+    if first.is_null() || unsafe { core::ptr::read_volatile(&raw const (*first).is_active) } == 0 {
+        return;
+    }
     let cpu = lookup::<u32, CpuState>(raw(&CPUS), &1u32);
-    // SAFETY: map values.
-    if first.is_null()
-        || cpu.is_null()
-        || unsafe { core::ptr::read_volatile(&raw const (*first).is_active) } == 0
-    {
+    if cpu.is_null() {
         return;
     }
     if is_open() {

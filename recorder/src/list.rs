@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use glob::Pattern;
 use schemas::def::{EventDef, builtin};
 
-use crate::cli::EXIT_OK;
+use crate::cli::{EXIT_OK, say};
 use crate::kernel::Kernel;
 use crate::{resolve, select};
 
@@ -35,7 +35,7 @@ pub fn list(glob: Option<&str>, out: &mut impl Write) -> Result<u8> {
                 }
             }
         }
-        Err(error) => eprintln!("recorder: warning: tracepoints are not listed: {error:#}"),
+        Err(error) => say(format_args!("warning: tracepoints are not listed: {error:#}")),
     }
     for name in kernel.probeable_functions() {
         let written = format!("fn:{name}");
@@ -55,7 +55,7 @@ pub fn describe(word: &str, out: &mut impl Write) -> Result<u8> {
         write!(out, "{}", resolve::describe(&event, kernel.as_ref().ok()))?;
     }
     if let Err(error) = kernel {
-        eprintln!("recorder: warning: what this kernel offers is not known: {error:#}");
+        say(format_args!("warning: what this kernel offers is not known: {error:#}"));
     }
     Ok(EXIT_OK)
 }

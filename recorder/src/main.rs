@@ -7,7 +7,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) if recorder::cli::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("recorder: {error:#}");
+            recorder::cli::say(format_args!("{error:#}"));
             ExitCode::from(recorder::cli::EXIT_ERROR)
         }
     }

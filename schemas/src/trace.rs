@@ -144,21 +144,21 @@ pub const LOSS_REASONS: &[LossReason] = &[
         name: "no_entry",
         loses_event: true,
         is_asked_for: false,
-        meaning: "a function returned whose entry was not seen, because it was running already when the probe was attached (counted before the filter: at most so many)",
+        meaning: "a function returned whose entry was not seen, because it was running already when the probe was attached; at most so many",
         remedy: "none needed",
     },
     LossReason {
         name: "map_full",
         loses_event: true,
         is_asked_for: false,
-        meaning: "a function returned whose entry had found no room in the store for calls in progress (counted before the filter: at most so many)",
+        meaning: "a function returned whose entry had found no room in the store for calls in progress; at most so many",
         remedy: "filter by process, or probe the entry (fentry, kprobe) instead of the return",
     },
     LossReason {
         name: "pids_full",
         loses_event: true,
         is_asked_for: false,
-        meaning: "the set of followed processes was full: so many child processes were not followed, and what they did is missing uncounted (not part of seen and lost; cpu is NULL)",
+        meaning: "the set of followed processes was full: so many child processes were not followed, and what they did is missing, nobody knows how much (not part of seen and lost)",
         remedy: "follow fewer processes, or record without a filter by process",
     },
     LossReason {
@@ -172,14 +172,14 @@ pub const LOSS_REASONS: &[LossReason] = &[
         name: "recursion",
         loses_event: true,
         is_asked_for: false,
-        meaning: "the kernel skipped the probe because it was running already on that cpu, or, for kprobes and classic tracepoints, any such probe was (counted before the filter: at most so many; cpu is NULL; count is NULL where the kernel cannot tell)",
-        remedy: "for kprobes and classic tracepoints: probe a tracepoint (tp:) or function (fn:) that works as tp_btf, raw_tp, fentry or fexit; for those: `nests = true` in the event's definition",
+        meaning: "the kernel skipped the probe, because its program (of kprobes and classic tracepoints: any such program) was running on that cpu; at most so many",
+        remedy: "prefer a tracepoint (tp:) or function (fn:) to a kprobe; of tp_btf, raw_tp and fentry: `nests = true` in the event's definition",
     },
     LossReason {
         name: "kprobe_missed",
         loses_event: true,
         is_asked_for: false,
-        meaning: "the kernel could not run the kprobe, because another kprobe was running on that cpu, or the kretprobe, because too many calls were in progress (counted before the filter: at most so many; cpu is NULL; count is NULL where the kernel cannot tell)",
+        meaning: "the kernel could not run the kprobe, because it came inside another one, or the kretprobe, because too many calls were in progress; at most so many",
         remedy: "prefer fexit or a tracepoint",
     },
     LossReason {
@@ -260,8 +260,9 @@ const LOSSES_INTRODUCTION: &str = "\
 What the kernel saw and the trace does not have, or has incompletely. Counters are kept where it happens, per probe
 and CPU, and read each second: table `counts` has `fired = filtered + seen` and `seen = recorded + lost`, table `losses`
 says why. Runs that the kernel skipped (`recursion`, `kprobe_missed`) are counted as fired, seen and lost in rows whose
-`cpu` is NULL, because the kernel counts them for all together. No filter has looked at them: with a filter, `lost` is
-an upper bound. A reason that a kernel cannot report has one row with `count` NULL at the end: unknown, not zero.
+`cpu` is NULL, because the kernel counts them for all together. No filter has looked at them, nor at what `no_entry` and
+`map_full` count: with a filter they are upper bounds, \"at most so many\". A reason that a kernel cannot report has one
+row with `count` NULL at the end: unknown, not zero.
 
 Nothing is dropped between the rings and the disk: when writing is behind, the drain waits, the rings fill, and it
 becomes `ring_full`. Nothing is seen before all probes are attached, nor after the recording began to end: all probes of

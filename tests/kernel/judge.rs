@@ -33,8 +33,9 @@ pub const TESTS: &[(&str, Test)] = &[
     ("packets_as_proc_snmp_counts_them", packets::packets),
     ("bursts_are_where_they_were_sent", packets::bursts),
     ("held_files_are_outstanding_and_no_others", kmem::held_files),
+    ("what_a_workload_freed_elsewhere_is_not_outstanding", kmem::own),
     ("freed_rules_are_not_outstanding", kmem::rules),
-    ("allocations_have_kernel_stacks", kmem::stacks),
+    ("stacks_of_allocations_begin_with_the_allocator", kmem::stacks),
     ("an_inline_tracepoint_is_a_typed_table", probes::tracepoint),
     ("an_inline_function_is_a_typed_table", probes::function),
     ("an_inline_kprobe_is_a_typed_table", probes::kprobe),
@@ -42,6 +43,8 @@ pub const TESTS: &[(&str, Test)] = &[
     ("seen_is_recorded_and_lost_everywhere", losses::balance),
     ("nothing_is_lost_where_rings_are_large", losses::none_lost),
     ("a_flood_is_counted_to_the_last_event", losses::flood),
+    ("programs_inside_programs_are_counted_or_unknown", losses::nested),
+    ("calls_that_a_kretprobe_has_no_room_for_are_counted_or_unknown", losses::crowded),
     ("a_killed_recorder_leaves_all_but_the_last_second", losses::killed),
 ];
 
@@ -53,6 +56,8 @@ pub const GUEST_ONLY: &[&str] = &[
     "freed_rules_are_not_outstanding",
     "an_inline_function_is_a_typed_table",
     "an_inline_kprobe_is_a_typed_table",
+    "programs_inside_programs_are_counted_or_unknown",
+    "calls_that_a_kretprobe_has_no_room_for_are_counted_or_unknown",
 ];
 
 impl Recorded {

@@ -9,7 +9,7 @@ use schemas::column::{Column, Layout};
 pub const CPUS: usize = 4;
 const EVENTS_PER_DRAIN: u64 = 2000;
 const NS_PER_EVENT: u64 = 500;
-const POOL: u64 = 20_000;
+const POOL: u64 = 65_536;
 
 /// The event with its first `own` columns (at most 10) after the 8 that every event has.
 pub fn layout(own: usize) -> Result<Layout> {

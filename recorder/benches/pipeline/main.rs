@@ -19,6 +19,9 @@ use recorder::source::EventSource;
 use schemas::column::Layout;
 use schemas::trace::{FORMAT_VERSION, Meta, State};
 
+/// The profile is that of the cheapest of so many recordings: what else the machine does only adds to the time.
+const RUNS: usize = 5;
+
 /// Processor and wall time of one recording.
 struct Cost {
     /// All threads, the source included.
@@ -95,9 +98,16 @@ fn source_ns(layout: &Layout, events: u64) -> Result<u64> {
 
 fn print_profile(layout: &Layout, events: u64, dir: &Path) -> Result<()> {
     let source_ns = source_ns(layout, events)?;
-    profile::start();
-    let cost = record(layout, events, dir)?;
-    let stages = profile::stop();
+    let (mut cost, mut stages) = (None, None);
+    for _ in 0..RUNS {
+        profile::start();
+        let run = record(layout, events, dir)?;
+        let run_stages = profile::stop();
+        if cost.as_ref().is_none_or(|best: &Cost| run.process_ns < best.process_ns) {
+            (cost, stages) = (Some(run), Some(run_stages));
+        }
+    }
+    let (cost, stages) = cost.zip(stages).context("no run")?;
     let per_event = |ns: u64| ns as f64 / events as f64;
     let columns = layout.schema().fields().len();
     println!(

@@ -13,7 +13,7 @@ use super::units;
 #[command(name = "recorder", version, max_term_width = 100, disable_help_subcommand = true)]
 #[command(after_help = "\
 Exit codes: 0 done; 1 recorded, but events were lost and --fail-on-loss was given; 2 could not be done.
-With a COMMAND that ran, 'recorder record' exits as the command did (128 + signal if a signal ended it).")]
+With a COMMAND that failed, 'recorder record' exits as the command did (128 + signal if a signal ended it).")]
 pub struct Args {
     /// What to do.
     #[command(subcommand)]
@@ -62,8 +62,9 @@ Examples:
   recorder record 'big=fn:vfs_read{ count, retval } if retval > 4096' -d 5
   recorder record ./my-event.toml --print=ndjson -o none
 
-Ctrl-C, SIGTERM and SIGHUP end the recording well; a second one does not wait for the command to end.
-SIGTERM and SIGHUP reach the command too. Under sudo the command runs as root, and the trace belongs to you.")]
+Ctrl-C, SIGTERM and SIGHUP end the recording well and reach the command; a second one does not wait for it,
+a third ends at once. The death of the parent changes nothing.
+Under sudo the command runs as root, and the trace is written as you. See docs/running.md.")]
 pub struct Record {
     /// Built-in event ('recorder list'; patterns allowed), TOML file, or inline probe
     /// 'NAME=KIND:TARGET{ field, name=expr:type } if condition'
@@ -144,7 +145,7 @@ pub struct Tuning {
     #[arg(long)]
     pub require: bool,
 
-    /// Exit with 1 if events were lost
+    /// Exit with 1 if events were lost; a COMMAND that failed goes before that
     #[arg(long)]
     pub fail_on_loss: bool,
 

@@ -6,10 +6,12 @@ pub mod options;
 pub mod units;
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser};
+use nix::sys::stat::fstat;
 
 use args::{Args, Command};
 
@@ -48,8 +50,7 @@ fn usage(error: &clap::Error) -> Result<u8> {
     let lines = lines.filter(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
     let line = lines.collect::<Vec<_>>().join("; ");
     let line = line.strip_prefix("error: ").unwrap_or(&line);
-    writeln!(io::stderr(), "recorder: {line}; see 'recorder --help'")
-        .context("cannot write to standard error")?;
+    say(format_args!("{line}; see 'recorder --help'"));
     Ok(EXIT_ERROR)
 }
 
@@ -60,9 +61,21 @@ fn completions(shell: clap_complete::Shell) -> Result<u8> {
     Ok(EXIT_OK)
 }
 
+/// One message on standard error. A terminal that went away is no reason to do anything else than without it.
+pub fn say(text: impl Display) {
+    let _ = writeln!(io::stderr(), "recorder: {text}");
+}
+
 /// True if the reader of our output went away, which is no failure.
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-    })
+    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(is_reader_gone))
+}
+
+/// True if standard output was refused because its reader has ended, or its terminal is closed.
+pub fn is_reader_gone(error: &io::Error) -> bool {
+    let is_device = || {
+        let kind = fstat(io::stdout()).map_or(0, |stat| stat.st_mode & libc::S_IFMT);
+        kind == libc::S_IFCHR
+    };
+    error.kind() == io::ErrorKind::BrokenPipe || error.raw_os_error() == Some(libc::EIO) && is_device()
 }

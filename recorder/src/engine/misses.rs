@@ -74,15 +74,14 @@ pub fn recursion(mechanism: Mechanism, programs: &[OwnedFd]) -> Option<u64> {
 }
 
 /// How often the kernel could not run a kprobe; `None` if it does not say, 0 for other kinds.
-pub fn kprobes(mechanism: Mechanism, links: &[u32]) -> Option<u64> {
+pub fn kprobes(mechanism: Mechanism, links: &[OwnedFd]) -> Option<u64> {
     if !matches!(mechanism, Mechanism::Kprobe | Mechanism::Kretprobe) {
         return Some(0);
     }
     if links.is_empty() || KernelVersion::current().ok()? < COUNTS_KPROBE_MISSES {
         return None;
     }
-    links.iter().try_fold(0, |sum, id| {
-        let link = sys::link_by_id(*id).ok()?;
+    links.iter().try_fold(0, |sum, link| {
         let info = sys::info::<{ KPROBE_MISSED + 8 }>(link.as_fd()).ok()?;
         Some(sum + u64_at(&info, KPROBE_MISSED)?)
     })

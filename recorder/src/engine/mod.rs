@@ -275,6 +275,12 @@ impl Attached {
     }
 }
 
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.detach_all();
+    }
+}
+
 impl EventSource for Engine {
     fn drain(&mut self, visit: &mut dyn FnMut(ProbeId, u16, &[u8])) -> Result<u64> {
         let now_ns = boot_ns().saturating_sub(CLOCK_SLACK_NS);

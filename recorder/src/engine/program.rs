@@ -14,6 +14,7 @@ use zerocopy::IntoBytes;
 
 use super::check;
 use super::object::{self, Sections};
+use super::sys::link_by_id;
 use crate::kernel::TaskOffsets;
 use crate::resolve::{Candidate, Mechanism};
 
@@ -41,8 +42,8 @@ pub struct Programs {
     /// Names of the programs that are attached, the recording one first, its second copy not among them.
     pub names: Vec<&'static str>,
     links: Vec<FdLink>,
-    /// Numbers of the links of kprobes.
-    pub kprobe_links: Vec<u32>,
+    /// The links of kprobes once more, to ask for misses; none without CAP_SYS_ADMIN.
+    pub kprobe_links: Vec<OwnedFd>,
 }
 
 /// How the machine's registers look.
@@ -247,7 +248,7 @@ impl Programs {
         let link = program.take_link(id)?;
         // Before 5.15 there is no such link; the program owns its perf event then.
         if let Ok(link) = FdLink::try_from(link) {
-            self.kprobe_links.extend(link.info().ok().map(|info| info.id()));
+            self.kprobe_links.extend(link.info().ok().and_then(|info| link_by_id(info.id()).ok()));
             self.links.push(link);
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! `/proc/kallsyms` -> which functions there are, and which symbol an address belongs to.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 
 use anyhow::{Context, Result};
 
@@ -101,9 +102,15 @@ pub struct KernelSymbols {
 }
 
 impl KernelSymbols {
-    /// The running kernel's. Fails if kallsyms cannot be read or shows no addresses.
-    pub fn load() -> Result<Self> {
-        let text = fs::read_to_string(KALLSYMS).with_context(|| format!("cannot read {KALLSYMS}"))?;
+    /// Open the running kernel's, to be [read](Self::read) later: the rights of the one who opens count.
+    pub fn open() -> Result<File> {
+        File::open(KALLSYMS).with_context(|| format!("cannot read {KALLSYMS}"))
+    }
+
+    /// From the open kallsyms, which can be read once. Fails if it shows no addresses.
+    pub fn read(mut kallsyms: &File) -> Result<Self> {
+        let mut text = String::new();
+        kallsyms.read_to_string(&mut text).with_context(|| format!("cannot read {KALLSYMS}"))?;
         let symbols = Self::parse(&text);
         anyhow::ensure!(
             !symbols.entries.is_empty(),

@@ -1,9 +1,10 @@
 //! tracefs -> the classic tracepoints and the fields of their records.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 
 /// Where tracefs belongs; aya looks in the same places.
 const PLACES: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
@@ -52,6 +53,11 @@ impl Tracefs {
             return Ok(Self { root: PathBuf::from(place) });
         }
         let place = PLACES[0];
+        if let Err(error) = fs::metadata(Path::new(place).join("events"))
+            && error.kind() == io::ErrorKind::PermissionDenied
+        {
+            bail!("{place} is not readable: that needs CAP_DAC_READ_SEARCH, as root has");
+        }
         nix::mount::mount(
             Some("tracefs"),
             place,

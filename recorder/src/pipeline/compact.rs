@@ -8,12 +8,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use schemas::trace::{Meta, State};
 
-use super::files::{Owner, TEMP_SUFFIX, create_dir, lock, open_dir, sync_dir};
+use super::files::{Owner, TEMP_SUFFIX, create_dir, lock, open_dir, open_own_dir, sync_dir};
 use super::merged::{Input, Merged};
 use super::meta::{read_meta, tables, write_meta};
 use super::segment::{list_segments, segment_name};
@@ -40,7 +41,7 @@ pub fn compact(dir: &Path) -> Result<Compacted> {
     let owner = Owner::of_this_process();
     let (meta, recovered) = recover_locked(dir, owner)?;
     let (_, segments_before) = size_of_trace(dir)?;
-    compact_tables(dir, &meta, owner)?;
+    compact_tables(dir, &meta, owner, &AtomicBool::new(false))?;
     let (_, segments_after) = size_of_trace(dir)?;
     Ok(Compacted { recovered, segments_before, segments_after })
 }
@@ -120,11 +121,15 @@ pub fn size_of_trace(dir: &Path) -> Result<(u64, u64)> {
     Ok(size)
 }
 
-/// Compact every table; the caller holds the trace.
-pub fn compact_tables(dir: &Path, meta: &Meta, owner: Owner) -> Result<()> {
+/// Compact every table, until `is_hurried` is set; the caller holds the trace.
+pub fn compact_tables(dir: &Path, meta: &Meta, owner: Owner, is_hurried: &AtomicBool) -> Result<()> {
+    let mut go_on = |_| {
+        ensure!(!is_hurried.load(Ordering::Relaxed), "there was no time");
+        Ok(())
+    };
     for table in tables(meta) {
         if dir.join(table).is_dir() {
-            let result = compact_table(dir, table, owner, &mut |_| Ok(()));
+            let result = go_on(Step::Begun).and_then(|()| compact_table(dir, table, owner, &mut go_on));
             if result.is_err() {
                 // Half-made, or the old segments: not the table either way.
                 let _ = fs::remove_dir_all(dir.join(format!("{WORK_PREFIX}{table}")));
@@ -156,6 +161,7 @@ pub fn compact_table(
     at: &mut dyn FnMut(Step) -> Result<()>,
 ) -> Result<()> {
     let table_dir = dir.join(table);
+    open_own_dir(&table_dir)?;
     let segments = list_segments(&table_dir)?;
     let Some((last, _)) = segments.last() else { return Ok(()) };
     let first_number = last + 1;

@@ -1,61 +1,94 @@
-//! Names and bytes in, files and directories of a trace out: private to the invoking user, visible only when whole.
+//! Names and bytes in, files and directories of a trace out: private to the user who writes, visible only when whole,
+//! and never through a symbolic link that somebody put in the way.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
-use nix::fcntl::posix_fallocate;
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2, posix_fallocate, renameat};
+use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
 const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
 /// Ending of a file that is not there yet.
 pub const TEMP_SUFFIX: &str = ".tmp";
 
-/// Who owns what the recorder writes: the user who called sudo, if one did.
+/// To be removed.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Owner(Option<(u32, u32)>);
+pub struct Owner;
 
 impl Owner {
-    /// From `SUDO_UID` and `SUDO_GID`, which count only for root.
+    /// To be removed.
     pub fn of_this_process() -> Self {
-        let id = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
-        let is_root = nix::unistd::geteuid().is_root();
-        Self(if is_root { id("SUDO_UID").zip(id("SUDO_GID")) } else { None })
+        Self
     }
+}
 
-    fn give(self, file: &File, path: &Path) -> Result<()> {
-        match self.0 {
-            Some((uid, gid)) => fchown(file, Some(uid), Some(gid))
-                .with_context(|| format!("cannot give '{}' to user {uid}", path.display())),
-            None => Ok(()),
-        }
+/// Make the directory of a new trace and give it to user and group `ids`. Fails if anything has that name already. The result is
+/// the way there as it is now, without symbolic links.
+pub fn create_trace_dir(path: &Path, ids: Option<(u32, u32)>) -> Result<PathBuf> {
+    let cannot = || format!("cannot create directory '{}'", path.display());
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = parent.canonicalize().with_context(cannot)?;
+    let path = parent.join(path.file_name().with_context(cannot)?);
+    create_dir(&path, Owner)?;
+    own_trace_dir(&path, ids)?;
+    File::open(&parent).and_then(|parent| parent.sync_all()).with_context(cannot)?;
+    Ok(path)
+}
+
+/// Give a new trace directory of ours to user and group `ids`.
+pub fn own_trace_dir(path: &Path, ids: Option<(u32, u32)>) -> Result<()> {
+    let dir = open_own_dir(path)?;
+    if let Some((uid, gid)) = ids {
+        fchown(&dir, Some(uid), Some(gid))
+            .with_context(|| format!("cannot give '{}' to user {uid}", path.display()))?;
     }
+    Ok(())
 }
 
 /// Make the directory `path`. Fails if anything has that name already.
-pub fn create_dir(path: &Path, owner: Owner) -> Result<()> {
+pub fn create_dir(path: &Path, _owner: Owner) -> Result<()> {
     DirBuilder::new()
         .mode(DIR_MODE)
         .create(path)
-        .with_context(|| format!("cannot create directory '{}'", path.display()))?;
-    owner.give(&open_dir(path)?, path)
+        .with_context(|| format!("cannot create directory '{}'", path.display()))
 }
 
-/// Open a directory, not through a symbolic link, to lock or sync it.
+/// Open a directory, to lock or sync it or to reach files in it. `path` is a way without symbolic links; if one is on
+/// it now, somebody else put it there.
 pub fn open_dir(path: &Path) -> Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
-        .open(path)
-        .with_context(|| format!("cannot open directory '{}'", path.display()))
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    match openat2(AT_FDCWD, path, how) {
+        Ok(dir) => Ok(dir.into()),
+        Err(Errno::ELOOP) => {
+            bail!("'{}' leads through a symbolic link now: nothing is written", path.display())
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot open directory '{}'", path.display())),
+    }
+}
+
+/// Open a directory to write into it: it must belong to this user, as all do that a recorder makes.
+pub fn open_own_dir(path: &Path) -> Result<File> {
+    let dir = open_dir(path)?;
+    let owner = dir.metadata().with_context(|| format!("cannot open directory '{}'", path.display()))?.uid();
+    let own = geteuid().as_raw();
+    ensure!(owner == own, "'{}' belongs to user {owner}, not to {own}: nothing is written", path.display());
+    Ok(dir)
 }
 
 /// Make what happened in the directory `path` durable.
 pub fn sync_dir(path: &Path) -> Result<()> {
-    open_dir(path)?.sync_all().with_context(|| format!("cannot sync directory '{}'", path.display()))
+    sync(&open_dir(path)?, path)
+}
+
+fn sync(dir: &File, path: &Path) -> Result<()> {
+    dir.sync_all().with_context(|| format!("cannot sync directory '{}'", path.display()))
 }
 
 /// Hold the trace in `dir` for this process, as long as the result lives. Fails if another process holds it.
@@ -72,50 +105,48 @@ pub fn lock(dir: &Path) -> Result<File> {
     }
 }
 
-/// A file under a temporary name. Dropped before [`publish`](Self::publish), it is removed.
+/// A file under a temporary name. Dropped before it is published, it is removed.
 pub struct TempFile {
     file: File,
-    temp: PathBuf,
+    /// The directory itself: what takes its place under its name meanwhile is not written to.
+    dir: File,
+    dir_path: PathBuf,
+    name: String,
     is_published: bool,
 }
 
 impl TempFile {
     /// Create `DIR/.NAME.tmp`.
-    pub fn create(dir: &Path, name: &str, owner: Owner) -> Result<Self> {
-        let temp = dir.join(format!(".{name}{TEMP_SUFFIX}"));
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(FILE_MODE)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(&temp)
-            .with_context(|| format!("cannot create '{}'", temp.display()))?;
-        let this = Self { file, temp, is_published: false };
-        owner.give(&this.file, &this.temp)?;
-        Ok(this)
+    pub fn create(dir_path: &Path, name: &str, _owner: Owner) -> Result<Self> {
+        let dir = open_own_dir(dir_path)?;
+        let name = format!(".{name}{TEMP_SUFFIX}");
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let file = openat(&dir, name.as_str(), flags, Mode::from_bits_truncate(FILE_MODE))
+            .with_context(|| format!("cannot create '{}'", dir_path.join(&name).display()))?;
+        Ok(Self { file: file.into(), dir, dir_path: dir_path.to_owned(), name, is_published: false })
     }
 
     /// Another handle of the file.
     pub fn handle(&self) -> Result<File> {
-        self.file.try_clone().with_context(|| format!("cannot use '{}'", self.temp.display()))
+        self.file.try_clone().with_context(|| format!("cannot use '{}'", self.path().display()))
     }
 
     /// Where it is for now.
-    pub fn path(&self) -> &Path {
-        &self.temp
+    pub fn path(&self) -> PathBuf {
+        self.dir_path.join(&self.name)
     }
 
     /// Make the contents durable: a file that has its name is whole, also after a power-off.
     pub fn sync(&self) -> Result<()> {
-        self.file.sync_all().with_context(|| format!("cannot write '{}'", self.temp.display()))
+        self.file.sync_all().with_context(|| format!("cannot write '{}'", self.path().display()))
     }
 
-    /// Give the file, which was [synced](Self::sync), its `name`, replacing a file of that name. That is durable once
-    /// the directory is synced too.
+    /// Give the file, which was [synced](Self::sync), its `name`, replacing a file or link of that name. That is
+    /// durable once the directory is synced too.
     pub fn reveal(&mut self, name: &str) -> Result<PathBuf> {
-        let path = self.temp.with_file_name(name);
-        fs::rename(&self.temp, &path).with_context(|| format!("cannot create '{}'", path.display()))?;
+        let path = self.dir_path.join(name);
+        renameat(&self.dir, self.name.as_str(), &self.dir, name)
+            .with_context(|| format!("cannot create '{}'", path.display()))?;
         self.is_published = true;
         Ok(path)
     }
@@ -124,9 +155,7 @@ impl TempFile {
     pub fn publish(mut self, name: &str) -> Result<PathBuf> {
         self.sync()?;
         let path = self.reveal(name)?;
-        if let Some(dir) = path.parent() {
-            sync_dir(dir)?;
-        }
+        sync(&self.dir, &self.dir_path)?;
         Ok(path)
     }
 }
@@ -138,7 +167,7 @@ pub fn set_aside(dir: &Path, bytes: u64, owner: Owner) -> Result<TempFile> {
     match posix_fallocate(&temp.file, 0, bytes) {
         // A file system that cannot promise room does not get in the way.
         Ok(()) | Err(Errno::EOPNOTSUPP | Errno::EINVAL) => Ok(temp),
-        Err(error) => Err(error).with_context(|| format!("cannot write '{}'", temp.temp.display())),
+        Err(error) => Err(error).with_context(|| format!("cannot write '{}'", temp.path().display())),
     }
 }
 
@@ -146,7 +175,7 @@ impl Drop for TempFile {
     fn drop(&mut self) {
         if !self.is_published {
             // Nothing more can be done than leave it to `recorder compact`.
-            let _ = fs::remove_file(&self.temp);
+            let _ = unlinkat(&self.dir, self.name.as_str(), UnlinkatFlags::NoRemoveDir);
         }
     }
 }

@@ -228,7 +228,7 @@ impl Merged {
 
     /// Finish the file and call it `name`.
     pub fn publish(mut self, name: &str) -> Result<()> {
-        let path = self.temp.path().to_owned();
+        let path = self.temp.path();
         let finish = |this: &mut Self| {
             this.flush()?;
             this.writer.finish().map_err(plain_io)

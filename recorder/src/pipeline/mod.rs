@@ -47,7 +47,7 @@ mod merged;
 
 pub use clock::{boottime_ns, utc_minus_boottime_ns};
 pub use counts::{Totals, loses_event};
-pub use files::Owner;
+pub use files::{Owner, create_trace_dir, own_trace_dir};
 pub use meta::read_meta;
 pub use options::{End, Options, Summary};
 pub use probes::ProbeRow;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::counts::Totals;
@@ -51,6 +52,8 @@ pub struct End {
     pub command_exit_code: Option<i32>,
     /// The last counters, read after everything was detached and drained.
     pub counters: Vec<ProbeCounters>,
+    /// Set, also meanwhile, when nobody wants to wait: small segments are not merged then.
+    pub is_hurried: Arc<AtomicBool>,
 }
 
 /// What a recording gave.

@@ -1,7 +1,8 @@
 //! Stacks, code addresses and cgroup ids met while decoding in; rows of tables stacks, symbols and cgroups, each
 //! distinct one once per trace, out.
 //!
-//! Memory: 32 to 64 bytes for each distinct stack, address and cgroup of the recording, for as long as it lasts.
+//! Memory: 32 to 64 bytes for each distinct address and cgroup of the recording, and twice that for each stack, for as
+//! long as it lasts.
 
 use std::sync::Arc;
 
@@ -56,9 +57,17 @@ struct Stack {
     frames: Vec<u64>,
 }
 
+/// Names of the functions that lead from what is probed to the recorder's own programs: the innermost frames of a kernel
+/// stack, which say nothing of it.
+const MACHINERY: [&str; 5] =
+    ["bpf_prog_", "bpf_trace_run", "bpf_trampoline_", "__bpf_trace_", "__traceiter_"];
+
 /// Collects what is met and not yet written.
-#[derive(Default)]
 pub struct Collector {
+    symbolizer: Symbolizer,
+    /// Stacks as they come out of the kernel, by a hash, and their ids by number.
+    raw_stacks: Table,
+    stack_ids: Vec<i64>,
     known_stacks: Table,
     known_addresses: Table,
     known_cgroups: Table,
@@ -69,21 +78,60 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// The id of a stack: a hash of its frames, its space and the process of a user stack.
+    /// Nothing collected yet.
+    pub fn new(symbolizer: Symbolizer) -> Self {
+        Self {
+            symbolizer,
+            raw_stacks: Table::default(),
+            stack_ids: Vec::new(),
+            known_stacks: Table::default(),
+            known_addresses: Table::default(),
+            known_cgroups: Table::default(),
+            stacks: Vec::new(),
+            addresses: Vec::new(),
+            cgroups: Vec::new(),
+        }
+    }
+
+    /// Get ready to name addresses.
+    pub fn warm_up(&mut self) {
+        let _ = (self.symbolizer)(0);
+    }
+
+    /// The id of a stack: a hash of its frames, its space and the process of a user stack. Frames of the machinery
+    /// between what is probed and our programs are left out.
     pub fn stack(&mut self, space: Space, frames: impl Iterator<Item = u64> + Clone) -> i64 {
         let owner = match space {
             Space::Kernel => 0,
             Space::User(pid) => (1 << 32) | u64::from(pid),
         };
-        let id = stable_hash([owner].into_iter().chain(frames.clone())) as i64;
+        let raw = stable_hash([owner].into_iter().chain(frames.clone()));
+        let (number, is_new) = self.raw_stacks.number(raw, |_| true);
+        if is_new {
+            let id = self.new_stack(owner, space, frames.collect());
+            self.stack_ids.push(id);
+        }
+        self.stack_ids[number as usize]
+    }
+
+    fn new_stack(&mut self, owner: u64, space: Space, mut frames: Vec<u64>) -> i64 {
+        if space == Space::Kernel {
+            let own = frames.iter().position(|frame| !self.is_machinery(*frame)).unwrap_or(0);
+            frames.drain(..own);
+        }
+        let id = stable_hash([owner].into_iter().chain(frames.iter().copied())) as i64;
         if self.known_stacks.number(id as u64, |_| true).1 {
-            let frames: Vec<u64> = frames.collect();
             if space == Space::Kernel {
                 frames.iter().for_each(|&frame| self.new_address(frame, true));
             }
             self.stacks.push(Stack { id, space, frames });
         }
         id
+    }
+
+    fn is_machinery(&mut self, frame: u64) -> bool {
+        let symbol = (self.symbolizer)(frame.saturating_sub(1));
+        symbol.is_some_and(|symbol| MACHINERY.iter().any(|prefix| symbol.name.starts_with(prefix)))
     }
 
     /// A kernel address in a `sym` column.
@@ -136,11 +184,7 @@ impl Collector {
 
     /// New rows of table symbols. The name of a return address is that of the call before it, which may be the last
     /// instruction of its function; the address stays as it is.
-    pub fn take_symbols(
-        &mut self,
-        schema: &SchemaRef,
-        symbolizer: &mut Symbolizer,
-    ) -> Result<Option<RecordBatch>> {
+    pub fn take_symbols(&mut self, schema: &SchemaRef) -> Result<Option<RecordBatch>> {
         if self.addresses.is_empty() {
             return Ok(None);
         }
@@ -151,7 +195,7 @@ impl Collector {
         for (addr, is_return) in self.addresses.drain(..) {
             let back = u64::from(is_return && addr > 0);
             addrs.append_value(addr);
-            match symbolizer(addr - back) {
+            match (self.symbolizer)(addr - back) {
                 Some(Symbol { name, offset_bytes, module }) => {
                     names.append_value(name);
                     offsets.append_value(offset_bytes.saturating_add(back as i64));

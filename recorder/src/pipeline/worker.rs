@@ -98,10 +98,10 @@ pub struct Worker {
     collector: Collector,
     zstd_level: i32,
     owner: Owner,
-    symbolizer: Symbolizer,
     cgroups: CgroupFinder,
     on_batch: Option<BatchHook>,
     progress: SharedProgress,
+    /// Names of addresses are needed and have not been asked for yet.
     names_addresses: bool,
     pool: Pool,
     publisher: Publisher,
@@ -148,10 +148,9 @@ impl Worker {
         Ok(Self {
             events,
             side,
-            collector: Collector::default(),
+            collector: Collector::new(symbolizer),
             zstd_level,
             owner,
-            symbolizer,
             cgroups,
             on_batch,
             progress,
@@ -165,11 +164,12 @@ impl Worker {
 
     /// Do jobs until there are no more and everything is published.
     pub fn run(mut self, queue: &Receiver<Job>) {
-        if self.names_addresses {
-            // The first question can take as long as all symbols of the kernel take to read: not when rows wait for it.
-            let _ = (self.symbolizer)(0);
-        }
         while let Some((bytes, job)) = queue.receive() {
+            if std::mem::take(&mut self.names_addresses) {
+                // It can take as long as all symbols of the kernel take to read. Not before the first job, for then our
+                // own programs are among them, and not later, when rows wait for it.
+                self.collector.warm_up();
+            }
             if !self.has_failed && self.progress.lock().cannot_publish {
                 self.stop();
             }
@@ -311,7 +311,7 @@ impl Worker {
 
     fn flush_collected(&mut self) -> Result<()> {
         let schema = |side: &HashMap<&str, SideTable>, name: &str| side[name].schema.clone();
-        let symbols = self.collector.take_symbols(&schema(&self.side, "symbols"), &mut self.symbolizer);
+        let symbols = self.collector.take_symbols(&schema(&self.side, "symbols"));
         let stacks = self.collector.take_stacks(&schema(&self.side, "stacks"));
         let cgroups = self.collector.take_cgroups(&schema(&self.side, "cgroups"), &mut self.cgroups);
         for (table, batch) in [("symbols", symbols?), ("stacks", stacks?), ("cgroups", cgroups?)] {

@@ -6,9 +6,13 @@
 //!       chunk -> merge -> decode -> Parquet -> file; stacks, symbols, cgroups            (thread `encode`)
 //!       file -> durable segment                                                          (thread `publish`)
 //! ```
-//! Memory: [`CUT_BYTES`] per event and what one drain gives beyond, plus [`Options::queue_bytes`], plus 16 MiB of
-//! buffers for reuse, plus the encoded rows of one open row group per event (about 12 bytes a row, at most 256 Ki
-//! rows) and their dictionaries, plus the distinct stacks, addresses and cgroups.
+//! Memory is the sum of
+//! - raw records: [`CUT_BYTES`] per event and what one drain gives beyond, [`Options::queue_bytes`] on their way to the
+//!   encoder, 16 MiB of buffers for reuse;
+//! - the open row group of each event (at most 256 Ki rows): its encoded pages, about 8 bytes a row; per column the
+//!   distinct values, at most 2 MiB (and those of 4096 rows) of a dictionary and 8 MiB of hash table, mostly a few
+//!   KiB of both; a page of at most 20 Ki indices or 1 MiB;
+//! - the distinct stacks, addresses and cgroups of the recording, at most 64 bytes each.
 
 mod close;
 
@@ -24,7 +28,7 @@ use schemas::trace::{Meta, State};
 use super::clock;
 use super::counts::{Counts, Snapshot, Totals};
 use super::failure;
-use super::files::{Owner, TempFile, create_dir, lock, set_aside, sync_dir};
+use super::files::{Owner, TempFile, create_dir, create_trace_dir, lock, set_aside};
 use super::merge::ts_ns;
 use super::meta::{check_events, tables, write_meta};
 use super::options::Options;
@@ -36,7 +40,7 @@ use super::worker::{Job, Setup, Worker};
 use crate::source::{EventSource, ProbeCounters, ProbeId};
 
 /// Staged bytes of an event after which they go to the encoder.
-pub const CUT_BYTES: usize = 4 << 20;
+pub const CUT_BYTES: usize = 1 << 20;
 /// Age of staged records after which they go to the encoder, so that its work comes in small pieces.
 const CUT_AGE_NS: u64 = 100_000_000;
 /// 146 years after boot: with the offset to UTC this is still a timestamp that rises.
@@ -98,17 +102,20 @@ impl TraceWriter {
             "'{}' exists already: remove it, or choose another name with -o",
             dir.display()
         );
-        let owner = Owner::of_this_process();
-        create_dir(dir, owner)?;
-        let result = Self::fill(dir, meta, options, owner);
+        let dir = create_trace_dir(dir, None)?;
+        let result = Self::in_new_dir(&dir, meta, options);
         if result.is_err() {
             // The directory is ours and new; if it cannot be removed, the first error says more.
-            let _ = fs::remove_dir_all(dir);
+            let _ = fs::remove_dir_all(&dir);
         }
         result
     }
 
-    fn fill(dir: &Path, mut meta: Meta, options: Options, owner: Owner) -> Result<Self> {
+    /// Make everything that a trace has in `dir`, a new directory that belongs to this user. The threads that write
+    /// have the rights of the calling thread.
+    pub fn in_new_dir(dir: &Path, mut meta: Meta, options: Options) -> Result<Self> {
+        check_events(&meta)?;
+        let owner = Owner::of_this_process();
         let Options {
             segment_age,
             zstd_level,
@@ -125,9 +132,6 @@ impl TraceWriter {
         }
         meta.state = State::Open;
         write_meta(dir, &meta, owner)?;
-        if let Some(parent) = dir.canonicalize().ok().as_deref().and_then(Path::parent) {
-            sync_dir(parent)?;
-        }
         let bytes = RESERVE_BYTES + RESERVE_BYTES_PER_TABLE * tables(&meta).count() as u64;
         let reserve = set_aside(dir, bytes, owner)?;
         let pool = Pool::default();

@@ -1,9 +1,10 @@
 //! Resolved events in, attached probes out: of each source the best candidate that the kernel takes, and a row of table
 //! `probes` for it and for everything better.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 use super::plan::{Plan, Planned};
+use super::signals::{ENDED_EARLY, Signals};
 use crate::engine::Engine;
 use crate::pipeline::ProbeRow;
 use crate::resolve::{Candidate, ResolvedSource};
@@ -20,13 +21,23 @@ pub struct Attached {
     pub warnings: Vec<String>,
 }
 
-/// Attach all of `plan`. Fails if nothing that was asked for can be observed, or with `require` if anything cannot.
-pub fn attach(engine: &mut Engine, plan: &Plan, require: bool) -> Result<Attached> {
+/// Attach all of `plan`. Fails if nothing that was asked for can be observed, or with `require` if anything cannot, or
+/// if a signal comes meanwhile.
+pub fn attach(engine: &mut Engine, plan: &Plan, require: bool, signals: &mut Signals) -> Result<Attached> {
     let mut attached = Attached::default();
+    for (event, reason) in &plan.denied {
+        attached.warnings.push(format!("event {event} is not recorded: {}", brief(&lines_of(reason))));
+        attached.rows.push(ProbeRow {
+            event: event.clone(),
+            reason: Some(reason.clone()),
+            ..ProbeRow::default()
+        });
+    }
     let mut observed = 0;
     for (i, event) in plan.events.iter().enumerate() {
         let mut sources = 0;
         for source in &event.resolved.sources {
+            ensure!(signals.next().is_none(), ENDED_EARLY);
             let done = attached.source(engine, event, source);
             sources += usize::from(done);
         }
@@ -144,6 +155,10 @@ pub fn parts(probe: &str) -> (&str, &str) {
     };
     let (kind, target) = written.split_once(':').unwrap_or((written, ""));
     (mechanism.unwrap_or(kind), target)
+}
+
+fn lines_of(text: &str) -> Vec<String> {
+    text.lines().map(|line| line.trim().to_owned()).collect()
 }
 
 /// Reasons in one line: the first line of each, each once.

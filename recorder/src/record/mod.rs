@@ -4,7 +4,7 @@
 //! select -> plan (resolve) -> hold command -> create trace -> attach -> snapshot -> release command -> drain ... close
 //! ```
 //! Whatever can fail because of what was asked for fails before the trace is created; what fails later removes it,
-//! until the recording has begun.
+//! until the recording has begun. What attaching and the snapshot took of rights is given up before the command runs.
 
 mod attach;
 mod plan;
@@ -21,16 +21,17 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::cli::EXIT_OK;
 use crate::cli::options::Options;
+use crate::cli::{EXIT_OK, say};
 use crate::command::Command;
 use crate::kernel::Kernel;
 use crate::pipeline;
-use crate::privileges::Privileges;
+use crate::privileges::{Identity, Privileges, renounce};
 use crate::select::Selection;
 use crate::snapshot::{clock, processes};
 
 pub use attach::{brief, parts};
+pub use seed::{LISTENS, PROCESSES};
 
 use plan::Plan;
 use recording::Recording;
@@ -56,18 +57,23 @@ pub fn run(options: &Options) -> Result<u8> {
     }
     // Both before the first thread: the one so that all threads leave signals to us, the other because a child of
     // several threads is a delicate thing.
-    let signals = Signals::block()?;
+    let mut signals = Signals::block()?;
     let command = command.map(Command::hold).transpose()?;
-    Recording::begin(options, plan, command, dir)?.run(signals)
+    // Not before: the command keeps the limit that it would have had.
+    setup::raise_file_limit();
+    Recording::begin(options, plan, command, dir, &mut signals)?.run(signals)
 }
 
 /// `recorder compact`.
 pub fn compact(trace: &Path) -> Result<u8> {
+    // As the user whose trace it is, so that it stays theirs and root cannot be led elsewhere.
+    let identity = Identity::of_owner(trace)?;
+    renounce(identity.as_ref(), &[], trace)?;
     let pipeline::compact::Compacted { recovered, segments_before, segments_after } =
         pipeline::compact::compact(trace)?;
     if let Some(what) = recovered {
-        eprintln!("recorder: {what}");
+        say(what);
     }
-    eprintln!("recorder: {} has {segments_after} segments, it had {segments_before}", trace.display());
+    say(format_args!("{} has {segments_after} segments, it had {segments_before}", trace.display()));
     Ok(EXIT_OK)
 }

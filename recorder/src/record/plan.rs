@@ -9,7 +9,8 @@ use crate::cli::args::StackKind;
 use crate::cli::options::Options;
 use crate::engine::{Engine, EngineOptions};
 use crate::kernel::{Kernel, TaskOffsets};
-use crate::resolve::{Filter, Request, ResolvedEvent, Stacks, explain, resolve};
+use crate::privileges::{DAC_READ_SEARCH, Privileges};
+use crate::resolve::{Filter, Request, ResolvedEvent, Stacks, Unobservable, explain, resolve};
 use crate::select::Selection;
 
 /// An event and how it can be observed here.
@@ -26,16 +27,19 @@ pub struct Plan {
     pub events: Vec<Planned>,
     /// How many of them were asked for.
     pub asked: usize,
+    /// Events that cannot be had without capabilities that are missing: name and reason.
+    pub denied: Vec<(String, String)>,
     /// What is needed to follow processes.
     task_offsets: Option<TaskOffsets>,
 }
 
 impl Plan {
-    /// Resolve the events of `selection`. Fails if an expression does not fit this kernel.
+    /// Resolve the events of `selection`. Fails if an expression does not fit this kernel, or if rights are missing
+    /// for all that was asked for.
     pub fn new(kernel: &Kernel, options: &Options, selection: Selection) -> Result<Self> {
         let filter = filter(options);
         let Selection { events: defs, asked } = selection;
-        let mut events = Vec::new();
+        let (mut events, mut denied) = (Vec::new(), Vec::new());
         for (i, def) in defs.into_iter().enumerate() {
             // What is recorded with every trace tells who is who: stacks and names do not matter for it, and it is
             // complete.
@@ -53,10 +57,23 @@ impl Plan {
                 stacks: if is_asked { stacks(options.stacks) } else { Stacks::None },
                 all_sources: is_asked && options.require,
             };
-            let resolved = resolve(kernel, &request)?;
-            events.push(Planned { def, resolved });
+            match resolve(kernel, &request) {
+                Ok(resolved) => events.push(Planned { def, resolved }),
+                // The last chance of an event that was asked for is an error.
+                Err(error)
+                    if is_asked
+                        && !options.require
+                        && denied.len() + 1 < asked
+                        && is_denied(kernel, &error) =>
+                {
+                    let reason = error.root_cause().to_string();
+                    denied.push((def.name.clone(), reason));
+                }
+                Err(error) => return Err(error),
+            }
         }
-        Ok(Self { events, asked, task_offsets: kernel.task_offsets() })
+        let task_offsets = kernel.task_offsets();
+        Ok(Self { events, asked: asked - denied.len(), denied, task_offsets })
     }
 
     /// Layouts of all events.
@@ -94,6 +111,12 @@ impl Plan {
         let irq = self.asked().iter().filter(|event| event.def.context == Context::Irq);
         irq.map(|event| event.def.name.as_str())
     }
+}
+
+/// Whether this process may not look where it would have to.
+fn is_denied(kernel: &Kernel, error: &anyhow::Error) -> bool {
+    let is_missing = !Privileges::own().missing(&[DAC_READ_SEARCH]).is_empty();
+    is_missing && kernel.tracefs().is_err() && error.downcast_ref::<Unobservable>().is_some()
 }
 
 fn filter(options: &Options) -> Filter {

@@ -12,15 +12,16 @@ use super::plan::Plan;
 use super::progress::Progress;
 use super::seed::{self, LISTENS, PROCESSES, Snapshot, Wanted};
 use super::session::{Ended, Session};
-use super::setup::{meta, print_hook, symbolizer, unkept_dir};
-use super::signals::Signals;
+use super::setup::{self, meta, print_hook, symbolizer};
+use super::signals::{ENDED_EARLY, Signals};
 use super::summary;
 use crate::cli::options::Options;
-use crate::cli::{EXIT_ERROR, EXIT_LOSS, EXIT_OK};
+use crate::cli::{EXIT_ERROR, EXIT_LOSS, EXIT_OK, is_reader_gone, say};
 use crate::command::Held;
 use crate::engine::Engine;
 use crate::pipeline::cgroups::CgroupPaths;
-use crate::pipeline::{self, End, TraceWriter};
+use crate::pipeline::{self, End, Totals, TraceWriter};
+use crate::privileges::{Identity, KILL, renounce};
 use crate::snapshot::cgroups::Hierarchy;
 use crate::snapshot::{clock, processes};
 use crate::source::EventSource;
@@ -33,8 +34,10 @@ pub struct Recording<'a> {
     engine: Engine,
     writer: TraceWriter,
     attached: Attached,
-    /// False if nobody wants the trace.
-    is_kept: bool,
+    /// Who the trace belongs to, if that is somebody else.
+    owner: Option<Identity>,
+    /// What to call the trace, if anybody wants it.
+    shown: Option<String>,
     /// Why printing ended, if it did.
     closed: Arc<OnceLock<io::Error>>,
 }
@@ -47,15 +50,15 @@ impl<'a> Recording<'a> {
         plan: Plan,
         command: Option<Held>,
         dir: Option<PathBuf>,
+        signals: &mut Signals,
     ) -> Result<Self> {
-        let is_kept = dir.is_some();
-        let dir = dir.unwrap_or_else(unkept_dir);
+        let shown = dir.as_ref().map(|dir| dir.display().to_string());
         let closed = Arc::new(OnceLock::new());
         let utc_minus_boottime_ns = clock::utc_minus_boottime_ns();
         let meta = meta(options, &plan, utc_minus_boottime_ns)?;
         let writer_options = pipeline::Options {
             segment_age: options.segment_age,
-            compact_at_close: is_kept,
+            compact_at_close: dir.is_some(),
             symbolizer: symbolizer(),
             cgroups: {
                 let mut paths = CgroupPaths::new();
@@ -64,25 +67,32 @@ impl<'a> Recording<'a> {
             on_batch: print_hook(options, &plan, closed.clone()),
             ..pipeline::Options::default()
         };
-        let writer = TraceWriter::create(&dir, meta, writer_options)?;
+        let owner = Identity::of_caller();
+        let dir = setup::trace_dir(dir.as_deref(), owner.as_ref())?;
+        let writer = setup::writer(&dir, owner.as_ref(), meta, writer_options)?;
         let mut pids = options.pids.clone();
         pids.extend(command.as_ref().map(Held::pid));
-        match Self::attach(options, &plan, &pids) {
+        match Self::attach(options, &plan, &pids, signals) {
             Ok((engine, attached)) => {
-                Ok(Self { options, plan, command, engine, writer, attached, is_kept, closed })
+                Ok(Self { options, plan, command, engine, writer, attached, owner, shown, closed })
             }
             Err(error) => Err(abandon(writer, error)),
         }
     }
 
     /// Attach everything; nothing is seen yet.
-    fn attach(options: &Options, plan: &Plan, pids: &[u32]) -> Result<(Engine, Attached)> {
+    fn attach(
+        options: &Options,
+        plan: &Plan,
+        pids: &[u32],
+        signals: &mut Signals,
+    ) -> Result<(Engine, Attached)> {
         let mut engine = plan.engine(options.buffer_bytes)?;
         engine.hold()?;
         for pid in pids {
             engine.pids().insert(*pid)?;
         }
-        let attached = attach(&mut engine, plan, options.require)?;
+        let attached = attach(&mut engine, plan, options.require, signals)?;
         // From here on the kernel adds children; those that were there before are looked up now, twice, because one
         // may have been born during the first look.
         if !options.pids.is_empty() {
@@ -100,11 +110,8 @@ impl<'a> Recording<'a> {
     pub fn run(mut self, mut signals: Signals) -> Result<u8> {
         let mut progress = Progress::new(self.options.print.is_none());
         match self.record(&mut signals, &mut progress) {
-            Ok(Some(ended)) => self.finish(ended, &progress),
-            Ok(None) => {
-                let error = anyhow!("ended by a signal before the recording began; no trace was made");
-                Err(abandon(self.writer, error))
-            }
+            Ok(Some(ended)) => self.finish(ended, &progress, signals),
+            Ok(None) => Err(abandon(self.writer, anyhow!(ENDED_EARLY))),
             Err(error) => Err(abandon(self.writer, error)),
         }
     }
@@ -127,9 +134,12 @@ impl<'a> Recording<'a> {
                 feed_snapshot(&mut self.attached, &mut self.writer, &snapshot, event, target)?;
             }
         }
+        // All that needed rights is attached, open or read.
+        let keep = if command.is_some() { &[KILL][..] } else { &[] };
+        renounce(self.owner.as_ref(), keep, self.writer.dir())?;
         let utc_ns = clock::boottime_ns() + self.writer.meta().utc_minus_boottime_ns;
         self.writer.update_meta(|meta| meta.start_ns = utc_ns)?;
-        self.announce(&snapshot.found.problems);
+        self.announce(&snapshot);
         let mut session = self.session(signals, progress, records);
         let mut ended = session.run(command)?;
         // From here on there is something to keep: what fails is told, and the trace stays.
@@ -177,30 +187,29 @@ impl<'a> Recording<'a> {
     }
 
     /// Say what is being recorded, and what is to be known about it.
-    fn announce(&self, problems: &[String]) {
-        for warning in self.attached.warnings.iter().chain(problems) {
-            eprintln!("recorder: warning: {warning}");
+    fn announce(&self, snapshot: &Snapshot) {
+        for warning in self.attached.warnings.iter().chain(&snapshot.found.problems).chain(&snapshot.hidden) {
+            say(format_args!("warning: {warning}"));
         }
         let Options { comm, cgroup_ids, .. } = self.options;
         if self.options.follows_processes() || !comm.is_empty() || !cgroup_ids.is_empty() {
             for event in self.plan.unfiltered() {
-                eprintln!(
-                    "recorder: warning: {event} happen in interrupts: filters by process do not apply, all are \
-                     recorded; --netns filters them"
-                );
+                say(format_args!(
+                    "warning: {event} happen in interrupts: filters by process do not apply, all are recorded; \
+                     --netns filters them"
+                ));
             }
         }
         let names =
             self.plan.asked().iter().map(|event| event.def.name.as_str()).collect::<Vec<_>>().join(", ");
-        let place =
-            if self.is_kept { format!(" into {}", self.writer.dir().display()) } else { String::new() };
+        let place = self.shown.as_ref().map(|shown| format!(" into {shown}")).unwrap_or_default();
         let until = if self.options.command.is_empty() { "; Ctrl-C ends it" } else { "" };
-        eprintln!("recorder: recording {names}{place}{until}");
+        say(format_args!("recording {names}{place}{until}"));
     }
 
     /// Close the trace and tell what it holds.
-    fn finish(self, ended: Ended, progress: &Progress) -> Result<u8> {
-        let Self { options, plan, command: _, mut engine, writer, attached, is_kept, closed } = self;
+    fn finish(self, ended: Ended, progress: &Progress, signals: Signals) -> Result<u8> {
+        let Self { options, plan, command: _, mut engine, writer, attached, owner: _, shown, closed } = self;
         let Ended { command_exit_code, still_running, mut failure } = ended;
         let counters = match engine.counters() {
             Ok(counters) => counters,
@@ -210,35 +219,30 @@ impl<'a> Recording<'a> {
             }
         };
         let dir = writer.dir().to_owned();
-        let mut summary = writer.close(End { command_exit_code, counters })?;
-        if !is_kept {
+        let mut summary = writer.close(End { command_exit_code, counters, is_hurried: signals.watch() })?;
+        if shown.is_none() {
             fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
         }
         progress.clear();
         let names: Vec<&str> = plan.events.iter().map(|event| event.def.name.as_str()).collect();
-        let shown = is_kept.then(|| dir.display().to_string());
-        eprint!(
-            "recorder: {}",
-            summary::text(&summary, &attached.rows, &names, shown.as_deref(), progress.elapsed())
-        );
+        say(summary::text(&summary, &attached.rows, &names, shown.as_deref(), progress.elapsed()).trim_end());
         if let Some(reason) = &summary.not_compacted {
-            eprintln!(
-                "recorder: warning: small segments were not merged: {reason}; 'recorder compact' can do it"
-            );
+            say(format_args!(
+                "warning: small segments were not merged: {reason}; 'recorder compact' can do it"
+            ));
         }
         if let Some(pid) = still_running {
-            eprintln!("recorder: warning: the command still runs, as process {pid}");
+            say(format_args!("warning: the command still runs, as process {pid}"));
         }
-        if let Some(error) = closed.get().filter(|error| error.kind() != io::ErrorKind::BrokenPipe) {
+        if let Some(error) = closed.get().filter(|error| !is_reader_gone(error)) {
             failure.get_or_insert_with(|| anyhow!("cannot write to standard output: {error}"));
         }
         let failure = failure.or_else(|| summary.failure.take().map(|error| anyhow!("{error:#}")));
         if let Some(error) = failure {
-            eprintln!("recorder: {error:#}");
+            say(format_args!("{error:#}"));
             return Ok(EXIT_ERROR);
         }
-        let has_loss =
-            names.iter().filter_map(|name| summary.events.get(*name)).any(|totals| totals.has_loss());
+        let has_loss = summary.events.values().any(Totals::has_loss);
         Ok(match command_exit_code {
             Some(code) if code != 0 => u8::try_from(code).unwrap_or(EXIT_ERROR),
             _ if options.fail_on_loss && has_loss => EXIT_LOSS,

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, anyhow};
 use schemas::column::Layout;
 
 use crate::pipeline::RecordBuilder;
+use crate::privileges::{Capability, DAC_READ_SEARCH, Privileges, SYS_PTRACE};
 use crate::snapshot::cgroups::Hierarchy;
 use crate::snapshot::clock;
 use crate::snapshot::listeners::{self, Found, Listener};
@@ -47,6 +48,8 @@ pub struct Snapshot {
     pub holders: HashMap<u32, Process>,
     /// The listening sockets, and what could not be looked at.
     pub found: Found,
+    /// What is missing because a capability is: one sentence each.
+    pub hidden: Vec<String>,
 }
 
 /// Take the snapshot in a thread of its own; rings are to be drained meanwhile.
@@ -70,8 +73,25 @@ fn take(wanted: &Wanted) -> Snapshot {
     found.listeners.retain_mut(|listener| wanted.keep_listener(listener, &by_pid));
     let first = found.listeners.iter().filter_map(|listener| listener.pids.first());
     let holders = first.filter_map(|pid| Some((*pid, (*by_pid.get(pid)?).clone()))).collect();
-    let processes = all.iter().filter(|process| wanted.keep_process(process)).cloned().collect();
-    Snapshot { ts_ns, processes, holders, found }
+    let processes: Vec<Process> =
+        all.iter().filter(|process| wanted.keep_process(process)).cloned().collect();
+    let hidden = hidden(&processes, &found);
+    Snapshot { ts_ns, processes, holders, found, hidden }
+}
+
+fn hidden(processes: &[Process], found: &Found) -> Vec<String> {
+    let processes = processes.iter().filter(|process| process.netns.is_none()).count();
+    let sockets = found.listeners.iter().filter(|listener| listener.pids.is_empty()).count();
+    let what = [
+        (processes, "namespaces and programs of", "processes", &[SYS_PTRACE][..]),
+        (sockets, "the processes of", "listening sockets", &[SYS_PTRACE, DAC_READ_SEARCH]),
+    ];
+    let sentence = |(count, of, what, needed): (usize, &str, &str, &[Capability])| {
+        let missing = Privileges::own().missing(needed).join(" and ");
+        let is_hidden = count > 0 && !missing.is_empty();
+        is_hidden.then(|| format!("{of} {count} {what} are not in the snapshot: that needs {missing}"))
+    };
+    what.into_iter().filter_map(sentence).collect()
 }
 
 impl Wanted {

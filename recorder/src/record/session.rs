@@ -23,6 +23,8 @@ const IDLE: Duration = Duration::from_millis(10);
 const CONTROL: Duration = Duration::from_millis(5);
 /// How long a command may take to end when it was told to.
 const GRACE: Duration = Duration::from_secs(5);
+/// Longest time to wait until everything is detached.
+const DETACHING: Duration = Duration::from_secs(1);
 /// Most drains after everything is detached; each empties the rings as they were when it began.
 const LAST_DRAINS: usize = 100;
 
@@ -118,10 +120,7 @@ impl<S: EventSource> Session<'_, S> {
                     (None, _) => {}
                 }
             }
-            let (records, writer) = (self.records, &*self.writer);
-            self.progress.update(records, || {
-                (writer.totals().values().map(|totals| totals.lost).sum(), writer.bytes_written())
-            });
+            self.progress.update(self.records, self.writer);
             sleep(pause);
         }
     }
@@ -158,10 +157,14 @@ impl<S: EventSource> Session<'_, S> {
         Ok(*records - before)
     }
 
-    /// Drain until `detaching` has finished, and then until the rings are empty.
+    /// Drain until `detaching` has finished or taken long, and then until the rings are empty. Nothing comes any more
+    /// when the gate is closed; the kernel may need much longer to take hundreds of probes apart, one after another.
     pub fn drain_rest(&mut self, detaching: &JoinHandle<()>) -> Result<()> {
-        while !detaching.is_finished() {
+        let start = Instant::now();
+        while !detaching.is_finished() && start.elapsed() < DETACHING {
             self.drain(None)?;
+            // Counted, so that the one after the second gets through.
+            self.signals.next();
             sleep(BUSY);
         }
         for _ in 0..LAST_DRAINS {

@@ -1,26 +1,71 @@
-//! Options and a plan in, what a trace writer needs to know out: metadata, names of addresses, who sees the batches.
+//! Options and a plan in, a trace writer out, and what it needs to know: metadata, names of addresses, who sees the
+//! batches.
 
 use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::fs;
 use std::io::{self, BufWriter};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::utsname::uname;
+use nix::unistd::mkdtemp;
 use schemas::trace::{FORMAT_VERSION, Meta, State};
 
 use super::plan::Plan;
 use crate::cli::options::Options;
 use crate::kernel::KernelSymbols;
-use crate::pipeline::{BatchHook, Symbol, Symbolizer};
+use crate::pipeline::{self, BatchHook, Symbol, Symbolizer, TraceWriter};
 use crate::print::Printer;
+use crate::privileges::{Identity, renounce};
 use crate::snapshot::clock;
 
-/// A place for a trace that nobody wants.
-pub fn unkept_dir() -> PathBuf {
-    std::env::temp_dir().join(format!("recorder-{}.trace", std::process::id()))
+/// Make the directory of the trace and give it to its owner. Without a name it is a place that nobody can guess, for
+/// a trace that nobody wants.
+pub fn trace_dir(name: Option<&Path>, owner: Option<&Identity>) -> Result<PathBuf> {
+    let owner = owner.map(Identity::ids);
+    let Some(name) = name else {
+        let place = std::env::temp_dir().canonicalize().context("cannot find the temporary directory")?;
+        let template = place.join("recorder-XXXXXX");
+        let dir = mkdtemp(&template)
+            .with_context(|| format!("cannot create a directory in '{}'", place.display()))?;
+        return pipeline::own_trace_dir(&dir, owner).map(|()| dir);
+    };
+    pipeline::create_trace_dir(name, owner)
+}
+
+/// The writer of a trace in the new directory `dir`. Its threads have no rights but those of the owner.
+pub fn writer(
+    dir: &Path,
+    owner: Option<&Identity>,
+    meta: Meta,
+    options: pipeline::Options,
+) -> Result<TraceWriter> {
+    // Threads inherit the rights of the one that starts them, so another one starts them.
+    let made = thread::scope(|scope| {
+        let work = || {
+            renounce(owner, &[], dir)?;
+            TraceWriter::in_new_dir(dir, meta, options)
+        };
+        scope.spawn(work).join().unwrap_or_else(|_| Err(anyhow!("the thread that makes the trace has died")))
+    });
+    if made.is_err() {
+        // The directory is ours and new; if it cannot be removed, the first error says more.
+        let _ = fs::remove_dir_all(dir);
+    }
+    made
+}
+
+/// Every probe has about a dozen descriptors and one per processor: hundreds of probes need more than programs are
+/// given to begin with, though no more than they may have.
+pub fn raise_file_limit() {
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Where that is refused, attaching tells what it could not open.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
 }
 
 /// `trace.json` as it is at the start.
@@ -54,11 +99,13 @@ fn possible_cpus() -> u32 {
     last.map_or(1, |last| last + 1)
 }
 
-/// Names of kernel addresses. kallsyms is read when the first one is asked for.
+/// Names of kernel addresses. kallsyms is opened now, with the rights that there are, and read when the first one is
+/// asked for.
 pub fn symbolizer() -> Symbolizer {
+    let kallsyms = KernelSymbols::open().ok();
     let symbols: OnceCell<Option<KernelSymbols>> = OnceCell::new();
     Box::new(move |address| {
-        let symbols = symbols.get_or_init(|| KernelSymbols::load().ok()).as_ref()?;
+        let symbols = symbols.get_or_init(|| KernelSymbols::read(kallsyms.as_ref()?).ok()).as_ref()?;
         let found = symbols.lookup(address)?;
         Some(Symbol {
             name: found.name.to_owned(),

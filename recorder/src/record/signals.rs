@@ -1,10 +1,18 @@
 //! Signals in, what they ask of the recording out. They are read between two drains, never handled in the middle of
-//! something.
+//! something. The first ends the recording, the second ends the waiting, the third ends the process.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use anyhow::{Context, Result};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+/// Why there is no trace after a signal that came too early.
+pub const ENDED_EARLY: &str = "ended by a signal before the recording began; no trace was made";
 /// `si_code` of a signal that the kernel sends by itself, such as SIGINT for Ctrl-C on a terminal.
 const SI_KERNEL: i32 = 0x80;
 
@@ -45,5 +53,27 @@ impl Signals {
         }
         let signal = Signal::try_from(i32::try_from(info.ssi_signo).ok()?).ok()?;
         Some(Arrived { signal, from_terminal: info.ssi_code == SI_KERNEL })
+    }
+
+    /// Leave signals to a thread, while this one closes the trace. The result is set once a second one has come,
+    /// or when there can be none.
+    pub fn watch(mut self) -> Arc<AtomicBool> {
+        let is_hurried = Arc::new(AtomicBool::new(self.count > 1));
+        let seen = is_hurried.clone();
+        let watch = move || {
+            while self.count < 2 {
+                let mut files = [PollFd::new(self.file.as_fd(), PollFlags::POLLIN)];
+                // An interrupted or failed wait is followed by a look that does not wait.
+                let _ = poll(&mut files, PollTimeout::NONE);
+                self.next();
+                seen.store(self.count > 1, Ordering::Relaxed);
+            }
+            // A thread that lives lets the next one through.
+            thread::park();
+        };
+        if thread::Builder::new().name("signals".to_owned()).spawn(watch).is_err() {
+            is_hurried.store(true, Ordering::Relaxed);
+        }
+        is_hurried
     }
 }

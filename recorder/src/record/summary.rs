@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use schemas::trace::LOSS_REASONS;
+use schemas::trace::{LOSS_REASONS, LossReason};
 
 use crate::cli::units::show_size;
 use crate::pipeline::{ProbeRow, Summary, Totals};
@@ -42,6 +42,17 @@ pub fn text(
         }
     }
     out
+}
+
+/// How many events that were wanted are missing, and the reason of most.
+pub fn lost<'a>(totals: impl Iterator<Item = &'a Totals> + Clone) -> (u64, Option<&'static LossReason>) {
+    let count = |reason: &LossReason| -> u64 {
+        totals.clone().filter_map(|totals| totals.reasons.get(reason.name)).sum()
+    };
+    let wanted = LOSS_REASONS.iter().filter(|reason| reason.loses_event && !reason.is_asked_for);
+    let counts: Vec<(u64, &LossReason)> = wanted.map(|reason| (count(reason), reason)).collect();
+    let worst = counts.iter().filter(|(count, _)| *count > 0).max_by_key(|(count, _)| *count);
+    (counts.iter().map(|(count, _)| count).sum(), worst.map(|(_, reason)| *reason))
 }
 
 fn observed_by(rows: &[ProbeRow], event: &str) -> String {

@@ -37,7 +37,7 @@ pub(super) fn typed_columns(
     }
     if filter.sample > 1 {
         let doc = "how many events this row stands for: it was recorded with --sample";
-        builtin.push(("weight", "u32", filter.sample.to_string(), doc));
+        builtin.push(("weight", "u32", format!("{}:u32", filter.sample), doc));
     }
     for (name, ty, expr, doc) in builtin {
         if columns.iter().all(|column| column.name != name) {

@@ -195,7 +195,7 @@ fn resolve_event(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent
     if offers.iter().flatten().all(|offer| offer.scopes().next().is_none()) {
         let refused =
             offers.iter().flatten().flat_map(|offer| &offer.ways).filter_map(|way| way.as_ref().err());
-        bail!("{}", unobservable(refused.map(|r| (r.probe.as_str(), r.reason.as_str()))));
+        return Err(unobservable(refused.map(|r| (r.probe.as_str(), r.reason.as_str()))).into());
     }
     let (columns, types) = layout::typed_columns(kernel, request, &mut offers)?;
     let layout = layout::layout(def, &columns, types)?;
@@ -244,7 +244,9 @@ fn resolve_event(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent
         }
         let missing = resolved.candidates.is_empty() && !resolved.optional;
         if missing && request.all_sources {
-            bail!("source {}: {}", source.name, unobservable(reasons(&[resolved])));
+            return Err(
+                anyhow!(unobservable(reasons(&[resolved]))).context(format!("source {}", source.name))
+            );
         }
         sources.push(resolved);
     }
@@ -252,7 +254,7 @@ fn resolve_event(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent
         // Of the same mistake in all expressions, tell it without the ways that it spoils.
         match wrong.as_slice() {
             [first, rest @ ..] if rest.iter().all(|other| other == first) => bail!("{first}"),
-            _ => bail!("{}", unobservable(reasons(&sources))),
+            _ => return Err(unobservable(reasons(&sources)).into()),
         }
     }
     Ok(ResolvedEvent { layout: layout.0, sources })
@@ -262,8 +264,19 @@ fn reasons(sources: &[ResolvedSource]) -> impl Iterator<Item = (&str, &str)> {
     sources.iter().flat_map(|source| &source.refused).map(|(probe, reason)| (probe.as_str(), reason.as_str()))
 }
 
-/// That and why nothing can be tried, each reason once.
-fn unobservable<'a>(reasons: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+/// Nothing can be tried, and why: each reason once.
+#[derive(Debug)]
+pub struct Unobservable(String);
+
+impl fmt::Display for Unobservable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unobservable {}
+
+fn unobservable<'a>(reasons: impl Iterator<Item = (&'a str, &'a str)>) -> Unobservable {
     let mut seen: Vec<(&str, Vec<&str>)> = Vec::new();
     for (probe, reason) in reasons {
         match seen.iter_mut().find(|(known, _)| *known == reason) {
@@ -275,7 +288,7 @@ fn unobservable<'a>(reasons: impl Iterator<Item = (&'a str, &'a str)>) -> String
     for (reason, probes) in seen {
         out.push_str(&format!("\n  {}: {}", probes.join(", "), reason.replace('\n', "\n  ")));
     }
-    out
+    Unobservable(out)
 }
 
 #[cfg(test)]

@@ -37,14 +37,14 @@ fn while_the_recorder_is_stopped_a_flood_is_lost_to_the_last_event_counted_and_a
     let sandbox = Sandbox::for_recording();
     let script = format!(
         "while [ ! -e go ]; do sleep 0.05; done
-        i=0; while [ $i -lt {FLOOD} ]; do cd .; i=$((i+1)); [ $((i % {})) -ne 0 ] || umask 022; done
+        i=0; while [ $i -lt {FLOOD} ]; do cd .; i=$((i+1)); [ $((i % {})) -ne 0 ] || kill -0 $$; done
         touch done; while [ ! -e end ]; do sleep 0.05; done; cd .",
         FLOOD / RARE
     );
     let args = [
         "record",
         "flood=syscall:chdir{ filename:ustring[500], retval }",
-        "rare=syscall:umask{ mask, retval }",
+        "rare=syscall:kill{ sig, retval }",
         "--buffer-size",
         "64K",
         "--fail-on-loss",
@@ -130,4 +130,23 @@ fn what_a_command_freed_in_other_contexts_is_not_outstanding() {
     let left = live.into_values().filter(|cache| *cache == "task_struct").count();
     // The kernel keeps two stacks of tasks per cpu for the next fork, and with them perhaps a task.
     assert!(left <= 3, "{left} of {begun} tasks look leaked");
+}
+
+#[test]
+fn probes_that_are_worse_than_the_one_that_is_used_are_not_listed() {
+    let sandbox = Sandbox::for_recording();
+    sandbox.expect(0, &["record", "listens", "kmem", "switches", "-o", "t", "--", "true"]);
+    let table = Table::read(&sandbox.path("t"), "probes");
+    let (event, source, attached) = (table.text("event"), table.text("source"), table.text("attached"));
+    let mut used = 0;
+    for i in 1..table.len() {
+        let same = event[i] == event[i - 1] && source[i] == source[i - 1];
+        assert!(
+            !same || attached[i - 1] == "false" || attached[i] == "true",
+            "row {i} is worse than row {}",
+            i - 1
+        );
+        used += usize::from(same && attached[i] == "true");
+    }
+    assert!(used > 0, "no probe has another beside it, so nothing was tested");
 }

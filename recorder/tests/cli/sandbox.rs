@@ -15,6 +15,9 @@ use tempfile::TempDir;
 /// Longest time that anything here may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Longest time that a recorder may take to end, when nothing has to be waited for.
+pub const LIMIT: Duration = Duration::from_secs(5);
+
 /// A directory that goes away, and the recorder run in it.
 pub struct Sandbox {
     dir: TempDir,
@@ -70,10 +73,12 @@ impl Sandbox {
 
     /// Start it and wait until it says that it records.
     pub fn start(&self, args: &[&str]) -> Running {
-        let file = self.path("stderr.txt");
-        let mut command = self.command(args);
-        command.stderr(File::create(&file).unwrap()).stdout(Stdio::piped());
-        let mut running = Running { child: command.spawn().unwrap(), stderr: file };
+        self.start_command(self.command(args))
+    }
+
+    /// The same with a command of [`Self::command`].
+    pub fn start_command(&self, command: Command) -> Running {
+        let mut running = self.spawn(command);
         wait_for("the recorder to record", || {
             assert!(running.child.try_wait().unwrap().is_none(), "it has ended: {}", running.stderr());
             running.stderr().contains("recorder: recording ")
@@ -81,11 +86,30 @@ impl Sandbox {
         running
     }
 
+    /// Start a command of [`Self::command`].
+    pub fn spawn(&self, mut command: Command) -> Running {
+        let file = self.path("stderr.txt");
+        command.stderr(File::create(&file).unwrap()).stdout(Stdio::piped());
+        Running { child: command.spawn().unwrap(), stderr: file }
+    }
+
     /// Names of what is in the directory.
     pub fn files(&self) -> Vec<String> {
         let entries = fs::read_dir(self.dir.path()).unwrap();
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
+}
+
+/// Makes 100 directories, each in a process of its own, then fails to make one of them again.
+pub const HUNDRED: &str =
+    "i=0; while [ $i -lt 100 ]; do mkdir d$i; i=$((i+1)); done; mkdir d0 2>/dev/null; exit 0";
+
+/// What `recorder record ARGS -o t -- sh -c SCRIPT` says; it exits with `code`.
+pub fn record(sandbox: &Sandbox, code: i32, args: &[&str], script: &str) -> String {
+    let mut all = vec!["record"];
+    all.extend(args);
+    all.extend(["-o", "t", "--", "sh", "-c", script]);
+    sandbox.expect(code, &all).err
 }
 
 /// A recorder that runs; it is killed if a test fails.
@@ -102,6 +126,14 @@ impl Running {
     pub fn signal(&self, signal: i32) {
         // SAFETY: sends a signal to a child of ours that has not been waited for.
         assert_eq!(unsafe { libc::kill(self.child.id() as i32, signal) }, 0);
+    }
+
+    /// Its exit code, which must come within [`LIMIT`].
+    pub fn wait_soon(&mut self) -> Option<i32> {
+        let start = Instant::now();
+        let code = self.wait();
+        assert!(start.elapsed() < LIMIT, "it took {:?} to end: {}", start.elapsed(), self.stderr());
+        code
     }
 
     /// Its exit code.
@@ -130,7 +162,7 @@ pub struct Text {
 }
 
 impl Text {
-    fn of(output: &Output) -> Self {
+    pub fn of(output: &Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
         Self { out: text(&output.stdout), err: text(&output.stderr) }
     }

@@ -162,16 +162,18 @@ fn an_end_is_recorded_once_if_its_begin_was_whoever_causes_it() {
     let mut engine = engine(16 << 20);
     engine.attach(PROBE, &begin).unwrap();
     engine.attach(END, &end).unwrap();
-    // SAFETY: no memory is involved.
-    let call = |number: i64, object: i64| unsafe { libc::syscall(number, object) };
+    let call = |number: i64, object: i64| {
+        // SAFETY: no memory is involved.
+        unsafe { libc::syscall(number, object) };
+    };
     const FIRST: i64 = 0x5eed_0000;
-    (FIRST..FIRST + 1000).for_each(|object| drop(call(libc::SYS_getpgid, object)));
+    (FIRST..FIRST + 1000).for_each(|object| call(libc::SYS_getpgid, object));
     let begun = drain_all(&mut engine)[&PROBE].len();
     assert!((500..=500 + 64).contains(&begun), "{begun}");
     // Not followed any more: only the begin cares.
     assert!(engine.pids().remove(std::process::id()).unwrap());
-    (FIRST..FIRST + 2000).for_each(|object| drop(call(libc::SYS_getsid, object)));
-    (FIRST..FIRST + 2000).for_each(|object| drop(call(libc::SYS_getsid, object)));
+    (FIRST..FIRST + 2000).for_each(|object| call(libc::SYS_getsid, object));
+    (FIRST..FIRST + 2000).for_each(|object| call(libc::SYS_getsid, object));
     engine.detach_all();
     assert_eq!(drain_all(&mut engine)[&END].len(), begun);
     assert_eq!(counters_of(&mut engine, END).recorded, begun as u64);

@@ -176,11 +176,12 @@ fn counts_add_up_to_the_rows_and_every_loss_has_its_row() {
         recursion_misses: None,
         unfollowed: 6,
     };
-    let summary = writer.close(End { counters: vec![last], command_exit_code: Some(3) }).unwrap();
+    let summary =
+        writer.close(End { counters: vec![last], command_exit_code: Some(3), ..End::default() }).unwrap();
     assert_eq!(summary.not_compacted, None);
     let totals = &summary.events["tick"];
     assert_eq!((totals.seen, totals.recorded, totals.lost), (10_011, 5002, 5009));
-    assert!(totals.has_loss());
+    assert_eq!((totals.missing(), totals.has_loss()), (5007, true));
     assert_eq!(totals.unknown, ["recursion"]);
     let expected = [
         ("fetch_fault", 7),
@@ -358,4 +359,44 @@ fn a_return_address_is_named_after_the_call_before_it_and_other_addresses_as_the
         named(0xfff, "0xfff", 0, None),
     ];
     assert_eq!(found, expected);
+}
+
+#[test]
+fn a_kernel_stack_begins_with_what_is_probed() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("run.trace");
+    let layout = layout("tick", &[("stack", "kstack[8]"), ("user", "ustack[4]")]);
+    let names =
+        ["bpf_prog_5e_F", "bpf_prog_on_event", "bpf_trace_run2", "__traceiter_kfree", "bpf_trampoline_1"];
+    let symbolizer = move |addr: u64| {
+        let name = names.get((addr >> 8) as usize).copied().unwrap_or("kfree");
+        Some(Symbol { name: name.to_owned(), offset_bytes: 0, module: None })
+    };
+    let options = Options { symbolizer: Box::new(symbolizer), ..replay_options() };
+    let mut writer = TraceWriter::create(&dir, meta(vec![layout.clone()], 0), options).unwrap();
+    writer.add_probe(probe(0, "tick")).unwrap();
+    let stacks: [&[u64]; 4] = [
+        &[0x10, 0x110, 0x210, 0x310, 0x910, 0x120, 0x920],
+        // The same, seen by another program through a trampoline.
+        &[0x20, 0x410, 0x910, 0x120, 0x920],
+        &[0x910, 0x120, 0x920],
+        // Nothing but our own: better than nothing.
+        &[0x10, 0x110],
+    ];
+    for (i, stack) in stacks.into_iter().enumerate() {
+        let record = RecordBuilder::new(&layout, i as u64 + 1).seq(i as u32);
+        writer
+            .feed(0, 0, &record.set_stack("stack", stack).set_stack("user", &[0x10, 0x910]).build())
+            .unwrap();
+    }
+    writer.close(End::default()).unwrap();
+    let rows = read_table(&dir, "tick");
+    let ids = rows.column_by_name("stack").unwrap().as_primitive::<Int64Type>().values().to_vec();
+    assert_eq!((ids[0], ids[0]), (ids[1], ids[2]));
+    let table = read_table(&dir, "stacks");
+    let frames = table.column_by_name("frames").unwrap().as_list::<i32>().clone();
+    let frames: Vec<Vec<u64>> = (0..table.num_rows())
+        .map(|row| frames.value(row).as_primitive::<UInt64Type>().values().to_vec())
+        .collect();
+    assert_eq!(frames, [vec![0x910, 0x120, 0x920], vec![0x10, 0x910], vec![0x10, 0x110]]);
 }

@@ -1,17 +1,44 @@
 //! Recordings of kernel memory against files opened and held, and rules added and deleted.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use xtask::workload::kmem::Truth;
 
 use crate::place::Recorded;
-use crate::trace::{Row, int, text};
+use crate::trace::{Row, Trace, int, text};
 
 pub fn held_files(place: &Recorded) -> Result<()> {
-    let truth: Truth = place.truth("kmem")?;
-    let trace = place.trace("kmem")?;
+    files(place, "kmem")
+}
+
+/// With a filter by process too: the allocations are the workload's, the frees are anybody's.
+pub fn own(place: &Recorded) -> Result<()> {
+    files(place, "own")?;
+    let trace = place.trace("own")?;
+    let processes = trace.rows("processes")?;
+    let followed: HashSet<i64> = processes.iter().map(|row| int(row, "pid")).collect::<Result<_>>()?;
+    let mut begun = HashSet::new();
+    let mut elsewhere = 0;
+    for row in trace.rows("kmem")? {
+        let (pid, ptr) = (int(&row, "pid")?, row.get("ptr").and_then(Value::as_u64));
+        if row["kind"] == "alloc" {
+            ensure!(followed.contains(&pid), "allocated by a process that is not followed: {row:?}");
+            begun.insert(ptr);
+        } else {
+            ensure!(begun.contains(&ptr), "freed without having been allocated: {row:?}");
+            elsewhere += u32::from(!followed.contains(&pid));
+        }
+    }
+    ensure!(elsewhere > 0, "all frees were in processes of the workload, so nothing was tested");
+    Ok(())
+}
+
+/// The files that look leaked are those that are held.
+fn files(place: &Recorded, case: &str) -> Result<()> {
+    let truth: Truth = place.truth(case)?;
+    let trace = place.trace(case)?;
     let rows = trace.rows("kmem")?;
     let of_workload = |row: &&Row| int(row, "pid").ok() == Some(i64::from(truth.pid));
     let files = |row: &&Row| row.get("cache").is_some_and(|cache| cache == "filp") && row["kind"] == "alloc";
@@ -21,27 +48,38 @@ pub fn held_files(place: &Recorded) -> Result<()> {
     ensure!((asked..asked + 300).contains(&opened), "{opened} files allocated, {asked} opened");
     let left = outstanding(&rows)?;
     let left = left.into_iter().filter(of_workload).filter(files).count() as u32;
-    // A free in an interrupt that came while a free was being recorded is missed, and counted.
-    let counts = trace.rows("losses")?;
-    let missed: i64 =
-        counts.iter().filter(|row| row["event"] == "kmem").filter_map(|row| int(row, "count").ok()).sum();
+    let missed = missed(&trace)?;
     let held = i64::from(truth.held + truth.mapped);
     ensure!(
         (held..=held + missed).contains(&i64::from(left)),
-        "{left} files outstanding, {held} held, {missed} events missed"
+        "{left} files outstanding, {held} held, {missed} frees missed"
     );
     Ok(())
+}
+
+/// Frees that may be missing. A file is never freed in bulk.
+fn missed(trace: &Trace) -> Result<i64> {
+    let probes = trace.rows("probes")?;
+    let frees: HashSet<i64> = probes
+        .iter()
+        .filter(|row| row["source"] == "kmem_cache_free")
+        .filter_map(|row| int(row, "probe").ok())
+        .collect();
+    let mut missed = 0;
+    for row in trace.rows("losses")?.iter().filter(|row| row["event"] == "kmem") {
+        let incomplete = ["fetch_fault", "string_cut", "stack_fault", "late"].contains(&text(row, "reason")?);
+        if !incomplete && frees.contains(&int(row, "probe")?) {
+            missed += int(row, "count").unwrap_or(0);
+        }
+    }
+    Ok(missed)
 }
 
 pub fn rules(place: &Recorded) -> Result<()> {
     let truth: Truth = place.truth("kmem")?;
     let trace = place.trace("kmem")?;
     let rows = trace.rows("kmem")?;
-    let mut names = HashMap::new();
-    for row in trace.rows("symbols")? {
-        let addr = row.get("addr").and_then(Value::as_u64).context("a symbol without address")?;
-        names.insert(addr, text(&row, "name")?.to_owned());
-    }
+    let names = names(&trace)?;
     let of_rule = |row: &&Row| {
         let site = row.get("call_site").and_then(Value::as_u64);
         row["kind"] == "alloc"
@@ -58,18 +96,35 @@ pub fn rules(place: &Recorded) -> Result<()> {
 pub fn stacks(place: &Recorded) -> Result<()> {
     let truth: Truth = place.truth("kmem")?;
     let trace = place.trace("kmem")?;
-    let known: Vec<i64> =
-        trace.rows("stacks")?.iter().map(|row| int(row, "stack_id")).collect::<Result<_>>()?;
+    let names = names(&trace)?;
+    let mut first = HashMap::new();
+    for row in trace.rows("stacks")? {
+        let frame = row["frames"].as_array().and_then(|frames| frames.first()).and_then(Value::as_u64);
+        first.insert(int(&row, "stack_id")?, frame.context("a stack without frames")?);
+    }
     let mut stacked = 0;
     for row in trace.rows("kmem")? {
         if row["kind"] == "alloc" && int(&row, "pid")? == i64::from(truth.pid) {
             let stack = int(&row, "kstack")?;
-            ensure!(known.contains(&stack), "stack {stack} is not in table stacks");
+            let frame = first.get(&stack).with_context(|| format!("stack {stack} is not in table stacks"))?;
+            let name = names.get(frame).with_context(|| format!("{frame:#x} has no name"))?;
+            // kmem_cache_alloc_noprof, __kmalloc_cache_noprof, kmalloc_trace, __kmem_cache_alloc_bulk ...
+            ensure!(name.contains("alloc"), "a stack begins with {name}");
             stacked += 1;
         }
     }
     ensure!(stacked >= truth.churned, "{stacked} allocations with a stack");
     Ok(())
+}
+
+/// Names of code addresses.
+fn names(trace: &Trace) -> Result<HashMap<u64, String>> {
+    let mut names = HashMap::new();
+    for row in trace.rows("symbols")? {
+        let addr = row.get("addr").and_then(Value::as_u64).context("a symbol without address")?;
+        names.insert(addr, text(&row, "name")?.to_owned());
+    }
+    Ok(names)
 }
 
 /// Allocations that nothing freed after.

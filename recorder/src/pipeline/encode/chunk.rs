@@ -16,7 +16,8 @@ use parquet::schema::types::ColumnDescPtr;
 use super::zip::Zip;
 
 /// A compressed page must be smaller than this share of it; else it stays as it is, which costs a reader less.
-const WORTHWHILE_PERCENT: usize = 90;
+/// (Measured: with 90 a twelfth less time for all of encoding, and 2 % more bytes.)
+const WORTHWHILE_PERCENT: usize = 98;
 /// Pages that are not tried after one that did not get smaller: packed indices of such a column rarely do.
 const PAGES_UNTRIED: u32 = 3;
 

@@ -3,9 +3,9 @@
 use super::pack::{pack, varint, width, zigzag};
 
 /// Differences with a smallest one of their own.
-const BLOCK: usize = 128;
+const BLOCK: usize = 256;
 /// Differences with a width of their own.
-const MINIBLOCK: usize = 32;
+const MINIBLOCK: usize = 64;
 const MINIBLOCKS: usize = BLOCK / MINIBLOCK;
 
 /// Encodes one page at a time.

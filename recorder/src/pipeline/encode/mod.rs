@@ -5,11 +5,10 @@
 //! chunks of 256 Ki rows -> row group -> file
 //! ```
 //! What it saves: values are looked up in one table per column that is kept across pages, indices are packed a page
-//! at a time while they are in the processor's cache, statistics are those of the dictionary, and pages that zstd does
-//! not make smaller are neither tried again nor compressed. Settings are those of [`super::segment`].
+//! at a time while they are in the processor's cache, statistics are those of the dictionary, and a column whose page
+//! zstd did not make smaller is left alone for some pages. Settings are those of [`super::segment`].
 //!
-//! Memory: the encoded pages of the open row group, and for each column its distinct values there, with 32 bytes of
-//! table for each.
+//! Memory: see [`super::writer`].
 
 mod bits;
 mod bytes;

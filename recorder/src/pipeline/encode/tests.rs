@@ -120,7 +120,8 @@ fn batches(layout: &Layout, shape: Shape) -> (SchemaRef, Vec<RecordBatch>) {
     let mut merge = Merge::new(&chunk);
     let mut counters = [SeqCounter::default(); 2];
     let mut decoder = Decoder::new(layout, 77).unwrap();
-    let (mut collector, mut sorted, mut batches) = (Collector::default(), Rows::default(), vec![]);
+    let (mut collector, mut sorted, mut batches) =
+        (Collector::new(Box::new(|_| None)), Rows::default(), vec![]);
     while merge.next(4096, &mut counters, &mut sorted) {
         batches.push(decoder.decode(&sorted, &mut collector).unwrap());
     }

@@ -44,7 +44,7 @@ impl TraceWriter {
         let mut not_compacted = None;
         if failure.is_none()
             && self.compact_at_close
-            && let Err(error) = compact::compact_tables(&self.dir, &self.meta, self.owner)
+            && let Err(error) = compact::compact_tables(&self.dir, &self.meta, self.owner, &end.is_hurried)
         {
             not_compacted = Some(format!("{error:#}"));
         }

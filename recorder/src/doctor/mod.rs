@@ -1,6 +1,8 @@
 //! `recorder doctor`: this kernel and these privileges in; what works, what does not, why, and the remedy on standard
 //! output. It attaches every probe for a moment, with a filter that no process passes.
 
+mod needs;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
@@ -9,9 +11,9 @@ use anyhow::{Result, bail};
 use schemas::def::{EventDef, builtin, parse_inline};
 
 use crate::cli::EXIT_OK;
-use crate::engine::{Engine, EngineOptions};
+use crate::engine::{Engine, EngineOptions, Mechanism};
 use crate::kernel::{Facts, Kernel};
-use crate::privileges::{CAPABILITIES, Privileges};
+use crate::privileges::{CAPABILITIES, Capability, Privileges, REQUIRED};
 use crate::record::{brief, parts};
 use crate::resolve::{Candidate, Filter, Request, ResolvedSource, Stacks, resolve};
 use crate::snapshot::processes;
@@ -44,9 +46,12 @@ pub fn run(out: &mut impl Write) -> Result<u8> {
             bail!("nothing can be recorded here: {error:#}");
         }
     };
-    privileges.check()?;
+    if !privileges.missing(&REQUIRED).is_empty() {
+        remedies(&facts, &kernel, privileges, out)?;
+        privileges.check()?;
+    }
     mechanisms(&kernel, out)?;
-    let observed = events(&kernel, out)?;
+    let observed = events(&kernel, privileges, out)?;
     remedies(&facts, &kernel, privileges, out)?;
     if observed == 0 {
         bail!("no built-in event can be recorded here");
@@ -57,10 +62,7 @@ pub fn run(out: &mut impl Write) -> Result<u8> {
 /// What can be done about what does not work.
 fn remedies(facts: &Facts, kernel: &Kernel, privileges: Privileges, out: &mut impl Write) -> Result<()> {
     let mut lines: Vec<String> = Vec::new();
-    let missing: Vec<&str> = CAPABILITIES.iter().filter(|c| !privileges.has(c)).map(|c| c.name).collect();
-    if !missing.is_empty() {
-        lines.push(format!("for {}: run as root (sudo recorder ...)", missing.join(", ")));
-    }
+    lines.extend(needs::remedies(privileges));
     if let Err(error) = kernel.tracefs() {
         lines.push(format!("for classic and syscall tracepoints: {error:#}"));
     }
@@ -110,12 +112,13 @@ fn kernel_facts(facts: &Facts, out: &mut impl Write) -> Result<()> {
 fn capabilities(privileges: Privileges, out: &mut impl Write) -> Result<()> {
     writeln!(out, "\ncapabilities")?;
     for capability in &CAPABILITIES {
-        let state = match (privileges.has(capability), capability.required) {
-            (true, _) => "yes",
-            (false, true) => "MISSING",
-            (false, false) => "no",
+        let Capability { name, purpose, without, .. } = capability;
+        let (state, text) = match (privileges.has(capability), REQUIRED.contains(capability)) {
+            (true, _) => ("yes", format!("to {purpose}")),
+            (false, true) => ("MISSING", format!("to {purpose}; without it {without}")),
+            (false, false) => ("no", format!("to {purpose}; without it {without}")),
         };
-        writeln!(out, "  {:<20} {state:<8} {}", capability.name, capability.purpose)?;
+        writeln!(out, "  {name:<20} {state:<8} {text}")?;
     }
     Ok(())
 }
@@ -135,7 +138,7 @@ fn libc_path() -> Option<String> {
 }
 
 /// How a source can be observed here: what was attached and why nothing better was, or every reason why not.
-fn try_source(source: &ResolvedSource) -> Result<(String, Vec<String>), Vec<String>> {
+fn try_source(source: &ResolvedSource) -> Result<(Mechanism, String, Vec<String>), Vec<String>> {
     let refused = |which: std::ops::Range<usize>| {
         source.refused[which].iter().map(|(probe, reason)| format!("{probe}: {reason}"))
     };
@@ -148,7 +151,7 @@ fn try_source(source: &ResolvedSource) -> Result<(String, Vec<String>), Vec<Stri
             Engine::new(EngineOptions { ring_bytes_total: TRIAL_RING_BYTES, ..EngineOptions::default() })
                 .and_then(|mut engine| engine.attach(0, candidate));
         match attached {
-            Ok(()) => return Ok((format!("{} {}", candidate.mechanism, candidate.target), reasons)),
+            Ok(()) => return Ok((candidate.mechanism, candidate.target.clone(), reasons)),
             Err(error) => reasons.push(format!("{error:#}")),
         }
     }
@@ -214,7 +217,7 @@ fn mechanisms(kernel: &Kernel, out: &mut impl Write) -> Result<()> {
 }
 
 /// How many events can be observed at least in part.
-fn events(kernel: &Kernel, out: &mut impl Write) -> Result<usize> {
+fn events(kernel: &Kernel, privileges: Privileges, out: &mut impl Write) -> Result<usize> {
     writeln!(out, "\nevents")?;
     let mut observed = 0;
     for def in builtin() {
@@ -222,16 +225,17 @@ fn events(kernel: &Kernel, out: &mut impl Write) -> Result<usize> {
             Ok(sources) => sources,
             Err(error) => {
                 writeln!(out, "  {}: no: {}", def.name, one_line(&error))?;
+                writeln!(out, "    {:<22} {}", "needs", needs::text(def, &[], privileges))?;
                 continue;
             }
         };
         writeln!(out, "  {}", def.name)?;
-        let mut any = false;
+        let mut used = Vec::new();
         for source in &sources {
             match try_source(source) {
-                Ok((name, better)) => {
-                    any = true;
-                    writeln!(out, "    {:<22} {name}", source.name)?;
+                Ok((mechanism, target, better)) => {
+                    used.push(mechanism);
+                    writeln!(out, "    {:<22} {mechanism} {target}", source.name)?;
                     for reason in better {
                         writeln!(out, "    {:<22}   after: {}", "", brief(&[reason]))?;
                     }
@@ -242,7 +246,8 @@ fn events(kernel: &Kernel, out: &mut impl Write) -> Result<usize> {
                 }
             }
         }
-        observed += usize::from(any);
+        writeln!(out, "    {:<22} {}", "needs", needs::text(def, &used, privileges))?;
+        observed += usize::from(!used.is_empty());
     }
     Ok(observed)
 }
