@@ -16,6 +16,8 @@ mod text;
 mod merge;
 #[cfg(test)]
 mod merge_tests;
+#[cfg(test)]
+mod random;
 mod staging;
 
 mod stacks;

@@ -225,6 +225,12 @@ impl TraceWriter {
         }
     }
 
+    /// Wait until addresses can be named, those of programs that are attached by now included: that takes a moment and
+    /// rights, so it is for when all is attached, nothing is seen yet, and no right is given up.
+    pub fn get_ready(&self) {
+        self.wait_for_encoder();
+    }
+
     /// Take a copy of a raw record. Fails if the probe is unknown, the length is not that of its event's records, or
     /// the time is impossible.
     pub fn feed(&mut self, probe: ProbeId, cpu: u16, record: &[u8]) -> Result<()> {

@@ -57,7 +57,7 @@ impl TraceWriter {
         Ok(Summary { events, bytes, segments, failure, not_compacted })
     }
 
-    fn wait_for_encoder(&self) {
+    pub(super) fn wait_for_encoder(&self) {
         let (reply, answer) = std::sync::mpsc::channel();
         self.send(0, Job::Answer(reply));
         // The sender is dropped, and this ends, also when the encoder is gone.
