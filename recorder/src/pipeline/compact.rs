@@ -7,20 +7,22 @@
 //! again) rather than different. On a file system that cannot exchange, the segments stay as they are.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-use schemas::trace::{Meta, State};
+use schemas::trace::Meta;
 
-use super::files::{Owner, TEMP_SUFFIX, create_dir, lock, open_dir, sync_dir};
+use super::files::{Owner, create_dir, lock, open_dir, sync_dir};
 use super::merged::{Input, Merged};
-use super::meta::{read_meta, tables, write_meta};
+use super::meta::{read_meta, tables};
+use super::recover::tidy_up;
 use super::segment::{list_segments, segment_name};
 
 /// Rows of a file that is worth no further merging.
 const FILE_ROWS: u64 = 1 << 20;
-const WORK_PREFIX: &str = ".compact-";
+/// What the name of a directory starts with that is to become a table or was one.
+pub const WORK_PREFIX: &str = ".compact-";
 
 /// What [`compact`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,73 +37,14 @@ pub struct Compacted {
 
 /// Tidy the trace in `dir` up and merge its small segments: `recorder compact`. Fails if it is being written.
 pub fn compact(dir: &Path) -> Result<Compacted> {
-    let dir = &canonical(dir)?;
+    let dir = &dir.canonicalize().with_context(|| format!("cannot open '{}'", dir.display()))?;
     let _lock = lock(dir)?;
     let owner = Owner::of_this_process();
-    let (meta, recovered) = recover_locked(dir, owner)?;
+    let (meta, recovered) = tidy_up(dir, owner)?;
     let (_, segments_before) = size_of_trace(dir)?;
     compact_tables(dir, &meta, owner)?;
     let (_, segments_after) = size_of_trace(dir)?;
     Ok(Compacted { recovered, segments_before, segments_after })
-}
-
-/// Remove what a recorder that died has left half-made in `dir` and mark the trace as recovered. The result is one
-/// line about it, `None` if there was nothing to do. Fails if the trace is being written.
-pub fn recover(dir: &Path) -> Result<Option<String>> {
-    let dir = &canonical(dir)?;
-    let _lock = lock(dir)?;
-    Ok(recover_locked(dir, Owner::of_this_process())?.1)
-}
-
-fn canonical(dir: &Path) -> Result<PathBuf> {
-    dir.canonicalize().with_context(|| format!("cannot open '{}'", dir.display()))
-}
-
-fn recover_locked(dir: &Path, owner: Owner) -> Result<(Meta, Option<String>)> {
-    let mut meta = read_meta(dir)?;
-    let mut removed = 0;
-    for entry in fs::read_dir(dir).with_context(|| format!("cannot list '{}'", dir.display()))? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with(WORK_PREFIX) {
-            remove_dir(&entry.path())?;
-            removed += 1;
-        } else if is_temp(&name) {
-            remove_file(&entry.path())?;
-            removed += 1;
-        }
-    }
-    for table in tables(&meta) {
-        let table_dir = dir.join(table);
-        for entry in fs::read_dir(&table_dir).into_iter().flatten().flatten() {
-            if is_temp(&entry.file_name().to_string_lossy()) {
-                remove_file(&entry.path())?;
-                removed += 1;
-            }
-        }
-    }
-    if meta.state != State::Open && removed == 0 {
-        return Ok((meta, None));
-    }
-    let mut line = format!("'{}': {removed} unfinished files removed", dir.display());
-    if meta.state == State::Open {
-        meta.state = State::Recovered;
-        write_meta(dir, &meta, owner)?;
-        line.push_str("; the recorder died, up to a second may be missing at the end");
-    }
-    Ok((meta, Some(line)))
-}
-
-fn is_temp(name: &str) -> bool {
-    name.starts_with('.') && name.ends_with(TEMP_SUFFIX)
-}
-
-fn remove_file(path: &Path) -> Result<()> {
-    fs::remove_file(path).with_context(|| format!("cannot remove '{}'", path.display()))
-}
-
-fn remove_dir(path: &Path) -> Result<()> {
-    fs::remove_dir_all(path).with_context(|| format!("cannot remove '{}'", path.display()))
 }
 
 /// Bytes and number of all segments.
@@ -191,6 +134,10 @@ pub fn compact_table(
     exchange(dir, &work, &table_dir)?;
     at(Step::Exchanged)?;
     remove_dir(&work)
+}
+
+fn remove_dir(path: &Path) -> Result<()> {
+    fs::remove_dir_all(path).with_context(|| format!("cannot remove '{}'", path.display()))
 }
 
 fn exchange(dir: &Path, work: &Path, table_dir: &Path) -> Result<()> {

@@ -11,8 +11,10 @@ use nix::fcntl::posix_fallocate;
 
 const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
-/// Ending of a file that is not there yet.
+/// Ending of a file that is being written.
 pub const TEMP_SUFFIX: &str = ".tmp";
+/// Ending of a segment that is whole and waits for the disk.
+pub const WHOLE_SUFFIX: &str = ".whole";
 
 /// Who owns what the recorder writes: the user who called sudo, if one did.
 #[derive(Clone, Copy, Debug, Default)]
@@ -76,6 +78,7 @@ pub fn lock(dir: &Path) -> Result<File> {
 pub struct TempFile {
     file: File,
     temp: PathBuf,
+    dir: PathBuf,
     is_published: bool,
 }
 
@@ -91,7 +94,7 @@ impl TempFile {
             .custom_flags(libc::O_NOFOLLOW)
             .open(&temp)
             .with_context(|| format!("cannot create '{}'", temp.display()))?;
-        let this = Self { file, temp, is_published: false };
+        let this = Self { file, temp, dir: dir.to_owned(), is_published: false };
         owner.give(&this.file, &this.temp)?;
         Ok(this)
     }
@@ -111,10 +114,20 @@ impl TempFile {
         self.file.sync_all().with_context(|| format!("cannot write '{}'", self.temp.display()))
     }
 
+    /// The segment is whole, though the disk may not have it: from now on it is `TRACE/.TABLE-NUMBER.whole`, so that
+    /// tidying up can publish it if the recorder dies before it does so itself.
+    pub fn is_whole(&mut self, number: u64) -> Result<()> {
+        let table = self.dir.file_name().unwrap_or_default().to_string_lossy();
+        let whole = self.dir.with_file_name(format!(".{table}-{number}{WHOLE_SUFFIX}"));
+        fs::rename(&self.temp, &whole).with_context(|| format!("cannot create '{}'", whole.display()))?;
+        self.temp = whole;
+        Ok(())
+    }
+
     /// Give the file, which was [synced](Self::sync), its `name`, replacing a file of that name. That is durable once
     /// the directory is synced too.
     pub fn reveal(&mut self, name: &str) -> Result<PathBuf> {
-        let path = self.temp.with_file_name(name);
+        let path = self.dir.join(name);
         fs::rename(&self.temp, &path).with_context(|| format!("cannot create '{}'", path.display()))?;
         self.is_published = true;
         Ok(path)
@@ -131,9 +144,12 @@ impl TempFile {
     }
 }
 
+/// Name of the file that keeps room.
+pub const RESERVE: &str = "reserve";
+
 /// Keep `bytes` of the disk: they are free again when the result is dropped.
 pub fn set_aside(dir: &Path, bytes: u64, owner: Owner) -> Result<TempFile> {
-    let temp = TempFile::create(dir, "reserve", owner)?;
+    let temp = TempFile::create(dir, RESERVE, owner)?;
     let bytes = i64::try_from(bytes).context("that is no size of a file")?;
     match posix_fallocate(&temp.file, 0, bytes) {
         // A file system that cannot promise room does not get in the way.

@@ -41,11 +41,12 @@ mod writer;
 pub mod cgroups;
 pub mod compact;
 mod merged;
+pub mod recover;
 
 pub use clock::{boottime_ns, utc_minus_boottime_ns};
 pub use counts::{Totals, loses_event};
 pub use files::Owner;
-pub use meta::read_meta;
+pub use meta::{boot_id, read_meta};
 pub use options::{End, Options, Summary};
 pub use probes::ProbeRow;
 pub use record_builder::RecordBuilder;

@@ -285,7 +285,7 @@ impl TraceWriter {
         }
         if self.probes_are_dirty {
             self.probes_are_dirty = false;
-            self.send(0, Job::ReplaceSide { table: "probes", batch: probes::batch(&self.probes)? });
+            self.send(0, Job::ReplaceSide { table: probes::TABLE, batch: probes::batch(&self.probes)? });
         }
         let publish_after_ns = self.progress.lock().lag.publish_after_ns(self.segment_age_ns);
         for event in 0..self.events.len() {

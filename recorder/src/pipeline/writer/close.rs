@@ -29,7 +29,7 @@ impl TraceWriter {
         // Only now it is known what the disk has lost; on a full one there is room to say it.
         self.reserve = None;
         self.send(0, Job::Retry);
-        self.send(0, Job::ReplaceSide { table: "probes", batch: probes::batch(&self.probes)? });
+        self.send(0, Job::ReplaceSide { table: probes::TABLE, batch: probes::batch(&self.probes)? });
         self.clock()?;
         self.count(&end.counters, now_ns, true)?;
         self.send(0, Job::Finish);
