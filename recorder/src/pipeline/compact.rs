@@ -9,8 +9,9 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::sys::statvfs::statvfs;
 use schemas::trace::Meta;
 
 use super::files::{Owner, create_dir, lock, open_dir, sync_dir};
@@ -35,14 +36,24 @@ pub struct Compacted {
     pub segments_after: u64,
 }
 
-/// Tidy the trace in `dir` up and merge its small segments: `recorder compact`. Fails if it is being written.
-pub fn compact(dir: &Path) -> Result<Compacted> {
+/// Told the table that is being merged, and how many of its segments have been: fails to stop that.
+pub type Watch<'a> = dyn FnMut(&str, u64) -> Result<()> + 'a;
+
+/// Tidy the trace in `dir` up and merge its small segments: `recorder compact`. Fails if it is being written, or if
+/// `watch` stops it; a table is either merged or as it was then.
+pub fn compact(dir: &Path, watch: &mut Watch) -> Result<Compacted> {
     let dir = &dir.canonicalize().with_context(|| format!("cannot open '{}'", dir.display()))?;
     let _lock = lock(dir)?;
     let owner = Owner::of_this_process();
     let (meta, recovered) = tidy_up(dir, owner)?;
     let (_, segments_before) = size_of_trace(dir)?;
-    compact_tables(dir, &meta, owner)?;
+    if let Err(error) = compact_tables(dir, &meta, owner, watch) {
+        // What was tidied up is told once: now or never.
+        return Err(match recovered {
+            Some(line) => error.context(format!("{line}; not all segments are merged")),
+            None => error,
+        });
+    }
     let (_, segments_after) = size_of_trace(dir)?;
     Ok(Compacted { recovered, segments_before, segments_after })
 }
@@ -64,10 +75,14 @@ pub fn size_of_trace(dir: &Path) -> Result<(u64, u64)> {
 }
 
 /// Compact every table; the caller holds the trace.
-pub fn compact_tables(dir: &Path, meta: &Meta, owner: Owner) -> Result<()> {
+pub fn compact_tables(dir: &Path, meta: &Meta, owner: Owner, watch: &mut Watch) -> Result<()> {
     for table in tables(meta) {
         if dir.join(table).is_dir() {
-            let result = compact_table(dir, table, owner, &mut |_| Ok(()));
+            let mut segments = 0;
+            let result = compact_table(dir, table, owner, &mut |step| {
+                segments += u64::from(step == Step::Merged);
+                watch(table, segments)
+            });
             if result.is_err() {
                 // Half-made, or the old segments: not the table either way.
                 let _ = fs::remove_dir_all(dir.join(format!("{WORK_PREFIX}{table}")));
@@ -83,6 +98,8 @@ pub fn compact_tables(dir: &Path, meta: &Meta, owner: Owner) -> Result<()> {
 pub enum Step {
     /// The new directory is there, empty.
     Begun,
+    /// A segment is in a file of the new directory.
+    Merged,
     /// A file of the new directory is there.
     FileMade,
     /// The new directory is whole.
@@ -109,6 +126,8 @@ pub fn compact_table(
     if !groups.iter().any(is_merged) {
         return Ok(());
     }
+    let merged = groups.iter().filter(|group| is_merged(group)).flatten().flatten();
+    check_room(dir, merged.map(|input| input.bytes).sum())?;
     let work = dir.join(format!("{WORK_PREFIX}{table}"));
     if work.exists() {
         remove_dir(&work)?;
@@ -121,6 +140,7 @@ pub fn compact_table(
             let mut merged = Merged::create(&work, &name, &group[0][0], owner)?;
             for unit in group {
                 merged.append(unit)?;
+                unit.iter().try_for_each(|_| at(Step::Merged))?;
             }
             merged.publish(&name)?;
         } else {
@@ -134,6 +154,21 @@ pub fn compact_table(
     exchange(dir, &work, &table_dir)?;
     at(Step::Exchanged)?;
     remove_dir(&work)
+}
+
+/// The new files are there beside the old ones for a while.
+fn check_room(dir: &Path, needed_bytes: u64) -> Result<()> {
+    let disk =
+        statvfs(dir).with_context(|| format!("cannot ask how full the disk of '{}' is", dir.display()))?;
+    let free_bytes = disk.blocks_available() * disk.fragment_size();
+    ensure!(
+        needed_bytes <= free_bytes,
+        "that takes {} KiB of the disk for a while, {} KiB are free: free space; until then its segments stay as \
+         they are",
+        needed_bytes >> 10,
+        free_bytes >> 10
+    );
+    Ok(())
 }
 
 fn remove_dir(path: &Path) -> Result<()> {

@@ -147,14 +147,31 @@ impl TempFile {
 /// Name of the file that keeps room.
 pub const RESERVE: &str = "reserve";
 
-/// Keep `bytes` of the disk: they are free again when the result is dropped.
-pub fn set_aside(dir: &Path, bytes: u64, owner: Owner) -> Result<TempFile> {
-    let temp = TempFile::create(dir, RESERVE, owner)?;
-    let bytes = i64::try_from(bytes).context("that is no size of a file")?;
-    match posix_fallocate(&temp.file, 0, bytes) {
-        // A file system that cannot promise room does not get in the way.
-        Ok(()) | Err(Errno::EOPNOTSUPP | Errno::EINVAL) => Ok(temp),
-        Err(error) => Err(error).with_context(|| format!("cannot write '{}'", temp.temp.display())),
+/// A part of the disk that is kept free, until this is dropped.
+pub struct Reserve(PathBuf);
+
+impl Reserve {
+    /// Keep `bytes` in `dir`. Fails if there is no room.
+    pub fn new(dir: &Path, bytes: i64, owner: Owner) -> Result<Self> {
+        // Dropped at a failure. Not kept open, which would be in the way of whoever wants the file system read-only.
+        let mut temp = TempFile::create(dir, RESERVE, owner)?;
+        match posix_fallocate(&temp.file, 0, bytes) {
+            // A file system that cannot promise room does not get in the way.
+            Ok(()) | Err(Errno::EOPNOTSUPP | Errno::EINVAL) => {}
+            Err(error) => {
+                let error = std::io::Error::from(error);
+                return Err(error).with_context(|| format!("cannot write '{}'", temp.temp.display()));
+            }
+        }
+        temp.is_published = true;
+        Ok(Self(temp.temp.clone()))
+    }
+}
+
+impl Drop for Reserve {
+    fn drop(&mut self) {
+        // Nothing more can be done than leave it to `recorder compact`.
+        let _ = fs::remove_file(&self.0);
     }
 }
 

@@ -51,6 +51,8 @@ pub struct End {
     pub command_exit_code: Option<i32>,
     /// The last counters, read after everything was detached and drained.
     pub counters: Vec<ProbeCounters>,
+    /// Asked while small segments are merged; once true, the rest stays as it is.
+    pub is_hurried: Option<Box<dyn FnMut() -> bool>>,
 }
 
 /// What a recording gave.

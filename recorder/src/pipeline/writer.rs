@@ -24,7 +24,7 @@ use schemas::trace::{Meta, State};
 use super::clock;
 use super::counts::{Counts, Snapshot, Totals};
 use super::failure;
-use super::files::{Owner, TempFile, create_dir, lock, set_aside, sync_dir};
+use super::files::{Owner, Reserve, create_dir, lock, sync_dir};
 use super::merge::ts_ns;
 use super::meta::{check_events, tables, write_meta};
 use super::options::Options;
@@ -44,9 +44,9 @@ const MAX_TS_NS: u64 = 1 << 62;
 const COUNTS_EVERY_NS: u64 = 1_000_000_000;
 const CLOCK_EVERY_NS: u64 = 10_000_000_000;
 /// Kept free for the end, so that on a full disk the trace can still say what is missing: for `trace.json`, ...
-const RESERVE_BYTES: u64 = 64 << 10;
+const RESERVE_BYTES: i64 = 64 << 10;
 /// ... and for a last small segment of each table.
-const RESERVE_BYTES_PER_TABLE: u64 = 8 << 10;
+const RESERVE_BYTES_PER_TABLE: i64 = 8 << 10;
 
 struct Event {
     staging: Staging,
@@ -83,7 +83,7 @@ pub struct TraceWriter {
     is_live: bool,
     compact_at_close: bool,
     /// Room on the disk for how it ended.
-    reserve: Option<TempFile>,
+    reserve: Option<Reserve>,
     /// Keeps other recorders away; given up with the process.
     _lock: File,
 }
@@ -128,8 +128,8 @@ impl TraceWriter {
         if let Some(parent) = dir.canonicalize().ok().as_deref().and_then(Path::parent) {
             sync_dir(parent)?;
         }
-        let bytes = RESERVE_BYTES + RESERVE_BYTES_PER_TABLE * tables(&meta).count() as u64;
-        let reserve = set_aside(dir, bytes, owner)?;
+        let bytes = RESERVE_BYTES + RESERVE_BYTES_PER_TABLE * tables(&meta).count() as i64;
+        let reserve = Reserve::new(dir, bytes, owner)?;
         let pool = Pool::default();
         let progress = SharedProgress::default();
         let setup = Setup {

@@ -7,6 +7,7 @@
 //! until the recording has begun.
 
 mod attach;
+mod compact;
 mod plan;
 mod progress;
 mod recording;
@@ -17,7 +18,6 @@ mod signals;
 mod summary;
 
 use std::io::{self, Write};
-use std::path::Path;
 
 use anyhow::Result;
 
@@ -25,12 +25,12 @@ use crate::cli::EXIT_OK;
 use crate::cli::options::Options;
 use crate::command::Command;
 use crate::kernel::Kernel;
-use crate::pipeline;
 use crate::privileges::Privileges;
 use crate::select::Selection;
 use crate::snapshot::{clock, processes};
 
 pub use attach::{brief, parts};
+pub use compact::compact;
 
 use plan::Plan;
 use recording::Recording;
@@ -59,15 +59,4 @@ pub fn run(options: &Options) -> Result<u8> {
     let signals = Signals::block()?;
     let command = command.map(Command::hold).transpose()?;
     Recording::begin(options, plan, command, dir)?.run(signals)
-}
-
-/// `recorder compact`.
-pub fn compact(trace: &Path) -> Result<u8> {
-    let pipeline::compact::Compacted { recovered, segments_before, segments_after } =
-        pipeline::compact::compact(trace)?;
-    if let Some(what) = recovered {
-        eprintln!("recorder: {what}");
-    }
-    eprintln!("recorder: {} has {segments_after} segments, it had {segments_before}", trace.display());
-    Ok(EXIT_OK)
 }

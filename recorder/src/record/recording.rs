@@ -98,7 +98,7 @@ impl<'a> Recording<'a> {
     pub fn run(mut self, mut signals: Signals) -> Result<u8> {
         let mut progress = Progress::new(self.options.print.is_none());
         match self.record(&mut signals, &mut progress) {
-            Ok(Some(ended)) => self.finish(ended, &progress),
+            Ok(Some(ended)) => self.finish(ended, &progress, signals),
             Ok(None) => {
                 let error = anyhow!("ended by a signal before the recording began; no trace was made");
                 Err(abandon(self.writer, error))
@@ -194,8 +194,8 @@ impl<'a> Recording<'a> {
         eprintln!("recorder: recording {names}{place}{until}");
     }
 
-    /// Close the trace and tell what it holds.
-    fn finish(self, ended: Ended, progress: &Progress) -> Result<u8> {
+    /// Close the trace and tell what it holds. Another signal ends the merging of small segments.
+    fn finish(self, ended: Ended, progress: &Progress, mut signals: Signals) -> Result<u8> {
         let Self { options, plan, command: _, mut engine, writer, attached, is_kept, closed } = self;
         let Ended { command_exit_code, still_running, mut failure } = ended;
         let counters = match engine.counters() {
@@ -206,7 +206,8 @@ impl<'a> Recording<'a> {
             }
         };
         let dir = writer.dir().to_owned();
-        let mut summary = writer.close(End { command_exit_code, counters })?;
+        let is_hurried: Box<dyn FnMut() -> bool> = Box::new(move || signals.next().is_some());
+        let mut summary = writer.close(End { command_exit_code, counters, is_hurried: Some(is_hurried) })?;
         if !is_kept {
             fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
         }

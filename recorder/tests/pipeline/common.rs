@@ -142,3 +142,35 @@ pub fn values(dir: &Path, table: &str) -> Vec<u64> {
     };
     segments(dir, table).iter().flat_map(|path| read_segment(path)).flat_map(|batch| column(&batch)).collect()
 }
+
+/// Run a test of this program again where it may mount.
+pub fn as_root_of_a_namespace(test: &str) {
+    let exe = std::env::current_exe().unwrap();
+    let status =
+        std::process::Command::new("unshare").arg("-rm").arg(exe).args(["--exact", test]).status().unwrap();
+    assert!(status.success(), "failed as root of a user namespace");
+}
+
+/// A small file system of its own at a path.
+pub struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    pub fn mount(path: &Path, size: &str) -> Self {
+        let options = format!("size={size}");
+        nix::mount::mount(
+            Some("tmpfs"),
+            path,
+            Some("tmpfs"),
+            nix::mount::MsFlags::empty(),
+            Some(options.as_str()),
+        )
+        .expect("mounting a small tmpfs");
+        Self(path.to_owned())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH);
+    }
+}

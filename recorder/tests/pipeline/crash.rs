@@ -1,7 +1,5 @@
 //! What remains of a trace when the disk is full or the directory goes away; who may read it.
 
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::common::*;
@@ -14,11 +12,7 @@ use recorder::pipeline::{End, Options, RecordBuilder, TraceWriter};
 #[test]
 fn a_full_disk_ends_the_recording_and_what_was_written_stays() {
     if !nix::unistd::geteuid().is_root() {
-        // Mounting needs root: be root of a user namespace.
-        let test = "crash::a_full_disk_ends_the_recording_and_what_was_written_stays";
-        let exe = std::env::current_exe().unwrap();
-        let status = Command::new("unshare").arg("-rm").arg(exe).args(["--exact", test]).status().unwrap();
-        return assert!(status.success(), "failed as root of a user namespace");
+        return as_root_of_a_namespace("crash::a_full_disk_ends_the_recording_and_what_was_written_stays");
     }
     let temp = tempfile::tempdir().unwrap();
     let disk = SmallDisk::mount(temp.path(), "1m");
@@ -65,30 +59,6 @@ fn a_full_disk_ends_the_recording_and_what_was_written_stays() {
     drop(disk);
 }
 
-/// A small file system of its own at a path.
-struct SmallDisk(std::path::PathBuf);
-
-impl SmallDisk {
-    fn mount(path: &Path, size: &str) -> Self {
-        let options = format!("size={size}");
-        nix::mount::mount(
-            Some("tmpfs"),
-            path,
-            Some("tmpfs"),
-            nix::mount::MsFlags::empty(),
-            Some(options.as_str()),
-        )
-        .expect("mounting a small tmpfs");
-        Self(path.to_owned())
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH);
-    }
-}
-
 #[test]
 fn a_trace_of_a_later_format_or_with_tables_elsewhere_is_refused() {
     let temp = tempfile::tempdir().unwrap();
@@ -97,10 +67,10 @@ fn a_trace_of_a_later_format_or_with_tables_elsewhere_is_refused() {
     let path = dir.join("trace.json");
     let json = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, json.replace("\"format_version\": 1", "\"format_version\": 99")).unwrap();
-    let error = compact(&dir).unwrap_err().to_string();
+    let error = compact(&dir, &mut |_, _| Ok(())).unwrap_err().to_string();
     assert!(error.ends_with("is of format 99, this recorder knows 1 and older: use a newer one"), "{error}");
     std::fs::write(&path, json.replace("\"event\": \"tick\"", "\"event\": \"../tick\"")).unwrap();
-    let error = format!("{:#}", compact(&dir).unwrap_err());
+    let error = format!("{:#}", compact(&dir, &mut |_, _| Ok(())).unwrap_err());
     assert!(error.contains("event name '../tick' cannot be a directory"), "{error}");
 }
 

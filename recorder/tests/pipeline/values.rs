@@ -165,7 +165,8 @@ fn counts_add_up_to_the_rows_and_every_loss_has_its_row() {
     writer.feed(0, 0, &RecordBuilder::new(&layout, 10).seq(9999).build()).unwrap();
     let last =
         ProbeCounters { probe: 0, per_cpu: vec![counters], kprobe_misses: Some(4), recursion_misses: None };
-    let summary = writer.close(End { counters: vec![last], command_exit_code: Some(3) }).unwrap();
+    let summary =
+        writer.close(End { counters: vec![last], command_exit_code: Some(3), ..End::default() }).unwrap();
     assert_eq!(summary.not_compacted, None);
     let totals = &summary.events["tick"];
     assert_eq!((totals.seen, totals.recorded, totals.lost), (10_002, 5002, 5000));
@@ -289,7 +290,7 @@ fn late_rows_are_marked_on_disk_and_compaction_puts_them_in_their_place() {
     };
     let late = segments(&dir, "tick").iter().filter(|path| is_late(path)).count();
     assert!(late >= 1 && segments(&dir, "tick").len() > late);
-    recorder::pipeline::compact::compact(&dir).unwrap();
+    recorder::pipeline::compact::compact(&dir, &mut |_, _| Ok(())).unwrap();
     assert!(!segments(&dir, "tick").iter().any(is_late));
     let rows = read_table(&dir, "tick");
     let expected: Vec<i64> = (1..6).flat_map(|s| [s * second as i64 - 5, s * second as i64]).collect();

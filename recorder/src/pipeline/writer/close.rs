@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 use schemas::trace::State;
 
 use super::TraceWriter;
@@ -16,6 +16,7 @@ use crate::pipeline::worker::Job;
 impl TraceWriter {
     /// Write what is left, say how it ended, merge small segments. A failure to write is in the summary.
     pub fn close(mut self, end: End) -> Result<Summary> {
+        let End { command_exit_code, counters, mut is_hurried } = end;
         for event in 0..self.events.len() {
             self.cut(event, None);
             self.publish(event, None);
@@ -31,20 +32,23 @@ impl TraceWriter {
         self.send(0, Job::Retry);
         self.send(0, Job::ReplaceSide { table: probes::TABLE, batch: probes::batch(&self.probes)? });
         self.clock()?;
-        self.count(&end.counters, now_ns, true)?;
+        self.count(&counters, now_ns, true)?;
         self.send(0, Job::Finish);
         self.end_encoder();
         let mut failure = self.progress.lock().failure.clone();
         self.meta.state = State::Closed;
         self.meta.end_ns = Some(end_ns);
-        self.meta.command_exit_code = end.command_exit_code;
+        self.meta.command_exit_code = command_exit_code;
         if let Err(error) = write_meta(&self.dir, &self.meta, self.owner) {
             failure.get_or_insert(Arc::new(error));
         }
         let mut not_compacted = None;
         if failure.is_none()
             && self.compact_at_close
-            && let Err(error) = compact::compact_tables(&self.dir, &self.meta, self.owner)
+            && let Err(error) = compact::compact_tables(&self.dir, &self.meta, self.owner, &mut |_, _| {
+                ensure!(!is_hurried.as_mut().is_some_and(|is_hurried| is_hurried()), "a signal came");
+                Ok(())
+            })
         {
             not_compacted = Some(format!("{error:#}"));
         }
