@@ -41,6 +41,8 @@ pub struct Input {
     pub path: PathBuf,
     /// Its rows.
     pub rows: u64,
+    /// Its size.
+    pub bytes: u64,
     /// First and last ts, if the table has one.
     pub range: Option<(i64, i64)>,
     file: File,
@@ -57,7 +59,8 @@ impl Input {
         let rows = metadata.metadata().file_metadata().num_rows();
         let rows = u64::try_from(rows).ok().with_context(context)?;
         let range = ts_range(&metadata);
-        Ok(Self { number, path: path.to_owned(), rows, range, file, metadata })
+        let bytes = file.metadata().with_context(context)?.len();
+        Ok(Self { number, path: path.to_owned(), rows, bytes, range, file, metadata })
     }
 
     fn reader(&self, row_groups: Vec<usize>) -> Result<ParquetRecordBatchReader> {

@@ -46,11 +46,12 @@ mod writer;
 pub mod cgroups;
 pub mod compact;
 mod merged;
+pub mod recover;
 
 pub use clock::{boottime_ns, utc_minus_boottime_ns};
 pub use counts::{Totals, loses_event};
 pub use files::{Owner, create_trace_dir, own_trace_dir};
-pub use meta::read_meta;
+pub use meta::{boot_id, read_meta};
 pub use options::{End, Options, Summary};
 pub use probes::ProbeRow;
 pub use record_builder::RecordBuilder;

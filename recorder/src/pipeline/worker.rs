@@ -13,7 +13,7 @@ use arrow_schema::SchemaRef;
 use schemas::column::{Layout, Type};
 
 use super::decode::Decoder;
-use super::files::Owner;
+use super::files::{Owner, TempFile};
 use super::merge::{Chunk, Merge, Rows, SeqCounter};
 use super::profile::{Stage, time};
 use super::progress::{RowsBySource, SharedProgress};
@@ -105,8 +105,10 @@ pub struct Worker {
     names_addresses: bool,
     pool: Pool,
     publisher: Publisher,
-    /// Names temporary files: those of one table may wait for their names together.
+    /// Numbers temporary files.
     files: u64,
+    /// Numbers files that are whole, in the order in which they are to be published.
+    whole_files: u64,
     has_failed: bool,
 }
 
@@ -158,6 +160,7 @@ impl Worker {
             pool,
             publisher,
             files: 0,
+            whole_files: 0,
             has_failed: false,
         })
     }
@@ -283,12 +286,19 @@ impl Worker {
 
     fn publish_segment(&mut self, event: usize, segment: Segment, due_ns: Option<u64>) -> Result<()> {
         self.flush_collected()?;
-        let temp = segment.finish()?;
+        let temp = self.whole(segment)?;
         let table = &mut self.events[event];
         let name = segment_name(table.next);
         table.next += 1;
         let rows = std::mem::take(&mut table.unpublished);
         self.publisher.publish(Publication { temp, name, event: Some(event), rows, due_ns })
+    }
+
+    fn whole(&mut self, segment: Segment) -> Result<TempFile> {
+        let mut temp = segment.finish()?;
+        self.whole_files += 1;
+        temp.is_whole(self.whole_files)?;
+        Ok(temp)
     }
 
     fn finish(&mut self) -> Result<()> {
@@ -339,7 +349,7 @@ impl Worker {
         let temp_name = self.files.to_string();
         let mut segment = Segment::create(&side.dir, &temp_name, &side.schema, properties, self.owner)?;
         segment.write(batch)?;
-        let (temp, name) = (segment.finish()?, segment_name(number));
+        let (temp, name) = (self.whole(segment)?, segment_name(number));
         self.publisher.publish(Publication {
             temp,
             name,

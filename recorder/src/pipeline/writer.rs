@@ -28,7 +28,7 @@ use schemas::trace::{Meta, State};
 use super::clock;
 use super::counts::{Counts, Snapshot, Totals};
 use super::failure;
-use super::files::{Owner, TempFile, create_dir, create_trace_dir, lock, set_aside};
+use super::files::{Owner, Reserve, create_dir, create_trace_dir, lock};
 use super::merge::ts_ns;
 use super::meta::{check_events, tables, write_meta};
 use super::options::Options;
@@ -48,9 +48,9 @@ const MAX_TS_NS: u64 = 1 << 62;
 const COUNTS_EVERY_NS: u64 = 1_000_000_000;
 const CLOCK_EVERY_NS: u64 = 10_000_000_000;
 /// Kept free for the end, so that on a full disk the trace can still say what is missing: for `trace.json`, ...
-const RESERVE_BYTES: u64 = 64 << 10;
+const RESERVE_BYTES: i64 = 64 << 10;
 /// ... and for a last small segment of each table.
-const RESERVE_BYTES_PER_TABLE: u64 = 8 << 10;
+const RESERVE_BYTES_PER_TABLE: i64 = 8 << 10;
 
 struct Event {
     staging: Staging,
@@ -87,7 +87,7 @@ pub struct TraceWriter {
     is_live: bool,
     compact_at_close: bool,
     /// Room on the disk for how it ended.
-    reserve: Option<TempFile>,
+    reserve: Option<Reserve>,
     /// Keeps other recorders away; given up with the process.
     _lock: File,
 }
@@ -132,8 +132,8 @@ impl TraceWriter {
         }
         meta.state = State::Open;
         write_meta(dir, &meta, owner)?;
-        let bytes = RESERVE_BYTES + RESERVE_BYTES_PER_TABLE * tables(&meta).count() as u64;
-        let reserve = set_aside(dir, bytes, owner)?;
+        let bytes = RESERVE_BYTES + RESERVE_BYTES_PER_TABLE * tables(&meta).count() as i64;
+        let reserve = Reserve::new(dir, bytes, owner)?;
         let pool = Pool::default();
         let progress = SharedProgress::default();
         let setup = Setup {
@@ -295,7 +295,7 @@ impl TraceWriter {
         }
         if self.probes_are_dirty {
             self.probes_are_dirty = false;
-            self.send(0, Job::ReplaceSide { table: "probes", batch: probes::batch(&self.probes)? });
+            self.send(0, Job::ReplaceSide { table: probes::TABLE, batch: probes::batch(&self.probes)? });
         }
         let publish_after_ns = self.progress.lock().lag.publish_after_ns(self.segment_age_ns);
         for event in 0..self.events.len() {

@@ -7,6 +7,7 @@
 //! until the recording has begun. What attaching and the snapshot took of rights is given up before the command runs.
 
 mod attach;
+mod compact;
 mod plan;
 mod progress;
 mod recording;
@@ -17,20 +18,19 @@ mod signals;
 mod summary;
 
 use std::io::{self, Write};
-use std::path::Path;
 
 use anyhow::Result;
 
+use crate::cli::EXIT_OK;
 use crate::cli::options::Options;
-use crate::cli::{EXIT_OK, say};
 use crate::command::Command;
 use crate::kernel::Kernel;
-use crate::pipeline;
-use crate::privileges::{Identity, Privileges, renounce};
+use crate::privileges::Privileges;
 use crate::select::Selection;
 use crate::snapshot::{clock, processes};
 
 pub use attach::{brief, parts};
+pub use compact::compact;
 pub use seed::{LISTENS, PROCESSES};
 
 use plan::Plan;
@@ -62,18 +62,4 @@ pub fn run(options: &Options) -> Result<u8> {
     // Not before: the command keeps the limit that it would have had.
     setup::raise_file_limit();
     Recording::begin(options, plan, command, dir, &mut signals)?.run(signals)
-}
-
-/// `recorder compact`.
-pub fn compact(trace: &Path) -> Result<u8> {
-    // As the user whose trace it is, so that it stays theirs and root cannot be led elsewhere.
-    let identity = Identity::of_owner(trace)?;
-    renounce(identity.as_ref(), &[], trace)?;
-    let pipeline::compact::Compacted { recovered, segments_before, segments_after } =
-        pipeline::compact::compact(trace)?;
-    if let Some(what) = recovered {
-        say(what);
-    }
-    say(format_args!("{} has {segments_after} segments, it had {segments_before}", trace.display()));
-    Ok(EXIT_OK)
 }

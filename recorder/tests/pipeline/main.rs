@@ -2,5 +2,8 @@
 
 mod common;
 mod crash;
+mod crash_child;
+mod crash_compact;
+mod crash_kill;
 mod replay;
 mod values;
