@@ -14,7 +14,7 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::statvfs::statvfs;
 use schemas::trace::Meta;
 
-use super::files::{Owner, create_dir, lock, open_dir, open_own_dir, sync_dir};
+use super::files::{Owner, TempFile, create_dir, lock, open_dir, open_own_dir, sync_dir};
 use super::merged::{Input, Merged};
 use super::meta::{read_meta, tables};
 use super::recover::tidy_up;
@@ -56,6 +56,13 @@ pub fn compact(dir: &Path, watch: &mut Watch) -> Result<Compacted> {
     }
     let (_, segments_after) = size_of_trace(dir)?;
     Ok(Compacted { recovered, segments_before, segments_after })
+}
+
+/// Does a recorder hold the trace in `dir`?
+pub fn is_being_written(dir: &Path) -> Result<bool> {
+    let dir = dir.canonicalize().with_context(|| format!("cannot open '{}'", dir.display()))?;
+    // Let go at once, at the end of this function.
+    Ok(matches!(open_dir(&dir)?.try_lock(), Err(fs::TryLockError::WouldBlock)))
 }
 
 /// Bytes and number of all segments.
@@ -128,7 +135,7 @@ pub fn compact_table(
         return Ok(());
     }
     let merged = groups.iter().filter(|group| is_merged(group)).flatten().flatten();
-    check_room(dir, merged.map(|input| input.bytes).sum())?;
+    check_room(dir, merged.map(|input| input.disk_bytes).sum())?;
     let work = dir.join(format!("{WORK_PREFIX}{table}"));
     if work.exists() {
         remove_dir(&work)?;
@@ -138,12 +145,12 @@ pub fn compact_table(
     for (number, group) in (first_number..).zip(&groups) {
         let name = segment_name(number);
         if is_merged(group) {
-            let mut merged = Merged::create(&work, &name, &group[0][0], owner)?;
+            let mut merged = Merged::create(TempFile::create(&work, &name, owner)?, &group[0][0], false)?;
             for unit in group {
                 merged.append(unit)?;
                 unit.iter().try_for_each(|_| at(Step::Merged))?;
             }
-            merged.publish(&name)?;
+            merged.finish()?.reveal(&name)?;
         } else {
             let (from, to) = (&group[0][0].path, work.join(&name));
             fs::hard_link(from, &to).with_context(|| format!("cannot link '{}'", to.display()))?;
@@ -172,11 +179,14 @@ fn check_room(dir: &Path, needed_bytes: u64) -> Result<()> {
     Ok(())
 }
 
-fn remove_dir(path: &Path) -> Result<()> {
+/// Remove a directory with all that is in it.
+pub fn remove_dir(path: &Path) -> Result<()> {
     fs::remove_dir_all(path).with_context(|| format!("cannot remove '{}'", path.display()))
 }
 
-fn exchange(dir: &Path, work: &Path, table_dir: &Path) -> Result<()> {
+/// Let the directories `work` and `table_dir`, both in `dir`, change places. Fails if the file system cannot do that;
+/// `work` is removed then.
+pub fn exchange(dir: &Path, work: &Path, table_dir: &Path) -> Result<()> {
     if let Err(error) = renameat2(AT_FDCWD, work, AT_FDCWD, table_dir, RenameFlags::RENAME_EXCHANGE) {
         remove_dir(work)?;
         bail!("this file system cannot exchange directories ({error}): the small segments stay");
@@ -185,10 +195,10 @@ fn exchange(dir: &Path, work: &Path, table_dir: &Path) -> Result<()> {
 }
 
 /// Segments whose times overlap: one, or several with late rows among them.
-type Unit = Vec<Input>;
+pub type Unit = Vec<Input>;
 
 /// Order segments by time and put those together that overlap; empty ones go.
-fn units(mut inputs: Vec<Input>) -> Vec<Unit> {
+pub fn units(mut inputs: Vec<Input>) -> Vec<Unit> {
     let only_empty = inputs.iter().all(|i| i.rows == 0);
     inputs.retain(|i| i.rows > 0 || (only_empty && i.number == 0));
     // Tables without a time have no range and stay in the order of their numbers.

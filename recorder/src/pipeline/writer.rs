@@ -15,6 +15,7 @@
 //! - the distinct stacks, addresses and cgroups of the recording, at most 64 bytes each.
 
 mod close;
+mod freeze;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -29,6 +30,7 @@ use super::clock;
 use super::counts::{Counts, Snapshot, Totals};
 use super::failure;
 use super::files::{Owner, Reserve, create_dir, create_trace_dir, lock};
+use super::keep::{Keeper, SharedKept};
 use super::merge::ts_ns;
 use super::meta::{check_events, tables, write_meta};
 use super::options::Options;
@@ -38,6 +40,8 @@ use super::queue::{Sender, bounded};
 use super::staging::{Pool, Staging};
 use super::worker::{Job, Setup, Worker};
 use crate::source::{EventSource, ProbeCounters, ProbeId};
+
+pub use freeze::SnapshotName;
 
 /// Staged bytes of an event after which they go to the encoder.
 pub const CUT_BYTES: usize = 1 << 20;
@@ -76,6 +80,7 @@ pub struct TraceWriter {
     probes_are_dirty: bool,
     counts: Counts,
     progress: SharedProgress,
+    kept: SharedKept,
     queue: Option<Sender<Job>>,
     encoder: Option<JoinHandle<()>>,
     segment_age_ns: u64,
@@ -120,6 +125,7 @@ impl TraceWriter {
             segment_age,
             zstd_level,
             queue_bytes,
+            limits,
             compact_at_close,
             is_live,
             symbolizer,
@@ -146,7 +152,9 @@ impl TraceWriter {
             cgroups,
             on_batch,
         };
-        let worker = Worker::new(setup, pool.clone(), progress.clone())?;
+        let kept = SharedKept::default();
+        let keeper = Keeper::start(dir, meta.clone(), owner, limits, kept.clone())?;
+        let worker = Worker::new(setup, keeper, pool.clone(), progress.clone())?;
         let (sender, receiver) = bounded(queue_bytes);
         let encoder = std::thread::Builder::new()
             .name("encode".to_owned())
@@ -168,6 +176,7 @@ impl TraceWriter {
             probes_are_dirty: false,
             counts: Counts::default(),
             progress,
+            kept,
             queue: Some(sender),
             encoder: Some(encoder),
             segment_age_ns: u64::try_from(segment_age.as_nanos()).unwrap_or(u64::MAX),
@@ -193,9 +202,9 @@ impl TraceWriter {
     }
 
     /// Change `trace.json` (not its events and not its time scale).
-    pub fn update_meta(&mut self, change: impl FnOnce(&mut Meta)) -> Result<()> {
+    pub fn update_meta(&mut self, change: impl FnOnce(&mut Meta)) {
         change(&mut self.meta);
-        write_meta(&self.dir, &self.meta, self.owner)
+        self.send(0, Job::Describe(Box::new(self.meta.clone())));
     }
 
     /// A probe was tried. With a number, its records may be fed from now on.
@@ -307,6 +316,7 @@ impl TraceWriter {
                 let counters = counters()?;
                 self.count(&counters, now_ns, false)?;
             }
+            self.send(0, Job::Keep { now_ns: self.utc_ns(now_ns) });
             self.next_counts_ns = now_ns.saturating_add(COUNTS_EVERY_NS);
         }
         if now_ns >= self.next_clock_ns {

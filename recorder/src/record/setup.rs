@@ -88,6 +88,8 @@ pub fn meta(options: &Options, plan: &Plan, utc_minus_boottime_ns: i64) -> Resul
         command_exit_code: None,
         recorder_pid: std::process::id(),
         events: plan.layouts(),
+        kept_from_ns: None,
+        frozen: None,
     })
 }
 

@@ -17,7 +17,7 @@ pub fn text(
     dir: Option<&str>,
     elapsed: Duration,
 ) -> String {
-    let Summary { events, bytes, segments: _, failure: _, not_compacted: _ } = summary;
+    let Summary { events, bytes, segments: _, kept_from_ns: _, failure: _, not_compacted: _ } = summary;
     let mut out = format!("recorded for {:.1} s", elapsed.as_secs_f64());
     // Writing to a String cannot fail.
     let _ = match dir {

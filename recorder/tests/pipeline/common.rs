@@ -43,6 +43,8 @@ pub fn meta(events: Vec<Layout>, utc_minus_boottime_ns: i64) -> Meta {
         command_exit_code: None,
         recorder_pid: 1,
         events,
+        kept_from_ns: None,
+        frozen: None,
     }
 }
 
@@ -59,6 +61,11 @@ pub fn probe(probe: u16, event: &str) -> ProbeRow {
 
 pub fn replay_options() -> Options {
     Options { is_live: false, ..Options::default() }
+}
+
+/// A directory that is not slowed down by a disk: recorded time runs fast there.
+pub fn fast_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 pub fn segments(dir: &Path, table: &str) -> Vec<PathBuf> {

@@ -5,5 +5,8 @@ mod crash;
 mod crash_child;
 mod crash_compact;
 mod crash_kill;
+mod keep;
 mod replay;
+mod soak;
 mod values;
+mod world;

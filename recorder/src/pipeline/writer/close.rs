@@ -38,12 +38,14 @@ impl TraceWriter {
         self.end_encoder();
         let mut failure = self.progress.lock().failure.clone();
         self.meta.state = State::Closed;
+        let kept = self.kept.lock().clone();
+        self.meta.kept_from_ns = kept.from_ns;
         self.meta.end_ns = Some(end_ns);
         self.meta.command_exit_code = command_exit_code;
         if let Err(error) = write_meta(&self.dir, &self.meta, self.owner) {
             failure.get_or_insert(Arc::new(error));
         }
-        let mut not_compacted = None;
+        let mut not_compacted = kept.problem;
         if failure.is_none()
             && self.compact_at_close
             && let Err(error) = compact::compact_tables(&self.dir, &self.meta, self.owner, &mut |_, _| {
@@ -59,7 +61,7 @@ impl TraceWriter {
             compact::size_of_trace(&self.dir).unwrap_or((progress.bytes, progress.segments));
         let events = self.counts.totals().clone();
         let failure = failure.map(|failure| Arc::new(anyhow!(failure::line(&failure, &self.dir))));
-        Ok(Summary { events, bytes, segments, failure, not_compacted })
+        Ok(Summary { events, bytes, segments, kept_from_ns: kept.from_ns, failure, not_compacted })
     }
 
     pub(super) fn wait_for_encoder(&self) {
