@@ -39,8 +39,10 @@ fn blocks(path: &str, opening: &str) -> Vec<Block> {
 /// Chores are run by `.ci/run` or take guests: here only their names and options are checked.
 fn known_chore(words: &str) -> bool {
     let words: Vec<&str> = words.split('#').next().unwrap_or_default().split_whitespace().collect();
-    let chore = words.first().copied().unwrap_or_default();
-    let help = Command::new(host::built("xtask").expect("xtask is built")).args([chore, "--help"]).output();
+    // A chore may have chores of its own: bench record.
+    let names = words.iter().take_while(|word| !word.starts_with('-'));
+    let mut xtask = Command::new(host::built("xtask").expect("xtask is built"));
+    let help = xtask.args(names).arg("--help").output();
     let help = help.expect("xtask runs");
     let text = String::from_utf8_lossy(&help.stdout).into_owned();
     let own = words.iter().take_while(|word| **word != "--");

@@ -15,8 +15,8 @@ use crate::expr::{Expr, Field, Kind, ParseError, Probe, ProbeKind, Target, near}
 
 /// Most columns of an event, builtin ones included: the bits in a record's bitmaps.
 pub const MAX_COLUMNS: usize = 32;
-/// Relative size of an event's rings if its definition does not say.
-const DEFAULT_WEIGHT: u32 = 1;
+/// Relative size of an event's rings if its definition does not say. Not 1, so that a rare event can ask for less.
+const DEFAULT_WEIGHT: u32 = 16;
 /// The definitions that come with ktape.
 const BUILTIN: [(&str, &str); 7] = [
     ("kmem", include_str!("../events/kmem.toml")),

@@ -17,6 +17,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::column::{Layout, field, text_dictionary, timestamp};
 
+mod losses;
+
+pub use losses::{LOSS_REASONS, LossReason, losses_markdown};
+
 /// Version of the format; readers refuse a larger one.
 pub const FORMAT_VERSION: u32 = 1;
 /// Name of the file that makes a directory a trace.
@@ -145,115 +149,6 @@ pub const SIDE_TABLES: &[SideTable] = &[
     SideTable { name: "cgroups", summary: "path and container of each cgroup id seen", schema: cgroups },
 ];
 
-/// A reason of table `losses`, column `reason`.
-pub struct LossReason {
-    /// As in the table.
-    pub name: &'static str,
-    /// True if the event itself is missing; false if the event is there and a value is incomplete.
-    pub loses_event: bool,
-    /// True if it was asked for, so that it is no reason for `--fail-on-loss` to fail.
-    pub is_asked_for: bool,
-    /// What happened.
-    pub meaning: &'static str,
-    /// What to do about it.
-    pub remedy: &'static str,
-}
-
-/// Every reason there is.
-pub const LOSS_REASONS: &[LossReason] = &[
-    LossReason {
-        name: "ring_full",
-        loses_event: true,
-        is_asked_for: false,
-        meaning: "the ring buffer had no room: the recorder was slower than the kernel",
-        remedy: "raise --buffer-size, narrow the filter, or record fewer columns",
-    },
-    LossReason {
-        name: "sampled",
-        loses_event: true,
-        is_asked_for: true,
-        meaning: "--sample left it out; column weight says how many events a row stands for",
-        remedy: "none needed; record without --sample",
-    },
-    LossReason {
-        name: "no_entry",
-        loses_event: true,
-        is_asked_for: false,
-        meaning: "a function returned whose entry was not seen, because it was running already when the probe was attached; at most so many",
-        remedy: "none needed",
-    },
-    LossReason {
-        name: "map_full",
-        loses_event: true,
-        is_asked_for: false,
-        meaning: "a function returned whose entry had found no room in the store for calls in progress; at most so many",
-        remedy: "filter by process, or probe the entry (fentry, kprobe) instead of the return",
-    },
-    LossReason {
-        name: "pids_full",
-        loses_event: true,
-        is_asked_for: false,
-        meaning: "the set of followed processes was full: so many child processes were not followed, and what they did is missing, nobody knows how much (not part of seen and lost)",
-        remedy: "follow fewer processes, or record without a filter by process",
-    },
-    LossReason {
-        name: "each_cut",
-        loses_event: true,
-        is_asked_for: false,
-        meaning: "one call handled more items than a probe may loop over",
-        remedy: "none; the count says how many items are missing",
-    },
-    LossReason {
-        name: "recursion",
-        loses_event: true,
-        is_asked_for: false,
-        meaning: "the kernel skipped the probe, because its program (of kprobes and classic tracepoints: any such program) was running on that cpu; at most so many",
-        remedy: "prefer a tracepoint (tp:) or function (fn:) to a kprobe; of tp_btf, raw_tp and fentry: `nests = true` in the event's definition",
-    },
-    LossReason {
-        name: "kprobe_missed",
-        loses_event: true,
-        is_asked_for: false,
-        meaning: "the kernel could not run the kprobe, because it came inside another one, or the kretprobe, because too many calls were in progress; at most so many",
-        remedy: "prefer fexit or a tracepoint",
-    },
-    LossReason {
-        name: "disk",
-        loses_event: true,
-        is_asked_for: false,
-        meaning: "rows could not be written",
-        remedy: "free space, or write to another disk with -o",
-    },
-    LossReason {
-        name: "fetch_fault",
-        loses_event: false,
-        is_asked_for: false,
-        meaning: "a value could not be read; it is NULL and its bit in column faults is set",
-        remedy: "none; user memory may not be resident",
-    },
-    LossReason {
-        name: "string_cut",
-        loses_event: false,
-        is_asked_for: false,
-        meaning: "a string was longer than its column; its bit in column cuts is set",
-        remedy: "give the column a longer type, such as string[255]",
-    },
-    LossReason {
-        name: "stack_fault",
-        loses_event: false,
-        is_asked_for: false,
-        meaning: "a stack could not be taken; the stack id is NULL",
-        remedy: "none",
-    },
-    LossReason {
-        name: "late",
-        loses_event: false,
-        is_asked_for: false,
-        meaning: "a row arrived after later rows had been written; it is kept in a segment of its own until the trace is closed or compacted, which puts it in its place",
-        remedy: "none needed; `recorder compact` on a trace that was not closed",
-    },
-];
-
 /// The value of [`TABLE_KEY`] for a table with that schema.
 pub fn table_json(schema: &Schema) -> String {
     let text = |metadata: &HashMap<String, String>, key: &str| metadata.get(key).cloned();
@@ -272,38 +167,6 @@ pub fn table_json(schema: &Schema) -> String {
         .collect();
     serde_json::json!({ "doc": text(schema.metadata(), "doc"), "columns": columns }).to_string()
 }
-
-/// The text of docs/losses.md.
-pub fn losses_markdown() -> String {
-    let mut text = String::from(LOSSES_INTRODUCTION);
-    text.push_str("\n| reason | severity | meaning | remedy |\n|---|---|---|---|\n");
-    for LossReason { name, loses_event, is_asked_for, meaning, remedy } in LOSS_REASONS {
-        let severity = match (loses_event, is_asked_for) {
-            (true, false) => "event missing",
-            (true, true) => "event missing, as asked for",
-            (false, _) => "event there, incomplete",
-        };
-        text.push_str(&format!("| `{name}` | {severity} | {meaning} | {remedy} |\n"));
-    }
-    text
-}
-
-const LOSSES_INTRODUCTION: &str = "\
-<!-- Made from LOSS_REASONS in schemas/src/trace.rs: do not edit. -->
-# Losses
-
-What the kernel saw and the trace does not have, or has incompletely. Counters are kept where it happens, per probe
-and CPU, and read each second: table `counts` has `fired = filtered + seen` and `seen = recorded + lost`, table `losses`
-says why. Runs that the kernel skipped (`recursion`, `kprobe_missed`) are counted as fired, seen and lost in rows whose
-`cpu` is NULL, because the kernel counts them for all together. No filter has looked at them, nor at what `no_entry` and
-`map_full` count: with a filter they are upper bounds, \"at most so many\". A reason that a kernel cannot report has one
-row with `count` NULL at the end: unknown, not zero.
-
-Nothing is dropped between the rings and the disk: when writing is behind, the drain waits, the rings fill, and it
-becomes `ring_full`. Nothing is seen before all probes are attached, nor after the recording began to end: all probes of
-a recording begin and end at the same instant. `--fail-on-loss` fails for events that are missing, unless that was asked
-for; not for a reason whose count is unknown.
-";
 
 fn ns(name: &str, doc: &str) -> Field {
     field(name, timestamp(), false, Some("ns"), doc)

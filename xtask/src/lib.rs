@@ -7,9 +7,11 @@
 //! demo     -> recording of workloads, natively or in a guest -> answers
 //! fixtures -> recordings of workloads in a guest -> fixtures/captured
 //! test     -> every test of the workspace; tests/kernel boots guests and judges recordings of workloads
+//! bench    -> figures of ktape and of other tracers on the same loads
 //! docs, licences -> generated pages, dependencies
 //! ```
 
+pub mod bench;
 pub mod demo;
 pub mod docs;
 pub mod ebpf;

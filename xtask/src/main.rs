@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{demo, docs, ebpf, fixtures, licences, setup, test, vm, workload};
+use xtask::{bench, demo, docs, ebpf, fixtures, licences, setup, test, vm, workload};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Chores of the ktape repository")]
@@ -73,6 +73,9 @@ enum Chore {
     },
     /// Check the licences of all dependencies
     Licences,
+    /// Compare ktape with other tools on this machine
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Cause known kernel events and write down the truth about them
     Workload(workload::Workload),
 }
@@ -99,6 +102,7 @@ fn run(chore: Chore) -> Result<ExitCode> {
         Chore::Ebpf { check } => ebpf::build(check)?,
         Chore::Licences => licences::run()?,
         Chore::Setup { ebpf } => setup::run(ebpf)?,
+        Chore::Bench(bench) => bench.run()?,
         Chore::Workload(workload) => workload.run()?,
         Chore::Vm { kernels, files, with, out, timeout, command } => {
             setup::run(false)?;

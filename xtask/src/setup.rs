@@ -24,7 +24,18 @@ const TOOLS: &[(&str, &str)] = &[
     ("xz", "xz-utils"),
     ("tar", "tar"),
     ("ldd", "libc-bin"),
+    ("mkfs.ext4", "e2fsprogs"),
 ];
+
+/// What ktape is compared with.
+const PEERS: &[(&str, &str)] =
+    &[("perf", "linux-perf"), ("bpftrace", "bpftrace"), ("trace-cmd", "trace-cmd")];
+
+/// Install what is missing for comparisons with other tracers.
+pub fn bench() -> Result<()> {
+    run(false)?;
+    install(PEERS, &[])
+}
 
 /// Install what is missing. With `ebpf` also what rebuilding the kernel side needs.
 pub fn run(ebpf: bool) -> Result<()> {

@@ -4,6 +4,8 @@
 //! recording of it can be compared with something that is not the recorder. All traffic is on the loopback
 //! interfaces of network namespaces that the workload makes.
 
+pub mod churn;
+pub mod cost;
 pub mod hold;
 pub mod joins;
 pub mod kmem;
@@ -12,6 +14,7 @@ pub mod mkdirs;
 mod netns;
 pub mod packets;
 mod rules;
+pub mod storm;
 pub mod switches;
 
 use std::path::{Path, PathBuf};
@@ -51,6 +54,10 @@ enum Kind {
     Joins,
     /// Two processes send a byte to and fro
     Switches(switches::Options),
+    /// Call getppid, as fast as can be or at a given rate
+    Storm(storm::Options),
+    /// Make, write and remove files
+    Churn(churn::Options),
 }
 
 impl Workload {
@@ -69,6 +76,8 @@ impl Workload {
             Kind::Ticks(options) => self.tell(&mkdirs::ticks(options)?),
             Kind::Joins => self.tell(&joins::run()?),
             Kind::Switches(options) => self.tell(&switches::run(options)?),
+            Kind::Storm(options) => self.tell(&storm::run(options)?),
+            Kind::Churn(options) => self.tell(&churn::run(options)?),
         }
     }
 

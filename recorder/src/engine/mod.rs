@@ -160,23 +160,27 @@ impl Engine {
             self.follow_children()?;
         }
         let mut programs = self.loader.load(candidate)?;
-        programs.set_inner("SHARED", 0, self.gate.fd())?;
-        if plan.filter_pids != 0 {
-            programs.set_inner("PIDS", 0, self.pids.fd())?;
-        }
-        if plan.begins != NONE || plan.ends != NONE {
-            programs.set_inner("OBJECTS", 0, self.objects.of(&candidate.event)?)?;
-        }
         let mut rings = Vec::new();
         for copy in 0..candidate.copies() {
             let bytes = self.ring_bytes(weight, copy > 0);
             for &cpu in &self.online_cpus {
                 let ring = Ring::new(bytes)
                     .with_context(|| format!("cannot make a ring of {} KiB for cpu {cpu}", bytes >> 10))?;
-                programs.set_inner("RINGS", cpu + copy * self.possible_cpus as u32, ring.fd())?;
                 rings.push((probe + copy as ProbeId, cpu as u16, ring));
             }
         }
+        let mut maps = vec![("SHARED", 0, self.gate.fd())];
+        if plan.filter_pids != 0 {
+            maps.push(("PIDS", 0, self.pids.fd()));
+        }
+        if plan.begins != NONE || plan.ends != NONE {
+            maps.push(("OBJECTS", 0, self.objects.of(&candidate.event)?));
+        }
+        maps.extend(rings.iter().map(|(id, cpu, ring)| {
+            let copy = u32::from(id - probe);
+            ("RINGS", u32::from(*cpu) + copy * self.possible_cpus as u32, ring.fd())
+        }));
+        programs.set_inner(&maps)?;
         programs
             .attach(candidate, self.btf.as_ref())
             .with_context(|| format!("cannot attach {} {}", candidate.mechanism, candidate.target))?;
@@ -233,7 +237,7 @@ impl Engine {
             return Ok(());
         }
         let mut programs = self.loader.load_follow()?;
-        programs.set_inner("PIDS", 0, self.pids.fd())?;
+        programs.set_inner(&[("PIDS", 0, self.pids.fd())])?;
         programs.attach_follow().context("cannot follow the children of processes")?;
         self.follow_states = Some(programs.map("CPUS")?.try_clone_to_owned()?);
         self.follow = Some(programs);

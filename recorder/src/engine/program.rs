@@ -24,6 +24,8 @@ const NESTED: &str = "on_nested";
 const ENTRY: &str = "on_entry";
 const FORK: &str = "on_fork";
 const FREE: &str = "on_free";
+/// Maps of maps are set by this many threads.
+const SETTING_THREADS: usize = 32;
 /// Lines of the verifier's log in an error.
 const LOG_LINES: usize = 4;
 
@@ -276,11 +278,21 @@ impl Programs {
         Ok(())
     }
 
-    /// Put a map into entry `index` of a map of maps.
-    pub fn set_inner(&self, outer: &str, index: u32, inner: BorrowedFd<'_>) -> Result<()> {
+    /// Put maps into entries of maps of maps: (outer, index, inner). Each makes the kernel wait for an RCU grace period,
+    /// tens of milliseconds, so they wait together.
+    pub fn set_inner(&self, entries: &[(&str, u32, BorrowedFd<'_>)]) -> Result<()> {
         use std::os::fd::AsRawFd as _;
-        super::sys::map_update(self.map(outer)?, index, inner.as_raw_fd() as u32)
-            .with_context(|| format!("cannot set entry {index} of map {outer}"))
+        let set = |(outer, index, inner): &(&str, u32, BorrowedFd<'_>)| {
+            super::sys::map_update(self.map(outer)?, *index, inner.as_raw_fd() as u32)
+                .with_context(|| format!("cannot set entry {index} of map {outer}"))
+        };
+        std::thread::scope(|scope| {
+            let some = entries.chunks(entries.len().div_ceil(SETTING_THREADS).max(1));
+            let threads: Vec<_> = some.map(|some| scope.spawn(|| some.iter().try_for_each(set))).collect();
+            threads.into_iter().try_for_each(|thread| {
+                thread.join().map_err(|_| anyhow!("a thread that sets maps has died"))?
+            })
+        })
     }
 
     /// A map of this copy of the object.

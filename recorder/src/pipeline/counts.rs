@@ -37,12 +37,6 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Events that are missing and were wanted, as far as their number is known.
-    pub fn missing(&self) -> u64 {
-        let asked_for = LOSS_REASONS.iter().filter(|r| r.loses_event && r.is_asked_for);
-        self.lost - asked_for.filter_map(|r| self.reasons.get(r.name)).sum::<u64>()
-    }
-
     /// Whether events are missing that were wanted.
     pub fn has_loss(&self) -> bool {
         let is_loss =

@@ -3,20 +3,9 @@
 use schemas::column::Layout;
 
 use super::merge::{Merge, Rows, SeqCounter, seq, ts_ns};
+use super::random::Random;
 use super::record_builder::RecordBuilder;
 use super::staging::{Pool, Staging};
-
-/// Cheap pseudo-random numbers, the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
 
 type Key = (u64, u16, u32);
 

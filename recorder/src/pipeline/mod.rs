@@ -16,6 +16,8 @@ mod text;
 mod merge;
 #[cfg(test)]
 mod merge_tests;
+#[cfg(test)]
+mod random;
 mod staging;
 
 mod known;
@@ -47,13 +49,14 @@ mod keep;
 pub mod cgroups;
 pub mod compact;
 mod merged;
+pub mod recover;
 
 pub use clock::{boottime_ns, utc_minus_boottime_ns};
 pub use counts::{Totals, loses_event};
 pub use decode::decode_record;
 pub use files::{Owner, create_trace_dir, own_trace_dir};
 pub use keep::Limits;
-pub use meta::read_meta;
+pub use meta::{boot_id, read_meta};
 pub use options::{End, Options, Summary};
 pub use probes::ProbeRow;
 pub use record_builder::RecordBuilder;

@@ -1,16 +1,16 @@
 //! Whole files under temporary names in, the same durable and under their own names out (thread `publish`).
 //!
 //! Apart from the encoder, because a busy disk takes its time and encoding must go on. What has come while the disk
-//! was busy is published together, so that one commit of the file system serves all of it: contents are made durable,
-//! files of side tables get their names, those are made durable, files of events get theirs, and those are. Hence
-//! what rows refer to is there before them, also after a power-off.
+//! was busy is published together: contents are made durable, files get their names, those of side tables first, and
+//! then the names are made durable, in the same order. Hence what rows refer to is there before them, after a power-off
+//! too, as file systems do not reorder renames.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use schemas::trace::Meta;
 
 use super::clock::boottime_ns;
@@ -193,21 +193,15 @@ fn publish_all(
     keeper: &mut Keeper,
     progress: &SharedProgress,
 ) -> Result<()> {
-    for publication in batch.iter() {
-        time(Stage::Write, || publication.temp.sync())?;
-    }
-    let mut dirs = BTreeSet::new();
-    let mut are_events = false;
+    time(Stage::Write, || at_once(batch.iter(), |publication| publication.temp.sync()))?;
+    let (mut side_dirs, mut event_dirs) = (BTreeSet::new(), BTreeSet::new());
     while let Some(publication) = batch.front_mut() {
-        if publication.event.is_some() && !are_events {
-            are_events = true;
-            sync(&mut dirs)?;
-        }
         if publication.is_again {
             keeper.forget()?;
         }
         let name = if publication.is_only { segment_name(0) } else { keeper.name(publication.temp.dir())? };
         let path = publication.temp.reveal(&name)?;
+        let dirs = if publication.event.is_some() { &mut event_dirs } else { &mut side_dirs };
         dirs.extend(path.parent().map(Path::to_owned));
         let Some(Publication { event, rows, due_ns, is_only, .. }) = batch.pop_front() else { break };
         let (of_event, bytes) = (rows.values().sum::<u64>(), keeper.published(&path, &rows, is_only)?);
@@ -221,10 +215,17 @@ fn publish_all(
             progress.lag.measured(due_ns, boottime_ns());
         }
     }
-    sync(&mut dirs)
+    at_once(&side_dirs, |dir| sync_dir(dir))?;
+    at_once(&event_dirs, |dir| sync_dir(dir))
 }
 
-/// Make the names in `dirs` durable.
-fn sync(dirs: &mut BTreeSet<PathBuf>) -> Result<()> {
-    std::mem::take(dirs).iter().try_for_each(|dir| sync_dir(dir))
+/// `sync` all of `items` at the same time: file systems commit what waits together in one go. Fails with one of the
+/// errors.
+fn at_once<T: Send>(items: impl IntoIterator<Item = T>, sync: impl Fn(T) -> Result<()> + Sync) -> Result<()> {
+    let sync = &sync;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = items.into_iter().map(|item| scope.spawn(move || sync(item))).collect();
+        let results = threads.into_iter().map(|thread| thread.join());
+        results.map(|result| result.unwrap_or_else(|_| bail!("a thread that syncs has died"))).collect()
+    })
 }

@@ -14,7 +14,7 @@ use schemas::column::{Layout, Type};
 use schemas::trace::Meta;
 
 use super::decode::Decoder;
-use super::files::Owner;
+use super::files::{Owner, TempFile};
 use super::keep::{Freeze, Keeper, Kept, SharedKept};
 use super::merge::{Chunk, Merge, Rows, SeqCounter};
 use super::profile::{Stage, time};
@@ -114,8 +114,10 @@ pub struct Worker {
     /// The time (UTC ns) up to which ids were forgotten.
     retired_ns: Option<i64>,
     utc_minus_boottime_ns: i64,
-    /// Names temporary files: those of one table may wait for their names together.
+    /// Numbers temporary files.
     files: u64,
+    /// Numbers files that are whole, in the order in which they are to be published.
+    whole_files: u64,
     has_failed: bool,
 }
 
@@ -170,6 +172,7 @@ impl Worker {
             retired_ns: None,
             utc_minus_boottime_ns,
             files: 0,
+            whole_files: 0,
             has_failed: false,
         })
     }
@@ -312,10 +315,17 @@ impl Worker {
 
     fn publish_segment(&mut self, event: usize, segment: Segment, due_ns: Option<u64>) -> Result<()> {
         self.flush_collected()?;
-        let temp = segment.finish()?;
+        let temp = self.whole(segment)?;
         let rows = std::mem::take(&mut self.events[event].unpublished);
         let event = Some(event);
         self.publisher.publish(Publication { temp, event, rows, due_ns, is_only: false, is_again: false })
+    }
+
+    fn whole(&mut self, segment: Segment) -> Result<TempFile> {
+        let mut temp = segment.finish()?;
+        self.whole_files += 1;
+        temp.is_whole(self.whole_files)?;
+        Ok(temp)
     }
 
     fn finish(&mut self) -> Result<()> {
@@ -357,7 +367,7 @@ impl Worker {
         let temp_name = self.files.to_string();
         let mut segment = Segment::create(&side.dir, &temp_name, &side.schema, properties, self.owner)?;
         segment.write(batch)?;
-        let (temp, rows) = (segment.finish()?, RowsBySource::new());
+        let (temp, rows) = (self.whole(segment)?, RowsBySource::new());
         self.publisher.publish(Publication { temp, event: None, rows, due_ns: None, is_only, is_again })
     }
 }

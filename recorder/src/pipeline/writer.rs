@@ -29,7 +29,7 @@ use schemas::trace::{Meta, State};
 use super::clock;
 use super::counts::{Counts, Snapshot, Totals};
 use super::failure;
-use super::files::{Owner, TempFile, create_dir, create_trace_dir, lock, set_aside};
+use super::files::{Owner, Reserve, create_dir, create_trace_dir, lock};
 use super::keep::{Keeper, SharedKept};
 use super::merge::ts_ns;
 use super::meta::{check_events, tables, write_meta};
@@ -52,9 +52,9 @@ const MAX_TS_NS: u64 = 1 << 62;
 const COUNTS_EVERY_NS: u64 = 1_000_000_000;
 const CLOCK_EVERY_NS: u64 = 10_000_000_000;
 /// Kept free for the end, so that on a full disk the trace can still say what is missing: for `trace.json`, ...
-const RESERVE_BYTES: u64 = 64 << 10;
+const RESERVE_BYTES: i64 = 64 << 10;
 /// ... and for a last small segment of each table.
-const RESERVE_BYTES_PER_TABLE: u64 = 8 << 10;
+const RESERVE_BYTES_PER_TABLE: i64 = 8 << 10;
 
 struct Event {
     staging: Staging,
@@ -92,7 +92,7 @@ pub struct TraceWriter {
     is_live: bool,
     compact_at_close: bool,
     /// Room on the disk for how it ended.
-    reserve: Option<TempFile>,
+    reserve: Option<Reserve>,
     /// Keeps other recorders away; given up with the process.
     _lock: File,
 }
@@ -138,8 +138,8 @@ impl TraceWriter {
         }
         meta.state = State::Open;
         write_meta(dir, &meta, owner)?;
-        let bytes = RESERVE_BYTES + RESERVE_BYTES_PER_TABLE * tables(&meta).count() as u64;
-        let reserve = set_aside(dir, bytes, owner)?;
+        let bytes = RESERVE_BYTES + RESERVE_BYTES_PER_TABLE * tables(&meta).count() as i64;
+        let reserve = Reserve::new(dir, bytes, owner)?;
         let pool = Pool::default();
         let progress = SharedProgress::default();
         let setup = Setup {
@@ -234,6 +234,12 @@ impl TraceWriter {
         }
     }
 
+    /// Wait until addresses can be named, those of programs that are attached by now included: that takes a moment and
+    /// rights, so it is for when all is attached, nothing is seen yet, and no right is given up.
+    pub fn get_ready(&self) {
+        self.wait_for_encoder();
+    }
+
     /// Take a copy of a raw record. Fails if the probe is unknown, the length is not that of its event's records, or
     /// the time is impossible.
     pub fn feed(&mut self, probe: ProbeId, cpu: u16, record: &[u8]) -> Result<()> {
@@ -298,7 +304,7 @@ impl TraceWriter {
         }
         if self.probes_are_dirty {
             self.probes_are_dirty = false;
-            self.send(0, Job::ReplaceSide { table: "probes", batch: probes::batch(&self.probes)? });
+            self.send(0, Job::ReplaceSide { table: probes::TABLE, batch: probes::batch(&self.probes)? });
         }
         let publish_after_ns = self.progress.lock().lag.publish_after_ns(self.segment_age_ns);
         for event in 0..self.events.len() {

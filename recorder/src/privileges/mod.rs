@@ -103,7 +103,7 @@ impl Privileges {
     }
 
     /// Names of those of `wanted` that are not there.
-    pub fn missing<'a>(self, wanted: &'a [Capability]) -> Vec<&'a str> {
+    pub fn missing(self, wanted: &[Capability]) -> Vec<&str> {
         wanted.iter().filter(|c| !self.has(c)).map(|c| c.name).collect()
     }
 

@@ -8,6 +8,7 @@
 
 mod ask;
 mod attach;
+mod compact;
 mod freeze;
 mod plan;
 mod progress;
@@ -24,16 +25,16 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use crate::cli::EXIT_OK;
 use crate::cli::options::Options;
-use crate::cli::{EXIT_OK, say};
 use crate::command::Command;
 use crate::kernel::Kernel;
-use crate::pipeline;
-use crate::privileges::{Identity, Privileges, renounce};
+use crate::privileges::Privileges;
 use crate::select::Selection;
 use crate::snapshot::{clock, processes};
 
 pub use attach::{brief, parts};
+pub use compact::compact;
 pub use seed::{LISTENS, PROCESSES};
 
 use ask::Usr1;
@@ -72,19 +73,5 @@ pub fn run(options: &Options) -> Result<u8> {
 pub fn snapshot(trace: &Path, to: Option<&Path>) -> Result<u8> {
     let path = ask::ask(trace, to)?;
     writeln!(io::stdout(), "{}", path.display())?;
-    Ok(EXIT_OK)
-}
-
-/// `recorder compact`.
-pub fn compact(trace: &Path) -> Result<u8> {
-    // As the user whose trace it is, so that it stays theirs and root cannot be led elsewhere.
-    let identity = Identity::of_owner(trace)?;
-    renounce(identity.as_ref(), &[], trace)?;
-    let pipeline::compact::Compacted { recovered, segments_before, segments_after } =
-        pipeline::compact::compact(trace)?;
-    if let Some(what) = recovered {
-        say(what);
-    }
-    say(format_args!("{} has {segments_after} segments, it had {segments_before}", trace.display()));
     Ok(EXIT_OK)
 }

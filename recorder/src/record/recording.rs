@@ -139,6 +139,7 @@ impl<'a> Recording<'a> {
 
     /// `None` if a signal came before the recording had begun.
     fn record(&mut self, signals: &mut Signals, progress: &mut Progress) -> Result<Option<Ended>> {
+        self.writer.get_ready();
         self.engine.start()?;
         let start_ns = clock::boottime_ns().unsigned_abs();
         self.attached.started(start_ns.cast_signed() + self.writer.meta().utc_minus_boottime_ns);

@@ -73,6 +73,11 @@ pub fn describe(def: &EventDef, kernel: Option<&Kernel>) -> String {
     for source in &def.sources {
         let probes: Vec<String> = source.probes.iter().map(|probe| probe.on.to_string()).collect();
         let _ = writeln!(out, "  {}: {}", source.name, probes.join(", else "));
+        if source.probes.iter().any(|probe| probe.ends.is_some()) {
+            out.push_str(
+                "    with a filter by process: in any process, if what it ends was recorded when it began\n",
+            );
+        }
         let Some(Ok(event)) = &resolved else { continue };
         let Some(found) = event.sources.iter().find(|s| s.name == source.name) else { continue };
         match found.candidates.as_slice() {

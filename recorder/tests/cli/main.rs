@@ -1,5 +1,7 @@
 //! The recorder as its users meet it: the whole program, run in a directory of its own.
 
+mod compact;
+mod disk;
 mod endings;
 mod errors;
 mod fail_on_loss;

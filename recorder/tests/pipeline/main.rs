@@ -2,6 +2,9 @@
 
 mod common;
 mod crash;
+mod crash_child;
+mod crash_compact;
+mod crash_kill;
 mod keep;
 mod replay;
 mod soak;

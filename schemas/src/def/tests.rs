@@ -84,6 +84,16 @@ fn a_wrong_definition_says_what_and_where() {
         toml_error(&format!("summary = \"s\"\n{source}{column}expr = \"1 + entry(x)\"\n")),
         "event e, source f, probe fn:f: entry(..) must be the whole expression of a column\n  1 + entry(x)\n      ^^^^^^^^"
     );
+    let ends = "[[source]]\nname = \"g\"\nends = \"p\"\n[[source.probe]]\non = \"fn:g\"\n";
+    assert_eq!(
+        toml_error(&format!("summary = \"s\"\n{source}{ends}{column}")),
+        "event e, source g, probe fn:g: ends goes with begins in another source of the event"
+    );
+    let begins = source.replace("[[source]]\n", "[[source]]\nbegins = \"p\"\nnests = true\n");
+    let event = parse_toml("e", &format!("summary = \"s\"\n{begins}{ends}{column}")).unwrap();
+    let [begin, end] = [&event.sources[0].probes[0], &event.sources[1].probes[0]];
+    assert!(begin.begins.is_some() && begin.ends.is_none() && begin.nests);
+    assert!(end.begins.is_none() && end.ends.is_some() && !end.nests);
     assert_eq!(
         toml_error(&format!("summary = \"s\"\n{source}{column}{column}")),
         "event e has two columns named c: write NAME=expression to rename one"

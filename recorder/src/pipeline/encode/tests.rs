@@ -20,21 +20,11 @@ use zerocopy::IntoBytes;
 
 use super::super::decode::Decoder;
 use super::super::merge::{Merge, Rows, SeqCounter};
+use super::super::random::Random;
 use super::super::segment::writer_properties;
 use super::super::stacks::Collector;
 use super::super::staging::{Pool, Staging};
 use super::TableWriter;
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
 
 fn every_type() -> Layout {
     let types = [
