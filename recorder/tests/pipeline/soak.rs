@@ -1,6 +1,7 @@
 //! Two hours of a flight recorder in a minute: disk, segments, memory and file descriptors stay where they are.
 
 use std::fs;
+use std::time::Duration;
 
 use crate::common::*;
 use crate::world::*;
@@ -63,9 +64,10 @@ fn two_hours_of_a_flight_recorder_take_no_more_than_half_an_hour() {
     let temp = fast_dir();
     let dir = temp.path().join("run.trace");
     let limits = Limits { max_age_ns: Some((MAX_AGE_S * S) as i64), max_bytes: Some(MAX_BYTES) };
-    // 40 ticks, a birth or a death a second; new code each 20 s.
-    let mut world = World::new(S / 2, 20, 20 * S);
-    let mut writer = world.writer(&dir, Options { limits, ..Options::default() });
+    // 20 ticks, a birth or a death a second; new code each 20 s.
+    let mut world = World::new(S, 20, 20 * S);
+    let mut writer =
+        world.writer(&dir, Options { limits, segment_age: Duration::from_secs(8), ..Options::default() });
     println!("minute  disk MiB  segments  RSS MiB  descriptors  kept s");
     let mut all = Vec::new();
     let mut largest = 0;
@@ -97,12 +99,13 @@ fn two_hours_of_a_flight_recorder_take_no_more_than_half_an_hour() {
     let (first, second) = all.split_at(all.len() / 2);
     let most = |part: &[Taken], of: fn(&Taken) -> u64| part.iter().map(of).max().unwrap();
     for part in [first, second] {
-        assert!(most(part, |t| t.segments) < 9 * 400, "segments");
+        assert!(most(part, |t| t.segments) < 9 * 240, "segments");
     }
     let (before, after) = (most(&first[first.len() / 2..], |t| t.rss_bytes), most(second, |t| t.rss_bytes));
     assert!(after <= before + before / 5 + (8 << 20), "memory rises from {before} to {after}");
-    let (before, after) = (most(&first[first.len() / 2..], |t| t.fds), most(second, |t| t.fds));
-    assert!(after <= before + 4, "descriptors rise from {before} to {after}");
+    // Files that wait for their names, with their directories, and those that are being merged.
+    let fds = most(&all, |t| t.fds);
+    assert!(fds <= 3 * 64 + 2 * 60 + 50, "{fds} descriptors");
     let oldest = most(second, |t| t.kept_s);
     assert!(oldest <= MAX_AGE_S * 3 / 2, "{oldest} s are kept");
 }

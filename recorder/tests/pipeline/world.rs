@@ -84,6 +84,8 @@ impl World {
     pub fn writer(&self, dir: &Path, options: Options) -> TraceWriter {
         let options = Options {
             is_live: false,
+            // So little that time does not run ahead of the writer.
+            queue_bytes: 32 << 10,
             symbolizer: Box::new(|addr| {
                 Some(Symbol { name: format!("f{addr}"), offset_bytes: 0, module: None })
             }),
