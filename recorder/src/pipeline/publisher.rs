@@ -100,9 +100,11 @@ impl Drop for Publisher {
 }
 
 fn run(queue: &Receiver<Job>, progress: &SharedProgress) {
+    // Side tables that could not be published: they say what happened and are tried again.
+    let mut held = Vec::new();
     while let Some(first) = queue.receive() {
         let waiting = std::iter::from_fn(|| queue.try_receive()).take(MOST_WAITING);
-        let (mut batch, mut replies, mut places) = (Vec::new(), Vec::new(), 0);
+        let (mut batch, mut replies, mut places) = (std::mem::take(&mut held), Vec::new(), 0);
         for (place, job) in std::iter::once(first).chain(waiting) {
             places += place;
             match job {
@@ -110,25 +112,27 @@ fn run(queue: &Receiver<Job>, progress: &SharedProgress) {
                 Job::Answer(reply) => replies.push(reply),
             }
         }
-        publish(batch, progress);
+        held = publish(batch, progress);
         queue.done(places);
     }
 }
 
-/// Publish all of `batch`, or count what could not be.
-fn publish(mut batch: Vec<Publication>, progress: &SharedProgress) {
+/// Publish all of `batch`. What could not be is counted if it is of an event, otherwise given back.
+fn publish(mut batch: Vec<Publication>, progress: &SharedProgress) -> Vec<Publication> {
     // Side tables first, otherwise in the order in which they came.
     batch.sort_by_key(|publication| publication.event.is_some());
     let mut batch = VecDeque::from(batch);
     let result = if progress.lock().cannot_publish { Ok(()) } else { publish_all(&mut batch, progress) };
     let mut progress = progress.lock();
-    for publication in batch {
+    let (events, side): (Vec<_>, Vec<_>) = batch.into_iter().partition(|it| it.event.is_some());
+    for publication in events {
         progress.lose(publication.rows);
     }
     if let Err(error) = result {
         progress.cannot_publish = true;
         progress.fail(error);
     }
+    side
 }
 
 /// Take from `batch` what is published. Fails at the first that cannot be.

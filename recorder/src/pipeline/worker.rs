@@ -105,6 +105,8 @@ pub struct Worker {
     names_addresses: bool,
     pool: Pool,
     publisher: Publisher,
+    /// Rows of side tables that could not be written: they say what happened and are tried again.
+    held: Vec<(&'static str, RecordBatch)>,
     /// Numbers temporary files.
     files: u64,
     /// Numbers files that are whole, in the order in which they are to be published.
@@ -161,6 +163,7 @@ impl Worker {
             names_addresses,
             pool,
             publisher,
+            held: Vec::new(),
             files: 0,
             whole_files: 0,
             has_failed: false,
@@ -208,8 +211,10 @@ impl Worker {
             Job::Retry => {
                 self.has_failed = false;
                 self.progress.lock().cannot_publish = false;
-                Ok(())
+                let held = std::mem::take(&mut self.held);
+                held.into_iter().try_for_each(|(table, batch)| self.side(table, batch))
             }
+            Job::Side { table, batch } => self.side(table, batch),
             Job::Answer(reply) => {
                 self.publisher.answer(reply);
                 Ok(())
@@ -217,7 +222,6 @@ impl Worker {
             _ if self.has_failed => Ok(()),
             Job::Publish { event, due_ns } => self.publish(event, due_ns),
             Job::Finish => self.finish(),
-            Job::Side { table, batch } => self.flush_side(table, &batch),
             Job::ReplaceSide { table, batch } => self.replace_side(table, &batch),
         }
     }
@@ -332,6 +336,14 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    fn side(&mut self, table: &'static str, batch: RecordBatch) -> Result<()> {
+        let result = if self.has_failed { Ok(()) } else { self.flush_side(table, &batch) };
+        if self.has_failed || result.is_err() {
+            self.held.push((table, batch));
+        }
+        result
     }
 
     fn flush_side(&mut self, table: &str, batch: &RecordBatch) -> Result<()> {
