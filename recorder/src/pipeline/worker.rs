@@ -114,6 +114,8 @@ pub struct Worker {
     /// The time (UTC ns) up to which ids were forgotten.
     retired_ns: Option<i64>,
     utc_minus_boottime_ns: i64,
+    /// Rows of side tables that could not be written: they say what happened and are tried again.
+    held: Vec<(&'static str, RecordBatch)>,
     /// Numbers temporary files.
     files: u64,
     /// Numbers files that are whole, in the order in which they are to be published.
@@ -171,6 +173,7 @@ impl Worker {
             kept,
             retired_ns: None,
             utc_minus_boottime_ns,
+            held: Vec::new(),
             files: 0,
             whole_files: 0,
             has_failed: false,
@@ -219,8 +222,10 @@ impl Worker {
             Job::Retry => {
                 self.has_failed = false;
                 self.progress.lock().cannot_publish = false;
-                Ok(())
+                let held = std::mem::take(&mut self.held);
+                held.into_iter().try_for_each(|(table, batch)| self.side(table, batch))
             }
+            Job::Side { table, batch } => self.side(table, batch),
             Job::Answer(reply) => {
                 self.publisher.answer(reply);
                 Ok(())
@@ -231,7 +236,6 @@ impl Worker {
             Job::Keep { now_ns } => self.keep(now_ns),
             Job::Describe(meta) => self.publisher.control(Control::Describe(meta)),
             Job::Freeze(freeze) => self.publisher.control(Control::Freeze(freeze)),
-            Job::Side { table, batch } => self.write_side(table, &batch, false, false),
             Job::ReplaceSide { table, batch } => self.write_side(table, &batch, true, false),
         }
     }
@@ -358,6 +362,14 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    fn side(&mut self, table: &'static str, batch: RecordBatch) -> Result<()> {
+        let result = if self.has_failed { Ok(()) } else { self.write_side(table, &batch, false, false) };
+        if self.has_failed || result.is_err() {
+            self.held.push((table, batch));
+        }
+        result
     }
 
     fn write_side(&mut self, table: &str, batch: &RecordBatch, is_only: bool, is_again: bool) -> Result<()> {
