@@ -410,9 +410,10 @@ impl TraceWriter {
         self.counts.totals()
     }
 
-    /// Bytes of the segments published so far.
+    /// Bytes of the segments published so far, or, if old ones were removed, of those that are there.
     pub fn bytes_written(&self) -> u64 {
-        self.progress.lock().bytes
+        let kept = self.kept.lock();
+        if kept.from_ns.is_some() { kept.disk_bytes } else { self.progress.lock().bytes }
     }
 
     /// Give up before anything was recorded: remove the directory.
