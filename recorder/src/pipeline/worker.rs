@@ -14,7 +14,7 @@ use schemas::column::{Layout, Type};
 use schemas::trace::Meta;
 
 use super::decode::Decoder;
-use super::files::{Owner, TempFile};
+use super::files::TempFile;
 use super::keep::{Freeze, Keeper, Kept, SharedKept};
 use super::merge::{Chunk, Merge, Rows, SeqCounter};
 use super::profile::{Stage, time};
@@ -87,7 +87,6 @@ pub struct Setup {
     /// Compression.
     pub zstd_level: i32,
     /// Of the files.
-    pub owner: Owner,
     /// For table symbols.
     pub symbolizer: Symbolizer,
     /// For table cgroups.
@@ -102,7 +101,6 @@ pub struct Worker {
     side: HashMap<&'static str, SideTable>,
     collector: Collector,
     zstd_level: i32,
-    owner: Owner,
     cgroups: CgroupFinder,
     on_batch: Option<BatchHook>,
     progress: SharedProgress,
@@ -127,8 +125,7 @@ impl Worker {
     /// Prepare, and start the publisher; the directories exist already. Fails if a layout or the zstd level makes no
     /// sense.
     pub fn new(setup: Setup, keeper: Keeper, pool: Pool, progress: SharedProgress) -> Result<Self> {
-        let Setup { dir, events, utc_minus_boottime_ns, zstd_level, owner, symbolizer, cgroups, on_batch } =
-            setup;
+        let Setup { dir, events, utc_minus_boottime_ns, zstd_level, symbolizer, cgroups, on_batch } = setup;
         let kept = keeper.kept();
         let names_addresses = events
             .iter()
@@ -163,7 +160,6 @@ impl Worker {
             side,
             collector: Collector::new(symbolizer),
             zstd_level,
-            owner,
             cgroups,
             on_batch,
             progress,
@@ -307,7 +303,7 @@ impl Worker {
         let EventTable { dir, decoder, .. } = &self.events[event];
         let properties = writer_properties(decoder.schema(), self.zstd_level, is_late)?;
         self.files += 1;
-        Segment::create_event(dir, &self.files.to_string(), decoder.schema(), properties, self.owner)
+        Segment::create_event(dir, &self.files.to_string(), decoder.schema(), properties)
     }
 
     fn publish(&mut self, event: usize, due_ns: Option<u64>) -> Result<()> {
@@ -377,7 +373,7 @@ impl Worker {
         self.files += 1;
         let properties = writer_properties(&side.schema, self.zstd_level, false)?;
         let temp_name = self.files.to_string();
-        let mut segment = Segment::create(&side.dir, &temp_name, &side.schema, properties, self.owner)?;
+        let mut segment = Segment::create(&side.dir, &temp_name, &side.schema, properties)?;
         segment.write(batch)?;
         let (temp, rows) = (self.whole(segment)?, RowsBySource::new());
         self.publisher.publish(Publication { temp, event: None, rows, due_ns: None, is_only, is_again })
