@@ -14,7 +14,7 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::statvfs::statvfs;
 use schemas::trace::Meta;
 
-use super::files::{Owner, TempFile, create_dir, lock, open_dir, open_own_dir, sync_dir};
+use super::files::{TempFile, create_dir, lock, open_dir, open_own_dir, sync_dir};
 use super::merged::{Input, Merged};
 use super::meta::{read_meta, tables};
 use super::recover::tidy_up;
@@ -44,10 +44,9 @@ pub type Watch<'a> = dyn FnMut(&str, u64) -> Result<()> + 'a;
 pub fn compact(dir: &Path, watch: &mut Watch) -> Result<Compacted> {
     let dir = &dir.canonicalize().with_context(|| format!("cannot open '{}'", dir.display()))?;
     let _lock = lock(dir)?;
-    let owner = Owner::of_this_process();
-    let (meta, recovered) = tidy_up(dir, owner)?;
+    let (meta, recovered) = tidy_up(dir)?;
     let (_, segments_before) = size_of_trace(dir)?;
-    if let Err(error) = compact_tables(dir, &meta, owner, watch) {
+    if let Err(error) = compact_tables(dir, &meta, watch) {
         // What was tidied up is told once: now or never.
         return Err(match recovered {
             Some(line) => error.context(format!("{line}; not all segments are merged")),
@@ -82,11 +81,11 @@ pub fn size_of_trace(dir: &Path) -> Result<(u64, u64)> {
 }
 
 /// Compact every table; the caller holds the trace.
-pub fn compact_tables(dir: &Path, meta: &Meta, owner: Owner, watch: &mut Watch) -> Result<()> {
+pub fn compact_tables(dir: &Path, meta: &Meta, watch: &mut Watch) -> Result<()> {
     for table in tables(meta) {
         if dir.join(table).is_dir() {
             let mut segments = 0;
-            let result = compact_table(dir, table, owner, &mut |step| {
+            let result = compact_table(dir, table, &mut |step| {
                 segments += u64::from(step == Step::Merged);
                 watch(table, segments)
             });
@@ -116,12 +115,7 @@ pub enum Step {
 }
 
 /// Compact one table; `at` is called after each step and may stop it.
-pub fn compact_table(
-    dir: &Path,
-    table: &str,
-    owner: Owner,
-    at: &mut dyn FnMut(Step) -> Result<()>,
-) -> Result<()> {
+pub fn compact_table(dir: &Path, table: &str, at: &mut dyn FnMut(Step) -> Result<()>) -> Result<()> {
     let table_dir = dir.join(table);
     open_own_dir(&table_dir)?;
     let segments = list_segments(&table_dir)?;
@@ -140,12 +134,12 @@ pub fn compact_table(
     if work.exists() {
         remove_dir(&work)?;
     }
-    create_dir(&work, owner)?;
+    create_dir(&work)?;
     at(Step::Begun)?;
     for (number, group) in (first_number..).zip(&groups) {
         let name = segment_name(number);
         if is_merged(group) {
-            let mut merged = Merged::create(TempFile::create(&work, &name, owner)?, &group[0][0], false)?;
+            let mut merged = Merged::create(TempFile::create(&work, &name)?, &group[0][0], false)?;
             for unit in group {
                 merged.append(unit)?;
                 unit.iter().try_for_each(|_| at(Step::Merged))?;

@@ -20,17 +20,6 @@ pub const TEMP_SUFFIX: &str = ".tmp";
 /// Ending of a segment that is whole and waits for the disk.
 pub const WHOLE_SUFFIX: &str = ".whole";
 
-/// To be removed.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Owner;
-
-impl Owner {
-    /// To be removed.
-    pub fn of_this_process() -> Self {
-        Self
-    }
-}
-
 /// Make the directory of a new trace and give it to user and group `ids`. Fails if anything has that name already. The result is
 /// the way there as it is now, without symbolic links.
 pub fn create_trace_dir(path: &Path, ids: Option<(u32, u32)>) -> Result<PathBuf> {
@@ -38,7 +27,7 @@ pub fn create_trace_dir(path: &Path, ids: Option<(u32, u32)>) -> Result<PathBuf>
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let parent = parent.canonicalize().with_context(cannot)?;
     let path = parent.join(path.file_name().with_context(cannot)?);
-    create_dir(&path, Owner)?;
+    create_dir(&path)?;
     own_trace_dir(&path, ids)?;
     File::open(&parent).and_then(|parent| parent.sync_all()).with_context(cannot)?;
     Ok(path)
@@ -55,7 +44,7 @@ pub fn own_trace_dir(path: &Path, ids: Option<(u32, u32)>) -> Result<()> {
 }
 
 /// Make the directory `path`. Fails if anything has that name already.
-pub fn create_dir(path: &Path, _owner: Owner) -> Result<()> {
+pub fn create_dir(path: &Path) -> Result<()> {
     DirBuilder::new()
         .mode(DIR_MODE)
         .create(path)
@@ -122,13 +111,13 @@ pub struct TempFile {
 
 impl TempFile {
     /// Create `DIR/.NAME.tmp`.
-    pub fn create(dir_path: &Path, name: &str, _owner: Owner) -> Result<Self> {
+    pub fn create(dir_path: &Path, name: &str) -> Result<Self> {
         Self::open(dir_path, &format!(".{name}{TEMP_SUFFIX}"), dir_path)
     }
 
     /// Create `TRACE/.TABLE-NAME.tmp` for a file of the directory TRACE/TABLE: beside it, because another directory
     /// may take its place while the file is being written.
-    pub fn create_beside(table_dir: &Path, name: &str, _owner: Owner) -> Result<Self> {
+    pub fn create_beside(table_dir: &Path, name: &str) -> Result<Self> {
         let table = table_dir.file_name().unwrap_or_default().to_string_lossy();
         let parent = table_dir.parent().unwrap_or(table_dir);
         Self::open(parent, &format!(".{table}-{name}{TEMP_SUFFIX}"), table_dir)
@@ -212,9 +201,9 @@ pub struct Reserve(PathBuf);
 
 impl Reserve {
     /// Keep `bytes` in `dir`. Fails if there is no room.
-    pub fn new(dir: &Path, bytes: i64, owner: Owner) -> Result<Self> {
+    pub fn new(dir: &Path, bytes: i64) -> Result<Self> {
         // Dropped at a failure. Not kept open, which would be in the way of whoever wants the file system read-only.
-        let mut temp = TempFile::create(dir, RESERVE, owner)?;
+        let mut temp = TempFile::create(dir, RESERVE)?;
         match posix_fallocate(&temp.file, 0, bytes) {
             // A file system that cannot promise room does not get in the way.
             Ok(()) | Err(Errno::EOPNOTSUPP | Errno::EINVAL) => {}
@@ -245,8 +234,8 @@ impl Drop for TempFile {
 }
 
 /// Write `DIR/NAME` as a whole, replacing it if it exists.
-pub fn replace(dir: &Path, name: &str, contents: &[u8], owner: Owner) -> Result<()> {
-    let mut temp = TempFile::create(dir, name, owner)?;
+pub fn replace(dir: &Path, name: &str, contents: &[u8]) -> Result<()> {
+    let mut temp = TempFile::create(dir, name)?;
     temp.file.write_all(contents).with_context(|| format!("cannot write '{}'", dir.join(name).display()))?;
     temp.publish(name)?;
     Ok(())

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use schemas::trace::{FORMAT_VERSION, META_FILE, Meta, SIDE_TABLES};
 
-use super::files::{Owner, replace};
+use super::files::replace;
 
 /// Which start of this machine this is: another one after each.
 pub fn boot_id() -> String {
@@ -32,10 +32,10 @@ pub fn read_meta(dir: &Path) -> Result<Meta> {
 }
 
 /// Write `trace.json`.
-pub fn write_meta(dir: &Path, meta: &Meta, owner: Owner) -> Result<()> {
+pub fn write_meta(dir: &Path, meta: &Meta) -> Result<()> {
     let mut json = serde_json::to_vec_pretty(meta).context("cannot describe the trace")?;
     json.push(b'\n');
-    replace(dir, META_FILE, &json, owner)
+    replace(dir, META_FILE, &json)
 }
 
 /// Can each event of `meta` have a directory of its name?

@@ -54,7 +54,7 @@ pub mod recover;
 pub use clock::{boottime_ns, utc_minus_boottime_ns};
 pub use counts::{Totals, loses_event};
 pub use decode::decode_record;
-pub use files::{Owner, create_trace_dir, own_trace_dir};
+pub use files::{create_trace_dir, own_trace_dir};
 pub use keep::Limits;
 pub use meta::{boot_id, read_meta};
 pub use options::{End, Options, Summary};

@@ -125,9 +125,11 @@ impl Drop for Publisher {
 }
 
 fn run(queue: &Receiver<Job>, keeper: &mut Keeper, progress: &SharedProgress) {
+    // Side tables that could not be published: they say what happened and are tried again.
+    let mut held = Vec::new();
     while let Some(first) = queue.receive() {
         let waiting = std::iter::from_fn(|| queue.try_receive()).take(MOST_WAITING);
-        let (mut batch, mut replies, mut places) = (Vec::new(), Vec::new(), 0);
+        let (mut batch, mut replies, mut places) = (std::mem::take(&mut held), Vec::new(), 0);
         let mut control = None;
         for (place, job) in std::iter::once(first).chain(waiting) {
             places += place;
@@ -141,7 +143,7 @@ fn run(queue: &Receiver<Job>, keeper: &mut Keeper, progress: &SharedProgress) {
                 }
             }
         }
-        publish(batch, keeper, progress);
+        held = publish(batch, keeper, progress);
         if let Some(job) = control.filter(|_| !progress.lock().cannot_publish) {
             told(progress, obey(job, keeper));
         }
@@ -174,17 +176,19 @@ fn told(progress: &SharedProgress, result: Result<()>) {
     }
 }
 
-/// Publish all of `batch`, or count what could not be.
-fn publish(mut batch: Vec<Publication>, keeper: &mut Keeper, progress: &SharedProgress) {
+/// Publish all of `batch`. What could not be is counted if it is of an event, otherwise given back.
+fn publish(mut batch: Vec<Publication>, keeper: &mut Keeper, progress: &SharedProgress) -> Vec<Publication> {
     // Side tables first, otherwise in the order in which they came.
     batch.sort_by_key(|publication| publication.event.is_some());
     let mut batch = VecDeque::from(batch);
     let is_over = progress.lock().cannot_publish;
     let result = if is_over { Ok(()) } else { publish_all(&mut batch, keeper, progress) };
-    for publication in batch {
+    let (events, side): (Vec<_>, Vec<_>) = batch.into_iter().partition(|it| it.event.is_some());
+    for publication in events {
         progress.lock().lose(publication.rows);
     }
     told(progress, result);
+    side
 }
 
 /// Take from `batch` what is published. Fails at the first that cannot be.

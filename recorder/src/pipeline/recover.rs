@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use schemas::trace::{Meta, State};
 
 use super::compact::WORK_PREFIX;
-use super::files::{Owner, RESERVE, TEMP_SUFFIX, WHOLE_SUFFIX, lock, sync_dir};
+use super::files::{RESERVE, TEMP_SUFFIX, WHOLE_SUFFIX, lock, sync_dir};
 use super::merged::Input;
 use super::meta::{boot_id, read_meta, tables, write_meta};
 use super::probes;
@@ -21,11 +21,11 @@ use super::segment::{list_segments, segment_name};
 pub fn recover(dir: &Path) -> Result<Option<String>> {
     let dir = &dir.canonicalize().with_context(|| format!("cannot open '{}'", dir.display()))?;
     let _lock = lock(dir)?;
-    Ok(tidy_up(dir, Owner::of_this_process())?.1)
+    Ok(tidy_up(dir)?.1)
 }
 
 /// The same, for whoever holds the trace.
-pub fn tidy_up(dir: &Path, owner: Owner) -> Result<(Meta, Option<String>)> {
+pub fn tidy_up(dir: &Path) -> Result<(Meta, Option<String>)> {
     let mut meta = read_meta(dir)?;
     let (published, not_durable) = publish_whole(dir, &meta)?;
     let removed = remove_unfinished(dir, &meta)?;
@@ -35,7 +35,7 @@ pub fn tidy_up(dir: &Path, owner: Owner) -> Result<(Meta, Option<String>)> {
     let mut parts = Vec::new();
     if meta.state == State::Open {
         meta.state = State::Recovered;
-        write_meta(dir, &meta, owner)?;
+        write_meta(dir, &meta)?;
         parts.push("the recorder died, up to a second may be missing at the end".to_owned());
     }
     for (number, what) in [

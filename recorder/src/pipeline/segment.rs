@@ -15,7 +15,7 @@ use parquet::schema::types::ColumnPath;
 use schemas::trace::{LATE_KEY, SEGMENT_SUFFIX, TABLE_KEY, table_json};
 
 use super::encode::TableWriter;
-use super::files::{Owner, TempFile};
+use super::files::TempFile;
 
 /// Rows of a row group: larger ones are neither smaller on disk nor faster (measured: 64k costs 3 %, 1M is equal).
 pub const ROW_GROUP_ROWS: usize = 256 * 1024;
@@ -100,9 +100,8 @@ impl Segment {
         temp_name: &str,
         schema: &SchemaRef,
         properties: WriterProperties,
-        owner: Owner,
     ) -> Result<Self> {
-        Self::begin(dir, temp_name, owner, |file| {
+        Self::begin(dir, temp_name, |file| {
             let options = ArrowWriterOptions::new().with_properties(properties);
             let writer =
                 ArrowWriter::try_new_with_options(file, schema.clone(), options).map_err(plain_io)?;
@@ -116,21 +115,15 @@ impl Segment {
         temp_name: &str,
         schema: &SchemaRef,
         properties: WriterProperties,
-        owner: Owner,
     ) -> Result<Self> {
-        Self::begin(dir, temp_name, owner, |file| {
+        Self::begin(dir, temp_name, |file| {
             Ok(Writer::Event(Box::new(TableWriter::new(file, schema, properties)?)))
         })
     }
 
-    fn begin(
-        dir: &Path,
-        temp_name: &str,
-        owner: Owner,
-        writer: impl FnOnce(File) -> Result<Writer>,
-    ) -> Result<Self> {
+    fn begin(dir: &Path, temp_name: &str, writer: impl FnOnce(File) -> Result<Writer>) -> Result<Self> {
         let table = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let temp = TempFile::create_beside(dir, temp_name, owner)?;
+        let temp = TempFile::create_beside(dir, temp_name)?;
         let writer =
             writer(temp.handle()?).with_context(|| format!("cannot begin a segment of table '{table}'"))?;
         Ok(Self { writer, temp, table, rows: 0 })

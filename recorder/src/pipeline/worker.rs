@@ -14,7 +14,7 @@ use schemas::column::{Layout, Type};
 use schemas::trace::Meta;
 
 use super::decode::Decoder;
-use super::files::{Owner, TempFile};
+use super::files::TempFile;
 use super::keep::{Freeze, Keeper, Kept, SharedKept};
 use super::merge::{Chunk, Merge, Rows, SeqCounter};
 use super::profile::{Stage, time};
@@ -87,7 +87,6 @@ pub struct Setup {
     /// Compression.
     pub zstd_level: i32,
     /// Of the files.
-    pub owner: Owner,
     /// For table symbols.
     pub symbolizer: Symbolizer,
     /// For table cgroups.
@@ -102,7 +101,6 @@ pub struct Worker {
     side: HashMap<&'static str, SideTable>,
     collector: Collector,
     zstd_level: i32,
-    owner: Owner,
     cgroups: CgroupFinder,
     on_batch: Option<BatchHook>,
     progress: SharedProgress,
@@ -114,6 +112,8 @@ pub struct Worker {
     /// The time (UTC ns) up to which ids were forgotten.
     retired_ns: Option<i64>,
     utc_minus_boottime_ns: i64,
+    /// Rows of side tables that could not be written: they say what happened and are tried again.
+    held: Vec<(&'static str, RecordBatch)>,
     /// Numbers temporary files.
     files: u64,
     /// Numbers files that are whole, in the order in which they are to be published.
@@ -125,8 +125,7 @@ impl Worker {
     /// Prepare, and start the publisher; the directories exist already. Fails if a layout or the zstd level makes no
     /// sense.
     pub fn new(setup: Setup, keeper: Keeper, pool: Pool, progress: SharedProgress) -> Result<Self> {
-        let Setup { dir, events, utc_minus_boottime_ns, zstd_level, owner, symbolizer, cgroups, on_batch } =
-            setup;
+        let Setup { dir, events, utc_minus_boottime_ns, zstd_level, symbolizer, cgroups, on_batch } = setup;
         let kept = keeper.kept();
         let names_addresses = events
             .iter()
@@ -161,7 +160,6 @@ impl Worker {
             side,
             collector: Collector::new(symbolizer),
             zstd_level,
-            owner,
             cgroups,
             on_batch,
             progress,
@@ -171,6 +169,7 @@ impl Worker {
             kept,
             retired_ns: None,
             utc_minus_boottime_ns,
+            held: Vec::new(),
             files: 0,
             whole_files: 0,
             has_failed: false,
@@ -219,8 +218,10 @@ impl Worker {
             Job::Retry => {
                 self.has_failed = false;
                 self.progress.lock().cannot_publish = false;
-                Ok(())
+                let held = std::mem::take(&mut self.held);
+                held.into_iter().try_for_each(|(table, batch)| self.side(table, batch))
             }
+            Job::Side { table, batch } => self.side(table, batch),
             Job::Answer(reply) => {
                 self.publisher.answer(reply);
                 Ok(())
@@ -231,7 +232,6 @@ impl Worker {
             Job::Keep { now_ns } => self.keep(now_ns),
             Job::Describe(meta) => self.publisher.control(Control::Describe(meta)),
             Job::Freeze(freeze) => self.publisher.control(Control::Freeze(freeze)),
-            Job::Side { table, batch } => self.write_side(table, &batch, false, false),
             Job::ReplaceSide { table, batch } => self.write_side(table, &batch, true, false),
         }
     }
@@ -303,7 +303,7 @@ impl Worker {
         let EventTable { dir, decoder, .. } = &self.events[event];
         let properties = writer_properties(decoder.schema(), self.zstd_level, is_late)?;
         self.files += 1;
-        Segment::create_event(dir, &self.files.to_string(), decoder.schema(), properties, self.owner)
+        Segment::create_event(dir, &self.files.to_string(), decoder.schema(), properties)
     }
 
     fn publish(&mut self, event: usize, due_ns: Option<u64>) -> Result<()> {
@@ -360,12 +360,20 @@ impl Worker {
         Ok(())
     }
 
+    fn side(&mut self, table: &'static str, batch: RecordBatch) -> Result<()> {
+        let result = if self.has_failed { Ok(()) } else { self.write_side(table, &batch, false, false) };
+        if self.has_failed || result.is_err() {
+            self.held.push((table, batch));
+        }
+        result
+    }
+
     fn write_side(&mut self, table: &str, batch: &RecordBatch, is_only: bool, is_again: bool) -> Result<()> {
         let Some(side) = self.side.get(table) else { bail!("there is no side table '{table}'") };
         self.files += 1;
         let properties = writer_properties(&side.schema, self.zstd_level, false)?;
         let temp_name = self.files.to_string();
-        let mut segment = Segment::create(&side.dir, &temp_name, &side.schema, properties, self.owner)?;
+        let mut segment = Segment::create(&side.dir, &temp_name, &side.schema, properties)?;
         segment.write(batch)?;
         let (temp, rows) = (self.whole(segment)?, RowsBySource::new());
         self.publisher.publish(Publication { temp, event: None, rows, due_ns: None, is_only, is_again })

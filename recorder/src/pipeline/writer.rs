@@ -29,7 +29,7 @@ use schemas::trace::{Meta, State};
 use super::clock;
 use super::counts::{Counts, Snapshot, Totals};
 use super::failure;
-use super::files::{Owner, Reserve, create_dir, create_trace_dir, lock};
+use super::files::{Reserve, create_dir, create_trace_dir, lock};
 use super::keep::{Keeper, SharedKept};
 use super::merge::ts_ns;
 use super::meta::{check_events, tables, write_meta};
@@ -71,7 +71,6 @@ struct Route {
 /// A trace being written.
 pub struct TraceWriter {
     dir: PathBuf,
-    owner: Owner,
     meta: Meta,
     events: Vec<Event>,
     routes: Vec<Option<Route>>,
@@ -120,7 +119,6 @@ impl TraceWriter {
     /// have the rights of the calling thread.
     pub fn in_new_dir(dir: &Path, mut meta: Meta, options: Options) -> Result<Self> {
         check_events(&meta)?;
-        let owner = Owner::of_this_process();
         let Options {
             segment_age,
             zstd_level,
@@ -134,12 +132,12 @@ impl TraceWriter {
         } = options;
         let lock = lock(dir)?;
         for name in tables(&meta) {
-            create_dir(&dir.join(name), owner)?;
+            create_dir(&dir.join(name))?;
         }
         meta.state = State::Open;
-        write_meta(dir, &meta, owner)?;
+        write_meta(dir, &meta)?;
         let bytes = RESERVE_BYTES + RESERVE_BYTES_PER_TABLE * tables(&meta).count() as i64;
-        let reserve = Reserve::new(dir, bytes, owner)?;
+        let reserve = Reserve::new(dir, bytes)?;
         let pool = Pool::default();
         let progress = SharedProgress::default();
         let setup = Setup {
@@ -147,13 +145,12 @@ impl TraceWriter {
             events: meta.events.clone(),
             utc_minus_boottime_ns: meta.utc_minus_boottime_ns,
             zstd_level,
-            owner,
             symbolizer,
             cgroups,
             on_batch,
         };
         let kept = SharedKept::default();
-        let keeper = Keeper::start(dir, meta.clone(), owner, limits, kept.clone())?;
+        let keeper = Keeper::start(dir, meta.clone(), limits, kept.clone())?;
         let worker = Worker::new(setup, keeper, pool.clone(), progress.clone())?;
         let (sender, receiver) = bounded(queue_bytes);
         let encoder = std::thread::Builder::new()
@@ -167,7 +164,6 @@ impl TraceWriter {
             .collect();
         Ok(Self {
             dir: dir.to_owned(),
-            owner,
             meta,
             events,
             routes: Vec::new(),

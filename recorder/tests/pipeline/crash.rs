@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use crate::common::*;
-use crate::crash_child::{Plan, Recording};
 use arrow_array::cast::AsArray;
 use recorder::pipeline::compact::compact;
 use recorder::pipeline::recover::recover;
@@ -98,33 +97,4 @@ fn a_removed_output_directory_ends_the_recording_with_a_clear_message() {
     let error = format!("{:#}", summary.failure.unwrap());
     assert!(error.contains("No such file or directory") && error.contains("run.trace' is gone"), "{error}");
     assert!(!dir.exists());
-}
-
-#[test]
-fn files_are_private_and_belong_to_the_user_who_called_sudo() {
-    use std::os::unix::fs::MetadataExt;
-    let temp = tempfile::tempdir().unwrap();
-    let dir = temp.path().join("run.trace");
-    let plan = Plan { env: vec![("SUDO_UID", "1234"), ("SUDO_GID", "2345")], ..Plan::default() };
-    let recording = Recording::start(&dir, &plan);
-    let started = Instant::now();
-    while !dir.join("tick").is_dir() || segments(&dir, "tick").is_empty() {
-        assert!(started.elapsed() < Duration::from_secs(20), "the child writes nothing");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    recording.kill();
-    // SUDO_UID counts only for root, who alone could give files away.
-    let is_root = nix::unistd::geteuid().is_root();
-    let expected = if is_root {
-        (1234, 2345)
-    } else {
-        (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw())
-    };
-    let tick = dir.join("tick");
-    let (trace_json, segment) = (dir.join("trace.json"), segments(&dir, "tick").remove(0));
-    for (path, mode) in [(&dir, 0o700), (&tick, 0o700), (&trace_json, 0o600), (&segment, 0o600)] {
-        let metadata = std::fs::metadata(path).unwrap();
-        assert_eq!(metadata.mode() & 0o777, mode, "{}", path.display());
-        assert_eq!((metadata.uid(), metadata.gid()), expected, "{}", path.display());
-    }
 }

@@ -86,8 +86,6 @@ pub struct Plan {
     pub rows: Option<u64>,
     /// 1000 if not given.
     pub segment_age_ms: Option<u64>,
-    /// Variables of its environment.
-    pub env: Vec<(&'static str, &'static str)>,
 }
 
 /// The process, killed when dropped.
@@ -101,7 +99,7 @@ impl Recording {
     pub fn start(dir: &Path, plan: &Plan) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "crash_child::a_short_recording_is_whole_after_close", "--nocapture"]);
-        command.env(TRACE, dir).envs(plan.env.iter().copied());
+        command.env(TRACE, dir);
         command.envs(plan.rows.map(|rows| (ROWS, rows.to_string())));
         command.envs(plan.segment_age_ms.map(|age| (SEGMENT_AGE_MS, age.to_string())));
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();

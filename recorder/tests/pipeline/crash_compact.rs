@@ -20,7 +20,7 @@ fn a_compaction_stopped_at_any_step_shows_each_row_once_and_can_be_done_again() 
         small_segments(&dir, 1000, 100);
         assert_eq!(segments(&dir, "tick").len(), 10);
         let mut was_there = false;
-        let stopped = compact_table(&dir, "tick", Default::default(), &mut |at| {
+        let stopped = compact_table(&dir, "tick", &mut |at| {
             was_there |= at == step;
             assert_eq!(values(&dir, "tick"), expected, "during {at:?}");
             if at == step { Err(anyhow::anyhow!("stopped")) } else { Ok(()) }

@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::super::compact::{WORK_PREFIX, exchange, remove_dir};
-use super::super::files::{Owner, TempFile, create_dir, sync_dir};
+use super::super::files::{TempFile, create_dir, sync_dir};
 use super::super::segment::segment_name;
 use super::shelf::{Entry, Table};
 
@@ -23,12 +23,12 @@ pub enum Slot {
 
 /// Let `table` of the trace `dir` consist of `slots`. Fails if the file system cannot exchange directories or link
 /// files; the table is as it was then.
-pub fn rebuild(dir: &Path, table: &mut Table, slots: Vec<Slot>, owner: Owner) -> Result<()> {
+pub fn rebuild(dir: &Path, table: &mut Table, slots: Vec<Slot>) -> Result<()> {
     let work = dir.join(format!("{WORK_PREFIX}{}", table.name));
     if work.exists() {
         remove_dir(&work)?;
     }
-    create_dir(&work, owner)?;
+    create_dir(&work)?;
     match fill(dir, &work, table, slots) {
         Ok((entries, next)) => (table.entries, table.next) = (entries, next),
         Err(error) => {
@@ -67,12 +67,12 @@ fn fill(dir: &Path, work: &Path, table: &Table, slots: Vec<Slot>) -> Result<(Vec
 }
 
 /// Can directories in `dir` be exchanged and files be linked? Fails if not, with the reason.
-pub fn check(dir: &Path, owner: Owner) -> Result<()> {
+pub fn check(dir: &Path) -> Result<()> {
     let probe = |name: &str| dir.join(format!("{WORK_PREFIX}{name}"));
     let (one, two) = (probe("probe"), probe("probe-2"));
-    create_dir(&one, owner)?;
-    create_dir(&two, owner)?;
-    let temp = TempFile::create(&one, "probe", owner)?;
+    create_dir(&one)?;
+    create_dir(&two)?;
+    let temp = TempFile::create(&one, "probe")?;
     let result = fs::hard_link(temp.path(), two.join("probe"))
         .context("this file system cannot link files")
         .and_then(|()| exchange(dir, &one, &two));

@@ -19,7 +19,7 @@ use schemas::trace::{Meta, SIDE_TABLES, TRACE_SUFFIX};
 
 use super::super::compact::{compact_table, remove_dir};
 use super::super::counts::side_schema;
-use super::super::files::{FILE_MODE, Owner, create_dir, sync_dir};
+use super::super::files::{FILE_MODE, create_dir, sync_dir};
 use super::super::meta::write_meta;
 use super::super::segment::{Segment, segment_name, writer_properties};
 use super::shelf::Table;
@@ -47,7 +47,6 @@ type Copy = (File, PathBuf);
 /// What is left to do after the publisher has done its part.
 pub struct Half {
     work: PathBuf,
-    owner: Owner,
     copies: Vec<Copy>,
     /// Rows that are to be added to tables.
     extra: Vec<(String, RecordBatch)>,
@@ -58,12 +57,7 @@ pub struct Half {
 impl Half {
     /// Link what the `tables` consist of into a directory beside `to`. `counts` are rows that make the numbers of
     /// table counts fit the rows that are there.
-    pub fn begin(
-        freeze: &mut Freeze,
-        tables: &[Table],
-        counts: Option<RecordBatch>,
-        owner: Owner,
-    ) -> Result<Self> {
+    pub fn begin(freeze: &mut Freeze, tables: &[Table], counts: Option<RecordBatch>) -> Result<Self> {
         let cannot = || format!("cannot make '{}'", freeze.to.display());
         let name = freeze.to.file_name().with_context(cannot)?.to_owned();
         let parent = freeze.to.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -72,8 +66,8 @@ impl Half {
         let work = parent.join(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
         let named = |name: &str, batch: Option<RecordBatch>| batch.map(|batch| (name.to_owned(), batch));
         let extra = named("counts", counts).into_iter().chain(named("losses", freeze.losses.take()));
-        let mut half = Self { work, owner, copies: Vec::new(), extra: extra.collect(), tables: Vec::new() };
-        if let Err(error) = create_dir(&half.work, owner).and_then(|()| half.link(tables)) {
+        let mut half = Self { work, copies: Vec::new(), extra: extra.collect(), tables: Vec::new() };
+        if let Err(error) = create_dir(&half.work).and_then(|()| half.link(tables)) {
             half.give_up();
             return Err(error);
         }
@@ -83,7 +77,7 @@ impl Half {
     fn link(&mut self, tables: &[Table]) -> Result<()> {
         for table in tables {
             let dir = self.work.join(&table.name);
-            create_dir(&dir, self.owner)?;
+            create_dir(&dir)?;
             for entry in &table.entries {
                 let (from, to) = (table.path(entry.number), dir.join(segment_name(entry.number)));
                 if fs::hard_link(&from, &to).is_err() {
@@ -114,7 +108,7 @@ impl Half {
     }
 
     fn complete(&self, freeze: &Freeze) -> Result<PathBuf> {
-        let Self { work, owner, copies, extra, tables } = self;
+        let Self { work, copies, extra, tables } = self;
         for (file, to) in copies {
             copy(file, to).with_context(|| format!("cannot write '{}'", to.display()))?;
         }
@@ -124,14 +118,14 @@ impl Half {
             let rows = extra.iter().find(|(table, _)| table == name).map(|(_, rows)| rows.clone());
             let is_empty = *next == 0;
             if let Some(rows) = rows.or_else(|| is_empty.then(|| RecordBatch::new_empty(schema.clone()))) {
-                write(&dir, *next, &schema, &rows, *owner)?;
+                write(&dir, *next, &schema, &rows)?;
             }
             if *is_late {
-                compact_table(work, name, *owner, &mut |_| Ok(()))?;
+                compact_table(work, name, &mut |_| Ok(()))?;
             }
             sync_dir(&dir)?;
         }
-        write_meta(work, &freeze.meta, *owner)?;
+        write_meta(work, &freeze.meta)?;
         sync_dir(work)?;
         let to = self.reveal(freeze)?;
         if let Some(parent) = to.parent() {
@@ -179,8 +173,8 @@ fn schema(meta: &Meta, table: &str) -> Result<SchemaRef> {
     Ok(layout.with_context(|| format!("there is no table '{table}'"))?.schema().into())
 }
 
-fn write(dir: &Path, number: u64, schema: &SchemaRef, rows: &RecordBatch, owner: Owner) -> Result<()> {
-    let mut segment = Segment::create(dir, "more", schema, writer_properties(schema, 1, false)?, owner)?;
+fn write(dir: &Path, number: u64, schema: &SchemaRef, rows: &RecordBatch) -> Result<()> {
+    let mut segment = Segment::create(dir, "more", schema, writer_properties(schema, 1, false)?)?;
     segment.write(rows)?;
     segment.finish()?.publish(&segment_name(number))?;
     Ok(())

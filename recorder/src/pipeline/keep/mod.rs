@@ -28,7 +28,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use schemas::trace::Meta;
 
-use super::files::Owner;
 use super::meta::{tables, write_meta};
 use super::progress::RowsBySource;
 use super::segment::segment_name;
@@ -99,7 +98,6 @@ enum Running {
 /// Keeps a trace in order while it is being written.
 pub struct Keeper {
     dir: PathBuf,
-    owner: Owner,
     limits: Limits,
     tables: Vec<Table>,
     meta: Meta,
@@ -117,9 +115,9 @@ pub struct Keeper {
 
 impl Keeper {
     /// For the trace in `dir`, whose tables are empty. Fails if `limits` cannot be kept on this file system.
-    pub fn start(dir: &Path, meta: Meta, owner: Owner, limits: Limits, kept: SharedKept) -> Result<Self> {
+    pub fn start(dir: &Path, meta: Meta, limits: Limits, kept: SharedKept) -> Result<Self> {
         if !limits.is_none() {
-            exchange::check(dir, owner).context(
+            exchange::check(dir).context(
                 "the oldest rows cannot be removed safely here: record to another file system, or without \
                  --max-age and --max-size",
             )?;
@@ -128,12 +126,11 @@ impl Keeper {
         let tables = tables(&meta).map(|name| Table::new(dir, name, is_event(name))).collect();
         Ok(Self {
             dir: dir.to_owned(),
-            owner,
             limits,
             tables,
             meta,
             kept,
-            tidy: Tidy::start(owner)?,
+            tidy: Tidy::start()?,
             running: None,
             retired: VecDeque::new(),
             era: 0,
@@ -187,7 +184,7 @@ impl Keeper {
     pub fn describe(&mut self, meta: Meta) -> Result<()> {
         let kept_from_ns = self.meta.kept_from_ns;
         self.meta = Meta { kept_from_ns, ..meta };
-        write_meta(&self.dir, &self.meta, self.owner)
+        write_meta(&self.dir, &self.meta)
     }
 
     /// These ids can be forgotten.
@@ -320,7 +317,7 @@ impl Keeper {
                 slots.push(Slot::Keep(old.clone()));
             }
         }
-        rebuild(&self.dir, table, slots, self.owner)
+        rebuild(&self.dir, table, slots)
     }
 
     /// Make a snapshot; who asked gets the reply.
@@ -328,7 +325,7 @@ impl Keeper {
         freeze.meta.kept_from_ns = self.meta.kept_from_ns;
         let half = self
             .unpublished(freeze.meta.end_ns.unwrap_or_default())
-            .and_then(|counts| Half::begin(&mut freeze, &self.tables, counts, self.owner));
+            .and_then(|counts| Half::begin(&mut freeze, &self.tables, counts));
         let reply = freeze.reply.clone();
         match half.and_then(|half| half.finish(freeze)) {
             Ok(thread) => self.freezing.push(thread),

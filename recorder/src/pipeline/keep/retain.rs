@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
-use super::super::files::{Owner, TempFile};
+use super::super::files::TempFile;
 use super::super::meta::write_meta;
 use super::super::segment::{Segment, writer_properties};
 use super::exchange::{Slot, rebuild};
@@ -61,7 +61,7 @@ impl Keeper {
         let from_ns = self.tables.iter().flat_map(old).max();
         // Said before it is done: who reads meanwhile finds more than he is promised, not less.
         self.meta.kept_from_ns = self.meta.kept_from_ns.max(from_ns);
-        write_meta(&self.dir, &self.meta, self.owner)?;
+        write_meta(&self.dir, &self.meta)?;
         let cgroups = carried.as_ref().map(|built| built.cgroups.clone());
         // What table counts tells too much when rows go, and too little when its own rows go.
         let mut difference = Sources::new();
@@ -75,7 +75,7 @@ impl Keeper {
             if let Some(built) = &here {
                 add(&mut difference, &built.entry.sources, 1);
             }
-            remove(&self.dir, table, cut_ns, here.map(|built| (built.entry, built.temp)), self.owner)?;
+            remove(&self.dir, table, cut_ns, here.map(|built| (built.entry, built.temp)))?;
         }
         self.remove_counts_before(cut.ns, difference)?;
         let events = self.tables.iter().filter(|table| table.is_event).flat_map(table_entries);
@@ -95,11 +95,11 @@ impl Keeper {
         for old in table.entries.iter().filter(|entry| entry.is_before(cut_ns)) {
             add(&mut difference, &old.sources, 1);
         }
-        let (dir, owner) = (table.dir.clone(), self.owner);
+        let dir = table.dir.clone();
         let rows = self.adjustment(cut_ns - 1, &difference)?;
         let carried = rows.map(|rows| -> Result<(Entry, TempFile)> {
             let properties = writer_properties(&rows.schema(), 1, false)?;
-            let mut segment = Segment::create(&dir, "carried", &rows.schema(), properties, owner)?;
+            let mut segment = Segment::create(&dir, "carried", &rows.schema(), properties)?;
             segment.write(&rows)?;
             let temp = segment.finish()?;
             temp.sync()?;
@@ -107,7 +107,7 @@ impl Keeper {
         });
         let carried = carried.transpose()?;
         let trace = self.dir.clone();
-        remove(&trace, self.table(COUNTS)?, cut_ns, carried, owner)
+        remove(&trace, self.table(COUNTS)?, cut_ns, carried)
     }
 }
 
@@ -116,18 +116,12 @@ fn table_entries(table: &Table) -> std::slice::Iter<'_, Entry> {
 }
 
 /// Remove the segments of `table` that are wholly older than `cut_ns`; `carried` comes in their place.
-fn remove(
-    dir: &Path,
-    table: &mut Table,
-    cut_ns: i64,
-    carried: Option<(Entry, TempFile)>,
-    owner: Owner,
-) -> Result<()> {
+fn remove(dir: &Path, table: &mut Table, cut_ns: i64, carried: Option<(Entry, TempFile)>) -> Result<()> {
     if let Some((entry, temp)) = carried {
         let new = Slot::New(Entry { level: CARRIED, ..entry }, temp);
         let stay = table.entries.iter().filter(|entry| !entry.is_before(cut_ns));
         let slots = [new].into_iter().chain(stay.cloned().map(Slot::Keep)).collect();
-        return rebuild(dir, table, slots, owner);
+        return rebuild(dir, table, slots);
     }
     for (_, path) in table.pick(|entry| entry.is_before(cut_ns)) {
         fs::remove_file(&path).with_context(|| format!("cannot remove '{}'", path.display()))?;

@@ -15,7 +15,7 @@ use arrow_schema::DataType;
 use arrow_select::filter::filter_record_batch;
 
 use super::super::compact::units;
-use super::super::files::{Owner, TempFile};
+use super::super::files::TempFile;
 use super::super::merged::{Input, Merged};
 use super::carry::{self, Alive};
 use super::shelf::{Entry, SETTLED, Sources};
@@ -62,14 +62,14 @@ pub struct Tidy {
 
 impl Tidy {
     /// Start it.
-    pub fn start(owner: Owner) -> Result<Self> {
+    pub fn start() -> Result<Self> {
         let (tasks, todo) = channel::<Task>();
         let (done, results) = channel();
         let thread = std::thread::Builder::new()
             .name("tidy".to_owned())
             .spawn(move || {
                 for task in todo {
-                    if done.send(build(&task, owner)).is_err() {
+                    if done.send(build(&task)).is_err() {
                         break;
                     }
                 }
@@ -106,13 +106,13 @@ impl Drop for Tidy {
     }
 }
 
-fn build(task: &Task, owner: Owner) -> Result<Option<Built>> {
+fn build(task: &Task) -> Result<Option<Built>> {
     let Task { table_dir, inputs, what } = task;
     let open = |(number, path): &(u64, PathBuf)| Input::open(*number, path);
     let inputs = inputs.iter().map(open).collect::<Result<Vec<_>>>()?;
     let Some(example) = inputs.first() else { return Ok(None) };
     let is_late = matches!(what, What::Merge { is_late: true });
-    let temp = TempFile::create_beside(table_dir, "tidy", owner)?;
+    let temp = TempFile::create_beside(table_dir, "tidy")?;
     let mut merged = Merged::create(temp, example, is_late)?;
     match what {
         What::Merge { .. } => {

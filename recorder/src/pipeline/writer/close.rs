@@ -42,13 +42,13 @@ impl TraceWriter {
         self.meta.kept_from_ns = kept.from_ns;
         self.meta.end_ns = Some(end_ns);
         self.meta.command_exit_code = command_exit_code;
-        if let Err(error) = write_meta(&self.dir, &self.meta, self.owner) {
+        if let Err(error) = write_meta(&self.dir, &self.meta) {
             failure.get_or_insert(Arc::new(error));
         }
         let mut not_compacted = kept.problem;
         if failure.is_none()
             && self.compact_at_close
-            && let Err(error) = compact::compact_tables(&self.dir, &self.meta, self.owner, &mut |_, _| {
+            && let Err(error) = compact::compact_tables(&self.dir, &self.meta, &mut |_, _| {
                 ensure!(!is_hurried.load(Ordering::Relaxed), "there was no time");
                 Ok(())
             })
