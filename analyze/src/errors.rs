@@ -58,7 +58,7 @@ pub fn explain(error: DataFusionError, session: &Session) -> Error {
     }
     if text.contains("No such file or directory") || text.contains("NotFound") {
         return anyhow!(
-            "a segment vanished while it was read, as when the recorder merges files: ask again ({text})"
+            "a segment vanished while it was read, as when the recorder merges or removes files: ask again ({text})"
         );
     }
     if matches!(root, DataFusionError::ArrowError(..) | DataFusionError::ParquetError(_))

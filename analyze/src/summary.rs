@@ -6,6 +6,7 @@ use anyhow::Result;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch, TimestampNanosecondArray};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
+use schemas::trace::{Frozen, FrozenBy};
 
 use crate::analysis;
 use crate::loss::{Loss, losses, seconds};
@@ -45,6 +46,23 @@ fn header(trace: &Trace, out: &mut impl Write) -> Result<()> {
     )?;
     writeln!(out, "  recorded  {} to {} ({})", time(meta.start_ns), time(end), seconds(end - meta.start_ns))?;
     writeln!(out, "  state     {}", trace.state_text())?;
+    if let Some(kept_ns) = meta.kept_from_ns {
+        writeln!(
+            out,
+            "  kept      from {} on ({} after the start): older rows were removed while recording",
+            time(kept_ns),
+            seconds(kept_ns.saturating_sub(meta.start_ns))
+        )?;
+    }
+    if let Some(Frozen { by, text, event: _, from }) = &meta.frozen {
+        let why = text.as_ref().map(|text| format!(" '{}'", clean(text))).unwrap_or_default();
+        let by = match by {
+            FrozenBy::Signal => "signal",
+            FrozenBy::Command => "command",
+            FrozenBy::Trigger => "trigger",
+        };
+        writeln!(out, "  snapshot  of {}, by {by}{why}", clean(from))?;
+    }
     writeln!(out, "  command   {}", clean(&meta.command_line.join(" ")))?;
     if let Some(code) = meta.command_exit_code {
         writeln!(out, "  exit code {code}")?;

@@ -17,6 +17,8 @@ use crate::segment::Segment;
 
 /// A `trace.json` is a few KiB per event; more than this is not one.
 const MAX_META_BYTES: u64 = 16 << 20;
+/// Times that a trace is listed which changes meanwhile.
+const MOST_TRIES: usize = 20;
 /// More tables than any recording has.
 const MAX_EVENTS: usize = 1000;
 
@@ -65,8 +67,22 @@ impl Trace {
     /// Open the trace in `dir`.
     ///
     /// Fails if it is no trace, is of a newer format, or its `trace.json` is damaged; damaged segments are left out with
-    /// a warning.
+    /// a warning. A recording that goes on merges and removes segments: when one that was listed is gone, all are listed
+    /// again.
     pub fn open(dir: &Path) -> Result<Self> {
+        for _ in 0..MOST_TRIES {
+            if let Some(trace) = Self::open_once(dir)? {
+                return Ok(trace);
+            }
+        }
+        bail!(
+            "'{}' changes faster than it can be read: ask again, or ask a copy made by `recorder snapshot`",
+            dir.display()
+        )
+    }
+
+    /// `None` if it changed meanwhile.
+    fn open_once(dir: &Path) -> Result<Option<Self>> {
         let meta = read_meta(dir)?;
         let mut trace = Self { dir: dir.to_owned(), meta, tables: Vec::new(), warnings: Vec::new() };
         for layout in &trace.meta.events {
@@ -89,9 +105,14 @@ impl Trace {
             });
         }
         for table in &mut trace.tables {
-            table.segments = open_segments(&dir.join(&table.name), &table.schema, &mut trace.warnings)?;
+            let segments = open_segments(&dir.join(&table.name), &table.schema, &mut trace.warnings)?;
+            let Some(segments) = segments else { return Ok(None) };
+            table.segments = segments;
         }
-        Ok(trace)
+        // Rows that went after the first table was listed are not missed in the others.
+        let is_open = trace.meta.state == State::Open;
+        let is_same = !is_open || read_meta(dir)?.kept_from_ns == trace.meta.kept_from_ns;
+        Ok(is_same.then_some(trace))
     }
 
     /// The table of that name.
@@ -211,13 +232,14 @@ fn complete(event: &str, schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(fields).with_metadata(schema.metadata().clone()))
 }
 
-fn open_segments(dir: &Path, schema: &SchemaRef, warnings: &mut Vec<String>) -> Result<Vec<Segment>> {
+/// `None` if one that was listed is gone.
+fn open_segments(dir: &Path, schema: &SchemaRef, warnings: &mut Vec<String>) -> Result<Option<Vec<Segment>>> {
     match fs::symlink_metadata(dir) {
-        Err(_) => return Ok(Vec::new()),
+        Err(_) => return Ok(Some(Vec::new())),
         Ok(meta) if meta.is_dir() => {}
         Ok(_) => {
             warnings.push(format!("{} is not a directory: its table is taken as empty", dir.display()));
-            return Ok(Vec::new());
+            return Ok(Some(Vec::new()));
         }
     }
     let mut names = Vec::new();
@@ -238,10 +260,11 @@ fn open_segments(dir: &Path, schema: &SchemaRef, warnings: &mut Vec<String>) -> 
         let path = dir.join(name);
         match Segment::open(&path, schema) {
             Ok(segment) => segments.push(segment),
+            Err(_) if path.symlink_metadata().is_err() => return Ok(None),
             Err(error) => {
                 warnings.push(format!("{}: {error:#}; its rows are left out", path.display()));
             }
         }
     }
-    Ok(segments)
+    Ok(Some(segments))
 }

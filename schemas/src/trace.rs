@@ -25,6 +25,8 @@ pub use losses::{LOSS_REASONS, LossReason, losses_markdown};
 pub const FORMAT_VERSION: u32 = 1;
 /// Name of the file that makes a directory a trace.
 pub const META_FILE: &str = "trace.json";
+/// Ending of the names that the recorder gives to traces.
+pub const TRACE_SUFFIX: &str = ".trace";
 /// Ending of a segment that can be read.
 pub const SEGMENT_SUFFIX: &str = ".parquet";
 
@@ -79,6 +81,39 @@ pub struct Meta {
     pub recorder_pid: u32,
     /// What was recorded: the event tables of this trace.
     pub events: Vec<Layout>,
+    /// UTC nanoseconds from which on every row is there, if older ones were removed while recording.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_from_ns: Option<i64>,
+    /// Of what and why this trace is a snapshot, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<Frozen>,
+}
+
+/// A snapshot says what it was taken of and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frozen {
+    /// Who asked for it.
+    pub by: FrozenBy,
+    /// The signal, or the trigger as it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The event that set the trigger off: its columns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<serde_json::Value>,
+    /// The trace that was being recorded.
+    pub from: String,
+}
+
+/// What makes a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FrozenBy {
+    /// A signal to the recorder.
+    Signal,
+    /// `recorder snapshot`.
+    Command,
+    /// An event that matched a `--trigger`.
+    Trigger,
 }
 
 /// A side table: name, what it is, and its schema.

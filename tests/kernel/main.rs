@@ -5,6 +5,7 @@
 
 mod judge;
 mod place;
+mod power;
 mod trace;
 
 use std::process::ExitCode;
@@ -26,6 +27,10 @@ fn main() -> ExitCode {
                 trials.push(Trial::test(format!("{}::{name}", place.name()), judge));
             }
         }
+    }
+    for place in Place::all().iter().filter(|place| place.is_guest()) {
+        let judge = || power::judge(place.name()).map_err(|error| format!("{error:#}").into());
+        trials.push(Trial::test(format!("{}::{}", place.name(), power::NAME), judge));
     }
     libtest_mimic::run(&arguments, trials).exit_code()
 }

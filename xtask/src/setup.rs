@@ -24,6 +24,7 @@ const TOOLS: &[(&str, &str)] = &[
     ("xz", "xz-utils"),
     ("tar", "tar"),
     ("ldd", "libc-bin"),
+    ("mkfs.ext4", "e2fsprogs"),
 ];
 
 /// What ktape is compared with.

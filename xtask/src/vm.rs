@@ -5,6 +5,8 @@
 //! virtio-serial ports, which need no module. Emulated guests (no KVM) hang or panic now and then, so one that shows
 //! no sign of life is started once more.
 
+mod power;
+
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -16,6 +18,8 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use crate::initramfs::Initramfs;
 use crate::{host, setup};
+
+pub use power::make_disk;
 
 /// A guest without a sign of life for this long is given up. (It sends one every two seconds.)
 const SILENCE: Duration = Duration::from_secs(60);
@@ -36,6 +40,8 @@ pub struct Guest {
     pub timeout: Duration,
     /// Also show the script's output as it comes.
     pub echo: bool,
+    /// A file that the guest has as disk, `/dev/vda`.
+    pub disk: Option<PathBuf>,
 }
 
 /// How it went.
@@ -68,7 +74,8 @@ impl Guest {
         files.extend(["ip", "ss", "strace"].iter().filter_map(|tool| tool_file(tool)));
         let (kernel, script) = (kernel.to_owned(), script.to_owned());
         let timeout = Duration::from_secs(300);
-        Ok(Self { kernel, files, library_dirs: Vec::new(), script, out_dir, timeout, echo: false })
+        let library_dirs = Vec::new();
+        Ok(Self { kernel, files, library_dirs, script, out_dir, timeout, echo: false, disk: None })
     }
 
     /// Boot, run, power off. Fails if the guest does not get to the end of its script.
@@ -111,7 +118,7 @@ impl Guest {
     }
 
     fn boot(&self, image: &Path, initrd: &Path, state: &Path) -> Result<Outcome, Failure> {
-        let mut qemu = Qemu::start(image, initrd, state).map_err(Failure::Other)?;
+        let mut qemu = Qemu::start(image, initrd, state, self.disk.as_deref()).map_err(Failure::Other)?;
         let said = |port: &str| {
             let bytes = fs::read(state.join(port)).unwrap_or_default();
             String::from_utf8_lossy(&bytes).into_owned()
@@ -159,7 +166,7 @@ impl Guest {
 struct Qemu(Child);
 
 impl Qemu {
-    fn start(image: &Path, initrd: &Path, state: &Path) -> Result<Self> {
+    fn start(image: &Path, initrd: &Path, state: &Path, disk: Option<&Path>) -> Result<Self> {
         // No KVM: where it is offered inside a virtual machine, guests may hang before their first message.
         let machine = "-accel tcg,thread=multi -cpu max -smp 2 -m 1024 -nodefaults -display none -no-reboot -nic none \
                        -device virtio-serial-pci";
@@ -174,6 +181,11 @@ impl Qemu {
             fs::write(&path, "").with_context(|| format!("cannot write {}", path.display()))?;
             command.arg("-chardev").arg(format!("file,id={port},path={}", path.display()));
             command.arg("-device").arg(format!("virtserialport,chardev={port},name={port}"));
+        }
+        if let Some(disk) = disk {
+            // A disk without a cache of its own: what was written to it stays, what was only in the guest's memory is
+            // gone when QEMU is. Flushes need not reach the host's disk, which may take seconds when it is busy.
+            command.arg("-drive").arg(format!("file={},format=raw,if=virtio,cache=unsafe", disk.display()));
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().map(Self).context("cannot run qemu-system-x86_64; run: cargo xtask setup")

@@ -55,6 +55,8 @@ fn meta(layout: &Layout) -> Meta {
         command_line: vec![],
         command_exit_code: None,
         recorder_pid: 0,
+        kept_from_ns: None,
+        frozen: None,
         events: vec![layout.clone()],
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use super::flight::Flight;
 use super::units;
 
 /// Record Linux kernel events into a directory of Parquet files.
@@ -37,6 +38,15 @@ pub enum Command {
     },
     /// Say what this kernel and these privileges allow, and what to do about the rest
     Doctor,
+    /// Keep what a running recording holds now as a closed trace, while it goes on
+    Snapshot {
+        /// The trace being recorded
+        trace: PathBuf,
+
+        /// Name of the snapshot; it must not exist yet [default: TRACE-snapshot-TIME.trace beside it]
+        #[arg(short, long, value_name = "DIR")]
+        output: Option<PathBuf>,
+    },
     /// Tidy up a trace: mark one whose recorder died as recovered, merge small segments
     Compact {
         /// The trace directory
@@ -61,6 +71,8 @@ Examples:
   recorder record 'tp:writeback:writeback_dirty_folio' --explain
   recorder record 'big=fn:vfs_read{ count, retval } if retval > 4096' -d 5
   recorder record ./my-event.toml --print=ndjson -o none
+  recorder record listens switches --max-age 10m --max-size 2GiB --trigger 'listens: port == 4444'
+                                                       keep the last ten minutes, and a copy when it happens
 
 Ctrl-C, SIGTERM and SIGHUP end the recording well and reach the command; a second one does not wait for it,
 a third ends at once. The death of the parent changes nothing.
@@ -93,6 +105,9 @@ pub struct Record {
 
     #[command(flatten)]
     pub tuning: Tuning,
+
+    #[command(flatten)]
+    pub flight: Flight,
 }
 
 /// What is recorded of the events.

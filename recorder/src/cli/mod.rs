@@ -2,6 +2,7 @@
 //! and calls the module that does it.
 
 pub mod args;
+pub mod flight;
 pub mod options;
 pub mod units;
 
@@ -34,6 +35,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8> {
         Command::List { glob } => crate::list::list(glob.as_deref(), &mut io::stdout().lock()),
         Command::Describe { event } => crate::list::describe(&event, &mut io::stdout().lock()),
         Command::Doctor => crate::doctor::run(&mut io::stdout().lock()),
+        Command::Snapshot { trace, output } => crate::record::snapshot(&trace, output.as_deref()),
         Command::Compact { trace } => crate::record::compact(&trace),
         Command::Completions { shell } => completions(shell),
     }

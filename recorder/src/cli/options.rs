@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 
 use super::args::{PrintFormat, Record, StackKind};
+use super::flight::Flight;
 use crate::snapshot::{cgroups, clock, netns};
 
 /// Longest thread name of the kernel, bytes.
@@ -54,6 +55,8 @@ pub struct Options {
     pub require: bool,
     /// Losses make the exit code 1.
     pub fail_on_loss: bool,
+    /// What stays, and what is frozen.
+    pub flight: Flight,
     /// Show how events are observed and stop.
     pub explain: bool,
     /// The command line, for `trace.json`.
@@ -74,7 +77,7 @@ pub enum Output {
 impl Options {
     /// Check `args` and look up what they name. `command_line` is the whole line, for the record.
     pub fn new(args: Box<Record>, command_line: &[OsString]) -> Result<Self> {
-        let Record { mut events, command, output, duration, print, filter, tuning } = *args;
+        let Record { mut events, command, output, duration, print, filter, tuning, flight } = *args;
         for file in tuning.files {
             ensure!(file.exists(), "event file {} does not exist", file.display());
             events.push(definition_path(&file));
@@ -96,6 +99,7 @@ impl Options {
             (MIN_SEGMENT_AGE..=MAX_SEGMENT_AGE).contains(&tuning.segment_age),
             "--segment-age must be from {MIN_SEGMENT_AGE:?} to {MAX_SEGMENT_AGE:?}"
         );
+        flight.check(tuning.segment_age, output != Output::None)?;
         for name in &filter.comm {
             ensure!(
                 (1..=COMM_BYTES).contains(&name.len()),
@@ -128,6 +132,7 @@ impl Options {
             segment_age: tuning.segment_age,
             require: tuning.require,
             fail_on_loss: tuning.fail_on_loss,
+            flight,
             explain: tuning.explain,
             command_line: command_line.iter().map(|arg| arg.to_string_lossy().into_owned()).collect(),
         })

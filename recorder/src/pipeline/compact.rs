@@ -7,21 +7,23 @@
 //! again) rather than different. On a file system that cannot exchange, the segments stay as they are.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-use schemas::trace::{Meta, State};
+use nix::sys::statvfs::statvfs;
+use schemas::trace::Meta;
 
-use super::files::{Owner, TEMP_SUFFIX, create_dir, lock, open_dir, open_own_dir, sync_dir};
+use super::files::{Owner, TempFile, create_dir, lock, open_dir, open_own_dir, sync_dir};
 use super::merged::{Input, Merged};
-use super::meta::{read_meta, tables, write_meta};
+use super::meta::{read_meta, tables};
+use super::recover::tidy_up;
 use super::segment::{list_segments, segment_name};
 
 /// Rows of a file that is worth no further merging.
 const FILE_ROWS: u64 = 1 << 20;
-const WORK_PREFIX: &str = ".compact-";
+/// What the name of a directory starts with that is to become a table or was one.
+pub const WORK_PREFIX: &str = ".compact-";
 
 /// What [`compact`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,75 +36,33 @@ pub struct Compacted {
     pub segments_after: u64,
 }
 
-/// Tidy the trace in `dir` up and merge its small segments: `recorder compact`. Fails if it is being written.
-pub fn compact(dir: &Path) -> Result<Compacted> {
-    let dir = &canonical(dir)?;
+/// Told the table that is being merged, and how many of its segments have been: fails to stop that.
+pub type Watch<'a> = dyn FnMut(&str, u64) -> Result<()> + 'a;
+
+/// Tidy the trace in `dir` up and merge its small segments: `recorder compact`. Fails if it is being written, or if
+/// `watch` stops it; a table is either merged or as it was then.
+pub fn compact(dir: &Path, watch: &mut Watch) -> Result<Compacted> {
+    let dir = &dir.canonicalize().with_context(|| format!("cannot open '{}'", dir.display()))?;
     let _lock = lock(dir)?;
     let owner = Owner::of_this_process();
-    let (meta, recovered) = recover_locked(dir, owner)?;
+    let (meta, recovered) = tidy_up(dir, owner)?;
     let (_, segments_before) = size_of_trace(dir)?;
-    compact_tables(dir, &meta, owner, &AtomicBool::new(false))?;
+    if let Err(error) = compact_tables(dir, &meta, owner, watch) {
+        // What was tidied up is told once: now or never.
+        return Err(match recovered {
+            Some(line) => error.context(format!("{line}; not all segments are merged")),
+            None => error,
+        });
+    }
     let (_, segments_after) = size_of_trace(dir)?;
     Ok(Compacted { recovered, segments_before, segments_after })
 }
 
-/// Remove what a recorder that died has left half-made in `dir` and mark the trace as recovered. The result is one
-/// line about it, `None` if there was nothing to do. Fails if the trace is being written.
-pub fn recover(dir: &Path) -> Result<Option<String>> {
-    let dir = &canonical(dir)?;
-    let _lock = lock(dir)?;
-    Ok(recover_locked(dir, Owner::of_this_process())?.1)
-}
-
-fn canonical(dir: &Path) -> Result<PathBuf> {
-    dir.canonicalize().with_context(|| format!("cannot open '{}'", dir.display()))
-}
-
-fn recover_locked(dir: &Path, owner: Owner) -> Result<(Meta, Option<String>)> {
-    let mut meta = read_meta(dir)?;
-    let mut removed = 0;
-    for entry in fs::read_dir(dir).with_context(|| format!("cannot list '{}'", dir.display()))? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with(WORK_PREFIX) {
-            remove_dir(&entry.path())?;
-            removed += 1;
-        } else if is_temp(&name) {
-            remove_file(&entry.path())?;
-            removed += 1;
-        }
-    }
-    for table in tables(&meta) {
-        let table_dir = dir.join(table);
-        for entry in fs::read_dir(&table_dir).into_iter().flatten().flatten() {
-            if is_temp(&entry.file_name().to_string_lossy()) {
-                remove_file(&entry.path())?;
-                removed += 1;
-            }
-        }
-    }
-    if meta.state != State::Open && removed == 0 {
-        return Ok((meta, None));
-    }
-    let mut line = format!("'{}': {removed} unfinished files removed", dir.display());
-    if meta.state == State::Open {
-        meta.state = State::Recovered;
-        write_meta(dir, &meta, owner)?;
-        line.push_str("; the recorder died, up to a second may be missing at the end");
-    }
-    Ok((meta, Some(line)))
-}
-
-fn is_temp(name: &str) -> bool {
-    name.starts_with('.') && name.ends_with(TEMP_SUFFIX)
-}
-
-fn remove_file(path: &Path) -> Result<()> {
-    fs::remove_file(path).with_context(|| format!("cannot remove '{}'", path.display()))
-}
-
-fn remove_dir(path: &Path) -> Result<()> {
-    fs::remove_dir_all(path).with_context(|| format!("cannot remove '{}'", path.display()))
+/// Does a recorder hold the trace in `dir`?
+pub fn is_being_written(dir: &Path) -> Result<bool> {
+    let dir = dir.canonicalize().with_context(|| format!("cannot open '{}'", dir.display()))?;
+    // Let go at once, at the end of this function.
+    Ok(matches!(open_dir(&dir)?.try_lock(), Err(fs::TryLockError::WouldBlock)))
 }
 
 /// Bytes and number of all segments.
@@ -121,15 +81,15 @@ pub fn size_of_trace(dir: &Path) -> Result<(u64, u64)> {
     Ok(size)
 }
 
-/// Compact every table, until `is_hurried` is set; the caller holds the trace.
-pub fn compact_tables(dir: &Path, meta: &Meta, owner: Owner, is_hurried: &AtomicBool) -> Result<()> {
-    let mut go_on = |_| {
-        ensure!(!is_hurried.load(Ordering::Relaxed), "there was no time");
-        Ok(())
-    };
+/// Compact every table; the caller holds the trace.
+pub fn compact_tables(dir: &Path, meta: &Meta, owner: Owner, watch: &mut Watch) -> Result<()> {
     for table in tables(meta) {
         if dir.join(table).is_dir() {
-            let result = go_on(Step::Begun).and_then(|()| compact_table(dir, table, owner, &mut go_on));
+            let mut segments = 0;
+            let result = compact_table(dir, table, owner, &mut |step| {
+                segments += u64::from(step == Step::Merged);
+                watch(table, segments)
+            });
             if result.is_err() {
                 // Half-made, or the old segments: not the table either way.
                 let _ = fs::remove_dir_all(dir.join(format!("{WORK_PREFIX}{table}")));
@@ -145,6 +105,8 @@ pub fn compact_tables(dir: &Path, meta: &Meta, owner: Owner, is_hurried: &Atomic
 pub enum Step {
     /// The new directory is there, empty.
     Begun,
+    /// A segment is in a file of the new directory.
+    Merged,
     /// A file of the new directory is there.
     FileMade,
     /// The new directory is whole.
@@ -172,6 +134,8 @@ pub fn compact_table(
     if !groups.iter().any(is_merged) {
         return Ok(());
     }
+    let merged = groups.iter().filter(|group| is_merged(group)).flatten().flatten();
+    check_room(dir, merged.map(|input| input.disk_bytes).sum())?;
     let work = dir.join(format!("{WORK_PREFIX}{table}"));
     if work.exists() {
         remove_dir(&work)?;
@@ -181,11 +145,12 @@ pub fn compact_table(
     for (number, group) in (first_number..).zip(&groups) {
         let name = segment_name(number);
         if is_merged(group) {
-            let mut merged = Merged::create(&work, &name, &group[0][0], owner)?;
+            let mut merged = Merged::create(TempFile::create(&work, &name, owner)?, &group[0][0], false)?;
             for unit in group {
                 merged.append(unit)?;
+                unit.iter().try_for_each(|_| at(Step::Merged))?;
             }
-            merged.publish(&name)?;
+            merged.finish()?.reveal(&name)?;
         } else {
             let (from, to) = (&group[0][0].path, work.join(&name));
             fs::hard_link(from, &to).with_context(|| format!("cannot link '{}'", to.display()))?;
@@ -199,7 +164,29 @@ pub fn compact_table(
     remove_dir(&work)
 }
 
-fn exchange(dir: &Path, work: &Path, table_dir: &Path) -> Result<()> {
+/// The new files are there beside the old ones for a while.
+fn check_room(dir: &Path, needed_bytes: u64) -> Result<()> {
+    let disk =
+        statvfs(dir).with_context(|| format!("cannot ask how full the disk of '{}' is", dir.display()))?;
+    let free_bytes = disk.blocks_available() * disk.fragment_size();
+    ensure!(
+        needed_bytes <= free_bytes,
+        "that takes {} KiB of the disk for a while, {} KiB are free: free space; until then its segments stay as \
+         they are",
+        needed_bytes >> 10,
+        free_bytes >> 10
+    );
+    Ok(())
+}
+
+/// Remove a directory with all that is in it.
+pub fn remove_dir(path: &Path) -> Result<()> {
+    fs::remove_dir_all(path).with_context(|| format!("cannot remove '{}'", path.display()))
+}
+
+/// Let the directories `work` and `table_dir`, both in `dir`, change places. Fails if the file system cannot do that;
+/// `work` is removed then.
+pub fn exchange(dir: &Path, work: &Path, table_dir: &Path) -> Result<()> {
     if let Err(error) = renameat2(AT_FDCWD, work, AT_FDCWD, table_dir, RenameFlags::RENAME_EXCHANGE) {
         remove_dir(work)?;
         bail!("this file system cannot exchange directories ({error}): the small segments stay");
@@ -208,10 +195,10 @@ fn exchange(dir: &Path, work: &Path, table_dir: &Path) -> Result<()> {
 }
 
 /// Segments whose times overlap: one, or several with late rows among them.
-type Unit = Vec<Input>;
+pub type Unit = Vec<Input>;
 
 /// Order segments by time and put those together that overlap; empty ones go.
-fn units(mut inputs: Vec<Input>) -> Vec<Unit> {
+pub fn units(mut inputs: Vec<Input>) -> Vec<Unit> {
     let only_empty = inputs.iter().all(|i| i.rows == 0);
     inputs.retain(|i| i.rows > 0 || (only_empty && i.number == 0));
     // Tables without a time have no range and stay in the order of their numbers.

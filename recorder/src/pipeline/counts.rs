@@ -183,6 +183,20 @@ impl Counts {
         all
     }
 
+    /// Rows of table losses for what the kernel cannot tell of `probes`, as the last snapshot gives them.
+    pub fn unknown(&self, ts_ns: i64, probes: &[ProbeCounters]) -> Result<Option<RecordBatch>> {
+        let mut losses = LossesBuilder::default();
+        for ProbeCounters { probe, recursion_misses, kprobe_misses, .. } in probes {
+            let event = self.events.get(probe).map_or("", String::as_str);
+            for (reason, misses) in [("recursion", recursion_misses), ("kprobe_missed", kprobe_misses)] {
+                if misses.is_none() {
+                    losses.append(ts_ns, event, *probe, None, reason, None);
+                }
+            }
+        }
+        losses.finish()
+    }
+
     /// Runs that the kernel skipped; it counts them for all CPUs together, or not at all. No filter has seen them, so
     /// they may be more than what is missing.
     fn skips(
@@ -246,6 +260,21 @@ impl Counts {
         }
         Ok(())
     }
+}
+
+/// Rows of table counts at `ts_ns` (UTC) by which `recorded` is to change, without anything lost; `events` are those of
+/// the probes.
+pub fn adjustment(
+    ts_ns: i64,
+    events: &HashMap<ProbeId, String>,
+    difference: &BTreeMap<(ProbeId, u16), i64>,
+) -> Result<Option<RecordBatch>> {
+    let mut counts = CountsBuilder::default();
+    for ((probe, cpu), rows) in difference.iter().filter(|(_, rows)| **rows != 0) {
+        let row = CountRow { fired: *rows, seen: *rows, recorded: *rows, ..CountRow::default() };
+        counts.append(ts_ns, events.get(probe).map_or("", String::as_str), *probe, Some(*cpu), &row);
+    }
+    counts.finish()
 }
 
 fn difference(now: &Counters, before: &Counters) -> Counters {

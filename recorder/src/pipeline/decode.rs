@@ -19,14 +19,29 @@ use arrow_schema::SchemaRef;
 use schemas::column::{Column, IP_FAMILY_OFFSET, Layout, Type};
 use schemas::wire::RecordHeader;
 
-use super::merge::{Rows, bytes_at, ts_ns};
+use super::merge::{Rows, bytes_at, seq, ts_ns};
 use super::stacks::{Collector, Space};
 use super::text::{Interner, text};
+use crate::source::ProbeId;
 
 const FAMILY_INET: u16 = 2;
 const FAMILY_INET6: u16 = 10;
 /// Bits in the header's bitmaps.
 const MAX_COLUMNS: u8 = 32;
+
+/// A record as a batch of one row. Fails if it does not fit the `layout`.
+pub fn decode_record(
+    layout: &Layout,
+    utc_minus_boottime_ns: i64,
+    probe: ProbeId,
+    cpu: u16,
+    record: &[u8],
+) -> Result<RecordBatch> {
+    ensure!(record.len() == layout.record_size as usize, "a record has {} bytes", record.len());
+    let seq = vec![u64::from(seq(record))];
+    let rows = Rows { records: vec![record], cpu: vec![cpu], probe: vec![probe], seq };
+    Decoder::new(layout, utc_minus_boottime_ns)?.decode(&rows, &mut Collector::new(Box::new(|_| None)))
+}
 
 /// Decodes the records of one event.
 pub struct Decoder {

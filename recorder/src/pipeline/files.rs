@@ -12,10 +12,13 @@ use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2, posix_f
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
-const FILE_MODE: u32 = 0o600;
+/// Mode of every file of a trace.
+pub const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
-/// Ending of a file that is not there yet.
+/// Ending of a file that is being written.
 pub const TEMP_SUFFIX: &str = ".tmp";
+/// Ending of a segment that is whole and waits for the disk.
+pub const WHOLE_SUFFIX: &str = ".whole";
 
 /// To be removed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -108,22 +111,36 @@ pub fn lock(dir: &Path) -> Result<File> {
 /// A file under a temporary name. Dropped before it is published, it is removed.
 pub struct TempFile {
     file: File,
-    /// The directory itself: what takes its place under its name meanwhile is not written to.
-    dir: File,
-    dir_path: PathBuf,
+    /// Where it is for now. The directory itself: what takes its place under its name meanwhile is not written to.
+    at: File,
+    at_path: PathBuf,
     name: String,
+    /// The directory that it is meant for.
+    target: PathBuf,
     is_published: bool,
 }
 
 impl TempFile {
     /// Create `DIR/.NAME.tmp`.
     pub fn create(dir_path: &Path, name: &str, _owner: Owner) -> Result<Self> {
+        Self::open(dir_path, &format!(".{name}{TEMP_SUFFIX}"), dir_path)
+    }
+
+    /// Create `TRACE/.TABLE-NAME.tmp` for a file of the directory TRACE/TABLE: beside it, because another directory
+    /// may take its place while the file is being written.
+    pub fn create_beside(table_dir: &Path, name: &str, _owner: Owner) -> Result<Self> {
+        let table = table_dir.file_name().unwrap_or_default().to_string_lossy();
+        let parent = table_dir.parent().unwrap_or(table_dir);
+        Self::open(parent, &format!(".{table}-{name}{TEMP_SUFFIX}"), table_dir)
+    }
+
+    fn open(dir_path: &Path, name: &str, target: &Path) -> Result<Self> {
         let dir = open_own_dir(dir_path)?;
-        let name = format!(".{name}{TEMP_SUFFIX}");
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let file = openat(&dir, name.as_str(), flags, Mode::from_bits_truncate(FILE_MODE))
-            .with_context(|| format!("cannot create '{}'", dir_path.join(&name).display()))?;
-        Ok(Self { file: file.into(), dir, dir_path: dir_path.to_owned(), name, is_published: false })
+        let cannot = || format!("cannot create '{}'", dir_path.join(name).display());
+        let file = openat(&dir, name, flags, Mode::from_bits_truncate(FILE_MODE)).with_context(cannot)?;
+        let (at_path, name, target) = (dir_path.to_owned(), name.to_owned(), target.to_owned());
+        Ok(Self { file: file.into(), at: dir, at_path, name, target, is_published: false })
     }
 
     /// Another handle of the file.
@@ -131,9 +148,14 @@ impl TempFile {
         self.file.try_clone().with_context(|| format!("cannot use '{}'", self.path().display()))
     }
 
+    /// The directory that it is meant for.
+    pub fn dir(&self) -> &Path {
+        &self.target
+    }
+
     /// Where it is for now.
     pub fn path(&self) -> PathBuf {
-        self.dir_path.join(&self.name)
+        self.at_path.join(&self.name)
     }
 
     /// Make the contents durable: a file that has its name is whole, also after a power-off.
@@ -141,12 +163,34 @@ impl TempFile {
         self.file.sync_all().with_context(|| format!("cannot write '{}'", self.path().display()))
     }
 
+    /// The segment, [created beside](Self::create_beside) its table, is whole, though the disk may not have it: from now
+    /// on it is `TRACE/.TABLE-NUMBER.whole`, so that tidying up can publish it if the recorder dies before it does so itself.
+    pub fn is_whole(&mut self, number: u64) -> Result<()> {
+        let table = self.target.file_name().unwrap_or_default().to_string_lossy();
+        let name = format!(".{table}-{number}{WHOLE_SUFFIX}");
+        renameat(&self.at, self.name.as_str(), &self.at, name.as_str())
+            .with_context(|| format!("cannot create '{}'", self.at_path.join(&name).display()))?;
+        self.name = name;
+        Ok(())
+    }
+
     /// Give the file, which was [synced](Self::sync), its `name`, replacing a file or link of that name. That is
     /// durable once the directory is synced too.
     pub fn reveal(&mut self, name: &str) -> Result<PathBuf> {
-        let path = self.dir_path.join(name);
-        renameat(&self.dir, self.name.as_str(), &self.dir, name)
-            .with_context(|| format!("cannot create '{}'", path.display()))?;
+        let target = self.target.clone();
+        self.reveal_in(&target, name)
+    }
+
+    /// The same in another directory of the same file system.
+    pub fn reveal_in(&mut self, dir_path: &Path, name: &str) -> Result<PathBuf> {
+        let path = dir_path.join(name);
+        let cannot = || format!("cannot create '{}'", path.display());
+        if dir_path == self.at_path {
+            renameat(&self.at, self.name.as_str(), &self.at, name).with_context(cannot)?;
+        } else {
+            let dir = open_own_dir(dir_path)?;
+            renameat(&self.at, self.name.as_str(), &dir, name).with_context(cannot)?;
+        }
         self.is_published = true;
         Ok(path)
     }
@@ -155,19 +199,39 @@ impl TempFile {
     pub fn publish(mut self, name: &str) -> Result<PathBuf> {
         self.sync()?;
         let path = self.reveal(name)?;
-        sync(&self.dir, &self.dir_path)?;
+        sync_dir(&self.target)?;
         Ok(path)
     }
 }
 
-/// Keep `bytes` of the disk: they are free again when the result is dropped.
-pub fn set_aside(dir: &Path, bytes: u64, owner: Owner) -> Result<TempFile> {
-    let temp = TempFile::create(dir, "reserve", owner)?;
-    let bytes = i64::try_from(bytes).context("that is no size of a file")?;
-    match posix_fallocate(&temp.file, 0, bytes) {
-        // A file system that cannot promise room does not get in the way.
-        Ok(()) | Err(Errno::EOPNOTSUPP | Errno::EINVAL) => Ok(temp),
-        Err(error) => Err(error).with_context(|| format!("cannot write '{}'", temp.path().display())),
+/// Name of the file that keeps room.
+pub const RESERVE: &str = "reserve";
+
+/// A part of the disk that is kept free, until this is dropped.
+pub struct Reserve(PathBuf);
+
+impl Reserve {
+    /// Keep `bytes` in `dir`. Fails if there is no room.
+    pub fn new(dir: &Path, bytes: i64, owner: Owner) -> Result<Self> {
+        // Dropped at a failure. Not kept open, which would be in the way of whoever wants the file system read-only.
+        let mut temp = TempFile::create(dir, RESERVE, owner)?;
+        match posix_fallocate(&temp.file, 0, bytes) {
+            // A file system that cannot promise room does not get in the way.
+            Ok(()) | Err(Errno::EOPNOTSUPP | Errno::EINVAL) => {}
+            Err(error) => {
+                let error = std::io::Error::from(error);
+                return Err(error).with_context(|| format!("cannot write '{}'", temp.path().display()));
+            }
+        }
+        temp.is_published = true;
+        Ok(Self(temp.path()))
+    }
+}
+
+impl Drop for Reserve {
+    fn drop(&mut self) {
+        // Nothing more can be done than leave it to `recorder compact`.
+        let _ = fs::remove_file(&self.0);
     }
 }
 
@@ -175,7 +239,7 @@ impl Drop for TempFile {
     fn drop(&mut self) {
         if !self.is_published {
             // Nothing more can be done than leave it to `recorder compact`.
-            let _ = unlinkat(&self.dir, self.name.as_str(), UnlinkatFlags::NoRemoveDir);
+            let _ = unlinkat(&self.at, self.name.as_str(), UnlinkatFlags::NoRemoveDir);
         }
     }
 }

@@ -32,6 +32,16 @@ pub struct Chunk {
 }
 
 impl Chunk {
+    /// Boot time (ns) of the youngest record.
+    pub fn last_ns(&self) -> u64 {
+        let last = |buffer: &Buffer| {
+            let ends = buffer.breaks.iter().copied().chain([buffer.bytes.len()]);
+            let starts = ends.filter_map(|end| end.checked_sub(self.record_size));
+            starts.map(|start| ts_ns(&buffer.bytes[start..])).max()
+        };
+        self.buffers.iter().filter_map(last).max().unwrap_or(0)
+    }
+
     /// Bytes of all records.
     pub fn bytes(&self) -> usize {
         self.buffers.iter().map(|b| b.bytes.len()).sum()

@@ -1,4 +1,4 @@
-//! Segments of one table in, one larger file with the same rows in time order out.
+//! Segments of one table in, one larger file with the same rows (or those that are wanted) in time order out.
 //!
 //! Row groups that are large already are spliced byte for byte; small neighbours are decoded and encoded again as one
 //! row group, because thousands of tiny ones would cost a reader more than the copy costs us.
@@ -6,6 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -23,14 +24,17 @@ use parquet::column::writer::ColumnCloseResult;
 use parquet::file::metadata::PageIndexPolicy;
 use parquet::file::statistics::Statistics;
 use parquet::file::writer::SerializedFileWriter;
+use schemas::trace::LATE_KEY;
 
-use super::files::{Owner, TempFile};
+use super::files::TempFile;
 use super::segment::{ROW_GROUP_ROWS, plain_io, writer_properties};
 
 /// Row groups of this size and more are spliced.
 const SPLICE_ROWS: usize = 64 * 1024;
 const BATCH_ROWS: usize = 8192;
 const ZSTD_LEVEL: i32 = 1;
+/// Unit of `st_blocks`.
+const BLOCK_BYTES: u64 = 512;
 const OWN_KEYS: &str = "ktape.";
 
 /// A segment to be merged.
@@ -43,6 +47,10 @@ pub struct Input {
     pub rows: u64,
     /// First and last ts, if the table has one.
     pub range: Option<(i64, i64)>,
+    /// What it takes on disk, bytes.
+    pub disk_bytes: u64,
+    /// Its rows came late.
+    pub is_late: bool,
     file: File,
     metadata: ArrowReaderMetadata,
 }
@@ -57,7 +65,15 @@ impl Input {
         let rows = metadata.metadata().file_metadata().num_rows();
         let rows = u64::try_from(rows).ok().with_context(context)?;
         let range = ts_range(&metadata);
-        Ok(Self { number, path: path.to_owned(), rows, range, file, metadata })
+        let disk_bytes = file.metadata().with_context(context)?.blocks() * BLOCK_BYTES;
+        let keys = metadata.metadata().file_metadata().key_value_metadata();
+        let is_late = keys.is_some_and(|keys| keys.iter().any(|pair| pair.key == LATE_KEY));
+        Ok(Self { number, path: path.to_owned(), rows, range, disk_bytes, is_late, file, metadata })
+    }
+
+    /// All its rows.
+    pub fn batches(&self) -> Result<ParquetRecordBatchReader> {
+        self.reader((0..self.metadata.metadata().num_row_groups()).collect())
     }
 
     fn reader(&self, row_groups: Vec<usize>) -> Result<ParquetRecordBatchReader> {
@@ -100,15 +116,14 @@ pub struct Merged {
 }
 
 impl Merged {
-    /// Begin a file in `dir` for the table of which `example` is a segment.
-    pub fn create(dir: &Path, name: &str, example: &Input, owner: Owner) -> Result<Self> {
+    /// Begin to write to `temp` rows of the table of which `example` is a segment; `is_late` if the rows came late.
+    pub fn create(temp: TempFile, example: &Input, is_late: bool) -> Result<Self> {
         // What the file's own keys have put into the metadata is written again by `writer_properties`.
         let mut metadata = example.metadata.schema().metadata().clone();
         metadata.retain(|key, _| !key.starts_with(OWN_KEYS));
         let fields = example.metadata.schema().fields().clone();
         let schema: SchemaRef = Schema::new_with_metadata(fields, metadata).into();
-        let properties = writer_properties(&schema, ZSTD_LEVEL, false)?;
-        let temp = TempFile::create(dir, name, owner)?;
+        let properties = writer_properties(&schema, ZSTD_LEVEL, is_late)?;
         let options = ArrowWriterOptions::new().with_properties(properties);
         let (writer, factory) = ArrowWriter::try_new_with_options(temp.handle()?, schema.clone(), options)
             .and_then(ArrowWriter::into_serialized_writer)
@@ -195,7 +210,8 @@ impl Merged {
         Ok(())
     }
 
-    fn push(&mut self, batch: RecordBatch) -> Result<()> {
+    /// Append rows that come after all rows so far.
+    pub fn push(&mut self, batch: RecordBatch) -> Result<()> {
         self.pending_rows += batch.num_rows();
         self.pending.push(batch);
         if self.pending_rows >= ROW_GROUP_ROWS { self.flush() } else { Ok(()) }
@@ -226,16 +242,16 @@ impl Merged {
         Ok(())
     }
 
-    /// Finish the file and call it `name`.
-    pub fn publish(mut self, name: &str) -> Result<()> {
+    /// Finish the file and make it durable; only its name is missing.
+    pub fn finish(mut self) -> Result<TempFile> {
         let path = self.temp.path();
         let finish = |this: &mut Self| {
             this.flush()?;
             this.writer.finish().map_err(plain_io)
         };
         finish(&mut self).with_context(|| format!("cannot write '{}'", path.display()))?;
-        self.temp.publish(name)?;
-        Ok(())
+        self.temp.sync()?;
+        Ok(self.temp)
     }
 }
 
@@ -248,8 +264,7 @@ struct Stream {
 
 impl Stream {
     fn open(input: &Input) -> Result<Self> {
-        let groups = (0..input.metadata.metadata().num_row_groups()).collect();
-        let reader = input.reader(groups)?;
+        let reader = input.batches()?;
         let batch = RecordBatch::new_empty(input.metadata.schema().clone());
         let mut stream = Self { reader, batch, row: 0 };
         stream.advance()?;

@@ -8,6 +8,12 @@ use schemas::trace::{FORMAT_VERSION, META_FILE, Meta, SIDE_TABLES};
 
 use super::files::{Owner, replace};
 
+/// Which start of this machine this is: another one after each.
+pub fn boot_id() -> String {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
+}
+
 /// Read `trace.json`. Fails if it is damaged, of a later format, or names tables outside its directory.
 pub fn read_meta(dir: &Path) -> Result<Meta> {
     let path = dir.join(META_FILE);

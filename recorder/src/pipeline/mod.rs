@@ -20,6 +20,7 @@ mod merge_tests;
 mod random;
 mod staging;
 
+mod known;
 mod stacks;
 
 mod decode;
@@ -43,18 +44,23 @@ mod publisher;
 mod worker;
 mod writer;
 
+mod keep;
+
 pub mod cgroups;
 pub mod compact;
 mod merged;
+pub mod recover;
 
 pub use clock::{boottime_ns, utc_minus_boottime_ns};
 pub use counts::{Totals, loses_event};
+pub use decode::decode_record;
 pub use files::{Owner, create_trace_dir, own_trace_dir};
-pub use meta::read_meta;
+pub use keep::Limits;
+pub use meta::{boot_id, read_meta};
 pub use options::{End, Options, Summary};
 pub use probes::ProbeRow;
 pub use record_builder::RecordBuilder;
 pub use replay::{FrameFile, Tee};
 pub use stacks::{Cgroup, CgroupFinder, Symbol, Symbolizer};
 pub use worker::BatchHook;
-pub use writer::TraceWriter;
+pub use writer::{SnapshotName, TraceWriter};

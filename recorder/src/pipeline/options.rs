@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::counts::Totals;
+use super::keep::Limits;
 use super::stacks::{CgroupFinder, Symbolizer};
 use super::worker::BatchHook;
 use crate::source::ProbeCounters;
@@ -18,6 +19,8 @@ pub struct Options {
     pub zstd_level: i32,
     /// Raw records that may wait for the encoder (64 MiB); when they are more, the drain waits and the rings fill.
     pub queue_bytes: usize,
+    /// How much stays while recording (everything).
+    pub limits: Limits,
     /// Merge small segments at the end (true).
     pub compact_at_close: bool,
     /// Take the time from the clock (true) or, for recorded frames, from the watermark.
@@ -36,6 +39,7 @@ impl Default for Options {
             segment_age: Duration::from_secs(1),
             zstd_level: 1,
             queue_bytes: 64 << 20,
+            limits: Limits::default(),
             compact_at_close: true,
             is_live: true,
             symbolizer: Box::new(|_| None),
@@ -65,6 +69,8 @@ pub struct Summary {
     pub bytes: u64,
     /// Segments.
     pub segments: u64,
+    /// Every row from this time on (UTC ns) is there, if older ones were removed.
+    pub kept_from_ns: Option<i64>,
     /// Why writing ended early, if it did.
     pub failure: Option<Arc<anyhow::Error>>,
     /// Why the small segments were not merged, if they were not (the trace is right all the same).

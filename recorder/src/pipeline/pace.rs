@@ -6,22 +6,24 @@
 /// The worst of the recent delays.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Lag {
-    worst_ns: u64,
+    /// `None`: nothing is known yet.
+    worst_ns: Option<u64>,
 }
 
 impl Lag {
     /// Rows that were to be published at boot time `due_ns` were visible at `now_ns`.
     pub fn measured(&mut self, due_ns: u64, now_ns: u64) {
         // A bad moment is forgotten slowly: the next one looks like it.
-        let faded_ns = self.worst_ns - self.worst_ns / 16;
-        self.worst_ns = faded_ns.max(now_ns.saturating_sub(due_ns));
+        let faded_ns = self.worst_ns.map_or(0, |worst| worst - worst / 16);
+        self.worst_ns = Some(faded_ns.max(now_ns.saturating_sub(due_ns)));
     }
 
     /// Age (ns) at which publication begins so that it ends before rows are `age_ns` old, if it takes twice as long as
     /// it did lately. Half of the age is left in any case; beginning before a quarter of it would only make the disk
     /// busier.
     pub fn publish_after_ns(self, age_ns: u64) -> u64 {
-        age_ns.saturating_sub(self.worst_ns.saturating_mul(2)).clamp(age_ns / 4, age_ns / 2)
+        let worst_ns = self.worst_ns.unwrap_or(age_ns);
+        age_ns.saturating_sub(worst_ns.saturating_mul(2)).clamp(age_ns / 4, age_ns / 2)
     }
 }
 
@@ -32,7 +34,7 @@ mod tests {
     #[test]
     fn slow_publications_begin_earlier_and_a_bad_moment_is_forgotten() {
         let mut lag = Lag::default();
-        assert_eq!(lag.publish_after_ns(1000), 500);
+        assert_eq!(lag.publish_after_ns(1000), 250, "who knows what this disk is like");
         lag.measured(100, 200);
         assert_eq!(lag.publish_after_ns(1000), 500, "twice 100 still fits");
         lag.measured(100, 400);

@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::counts::side_schema;
 use crate::source::ProbeId;
 
+/// Its table, which has one segment with all rows.
+pub const TABLE: &str = "probes";
+
 /// A probe that was tried: a row of table probes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeRow {
@@ -66,5 +69,5 @@ pub fn batch(rows: &[ProbeRow]) -> Result<RecordBatch> {
     ]);
     columns.extend(times.iter_mut().map(|b| Arc::new(b.finish().with_timezone("UTC")) as ArrayRef));
     columns.push(Arc::new(programs.finish()));
-    Ok(RecordBatch::try_new(side_schema("probes")?, columns)?)
+    Ok(RecordBatch::try_new(side_schema(TABLE)?, columns)?)
 }

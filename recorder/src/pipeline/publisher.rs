@@ -1,23 +1,25 @@
 //! Whole files under temporary names in, the same durable and under their own names out (thread `publish`).
 //!
 //! Apart from the encoder, because a busy disk takes its time and encoding must go on. What has come while the disk
-//! was busy is published together, so that one commit of the file system serves all of it: contents are made durable,
-//! files of side tables get their names, those are made durable, files of events get theirs, and those are. Hence
-//! what rows refer to is there before them, also after a power-off.
+//! was busy is published together: contents are made durable, files get their names, those of side tables first, and
+//! then the names are made durable, in the same order. Hence what rows refer to is there before them, after a power-off
+//! too, as file systems do not reorder renames.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use schemas::trace::Meta;
 
 use super::clock::boottime_ns;
 use super::files::{TempFile, sync_dir};
+use super::keep::{Freeze, Keeper, Retired};
 use super::profile::{Stage, time};
 use super::progress::{RowsBySource, SharedProgress};
 use super::queue::{Receiver, Sender, bounded};
+use super::segment::segment_name;
 
 /// Files that may wait for their names; when they are more, the encoder waits.
 const MOST_WAITING: usize = 64;
@@ -26,8 +28,10 @@ const MOST_WAITING: usize = 64;
 pub struct Publication {
     /// The file, whole.
     pub temp: TempFile,
-    /// Its name.
-    pub name: String,
+    /// It is the only segment of its table, in place of those before.
+    pub is_only: bool,
+    /// It has rows again that were forgotten and may still be there: these are to be removed first.
+    pub is_again: bool,
     /// The event whose rows it has, `None` for a side table.
     pub event: Option<usize>,
     /// Rows of an event, by probe and CPU.
@@ -36,8 +40,21 @@ pub struct Publication {
     pub due_ns: Option<u64>,
 }
 
+/// Something to do between two publications.
+pub enum Control {
+    /// It is this time (UTC ns): let go what is old, merge what is small.
+    Keep(i64),
+    /// No row names these ids any more.
+    Retire(Retired),
+    /// What `trace.json` is to say.
+    Describe(Box<Meta>),
+    /// Make a snapshot.
+    Freeze(Box<Freeze>),
+}
+
 enum Job {
     Publish(Box<Publication>),
+    Control(Control),
     Answer(mpsc::Sender<()>),
 }
 
@@ -49,11 +66,11 @@ pub struct Publisher {
 
 impl Publisher {
     /// Start it. What it does and what fails is told to `progress`.
-    pub fn start(progress: SharedProgress) -> Result<Self> {
+    pub fn start(mut keeper: Keeper, progress: SharedProgress) -> Result<Self> {
         let (queue, receiver) = bounded(MOST_WAITING);
         let thread = std::thread::Builder::new()
             .name("publish".to_owned())
-            .spawn(move || run(&receiver, &progress))
+            .spawn(move || run(&receiver, &mut keeper, &progress))
             .context("cannot start the publisher's thread")?;
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
@@ -62,6 +79,13 @@ impl Publisher {
     pub fn publish(&self, publication: Publication) -> Result<()> {
         let job = Job::Publish(Box::new(publication));
         let is_taken = self.queue.as_ref().is_some_and(|queue| queue.send(1, job));
+        ensure!(is_taken, "the publisher's thread has died");
+        Ok(())
+    }
+
+    /// Do that after everything before. Fails only if the thread is gone.
+    pub fn control(&self, control: Control) -> Result<()> {
+        let is_taken = self.queue.as_ref().is_some_and(|queue| queue.send(0, Job::Control(control)));
         ensure!(is_taken, "the publisher's thread has died");
         Ok(())
     }
@@ -100,68 +124,112 @@ impl Drop for Publisher {
     }
 }
 
-fn run(queue: &Receiver<Job>, progress: &SharedProgress) {
+fn run(queue: &Receiver<Job>, keeper: &mut Keeper, progress: &SharedProgress) {
+    // Side tables that could not be published: they say what happened and are tried again.
+    let mut held = Vec::new();
     while let Some(first) = queue.receive() {
         let waiting = std::iter::from_fn(|| queue.try_receive()).take(MOST_WAITING);
-        let (mut batch, mut replies, mut places) = (Vec::new(), Vec::new(), 0);
+        let (mut batch, mut replies, mut places) = (std::mem::take(&mut held), Vec::new(), 0);
+        let mut control = None;
         for (place, job) in std::iter::once(first).chain(waiting) {
             places += place;
             match job {
                 Job::Publish(publication) => batch.push(*publication),
                 Job::Answer(reply) => replies.push(reply),
+                Job::Control(job) => {
+                    // It is about what came before it.
+                    control = Some(job);
+                    break;
+                }
             }
         }
-        publish(batch, progress);
+        held = publish(batch, keeper, progress);
+        if let Some(job) = control.filter(|_| !progress.lock().cannot_publish) {
+            told(progress, obey(job, keeper));
+        }
         queue.done(places);
+    }
+    told(progress, keeper.finish());
+}
+
+fn obey(control: Control, keeper: &mut Keeper) -> Result<()> {
+    match control {
+        Control::Keep(now_ns) => keeper.keep(now_ns),
+        Control::Describe(meta) => keeper.describe(*meta),
+        Control::Retire(retired) => {
+            keeper.retire(retired);
+            Ok(())
+        }
+        Control::Freeze(freeze) => {
+            keeper.freeze(*freeze);
+            Ok(())
+        }
     }
 }
 
-/// Publish all of `batch`, or count what could not be.
-fn publish(mut batch: Vec<Publication>, progress: &SharedProgress) {
-    // Side tables first, otherwise in the order in which they came.
-    batch.sort_by_key(|publication| publication.event.is_some());
-    let mut batch = VecDeque::from(batch);
-    let result = if progress.lock().cannot_publish { Ok(()) } else { publish_all(&mut batch, progress) };
-    let mut progress = progress.lock();
-    for publication in batch {
-        progress.lose(publication.rows);
-    }
+/// A failure ends publishing.
+fn told(progress: &SharedProgress, result: Result<()>) {
     if let Err(error) = result {
+        let mut progress = progress.lock();
         progress.cannot_publish = true;
         progress.fail(error);
     }
 }
 
-/// Take from `batch` what is published. Fails at the first that cannot be.
-fn publish_all(batch: &mut VecDeque<Publication>, progress: &SharedProgress) -> Result<()> {
-    for publication in batch.iter() {
-        time(Stage::Write, || publication.temp.sync())?;
+/// Publish all of `batch`. What could not be is counted if it is of an event, otherwise given back.
+fn publish(mut batch: Vec<Publication>, keeper: &mut Keeper, progress: &SharedProgress) -> Vec<Publication> {
+    // Side tables first, otherwise in the order in which they came.
+    batch.sort_by_key(|publication| publication.event.is_some());
+    let mut batch = VecDeque::from(batch);
+    let is_over = progress.lock().cannot_publish;
+    let result = if is_over { Ok(()) } else { publish_all(&mut batch, keeper, progress) };
+    let (events, side): (Vec<_>, Vec<_>) = batch.into_iter().partition(|it| it.event.is_some());
+    for publication in events {
+        progress.lock().lose(publication.rows);
     }
-    let mut dirs = BTreeSet::new();
-    let mut are_events = false;
+    told(progress, result);
+    side
+}
+
+/// Take from `batch` what is published. Fails at the first that cannot be.
+fn publish_all(
+    batch: &mut VecDeque<Publication>,
+    keeper: &mut Keeper,
+    progress: &SharedProgress,
+) -> Result<()> {
+    time(Stage::Write, || at_once(batch.iter(), |publication| publication.temp.sync()))?;
+    let (mut side_dirs, mut event_dirs) = (BTreeSet::new(), BTreeSet::new());
     while let Some(publication) = batch.front_mut() {
-        if publication.event.is_some() && !are_events {
-            are_events = true;
-            sync(&mut dirs)?;
+        if publication.is_again {
+            keeper.forget()?;
         }
-        let path = publication.temp.reveal(&publication.name)?;
+        let name = if publication.is_only { segment_name(0) } else { keeper.name(publication.temp.dir())? };
+        let path = publication.temp.reveal(&name)?;
+        let dirs = if publication.event.is_some() { &mut event_dirs } else { &mut side_dirs };
         dirs.extend(path.parent().map(Path::to_owned));
-        let bytes = fs::metadata(&path).map_or(0, |file| file.len());
+        let Some(Publication { event, rows, due_ns, is_only, .. }) = batch.pop_front() else { break };
+        let (of_event, bytes) = (rows.values().sum::<u64>(), keeper.published(&path, &rows, is_only)?);
         let mut progress = progress.lock();
         progress.bytes += bytes;
         progress.segments += 1;
-        let published = batch.pop_front();
-        if let Some(Publication { event: Some(event), rows, due_ns, .. }) = published {
-            progress.rows[event] += rows.values().sum::<u64>();
-            if let Some(due_ns) = due_ns {
-                progress.lag.measured(due_ns, boottime_ns());
-            }
+        if let Some(event) = event {
+            progress.rows[event] += of_event;
+        }
+        if let Some(due_ns) = due_ns {
+            progress.lag.measured(due_ns, boottime_ns());
         }
     }
-    sync(&mut dirs)
+    at_once(&side_dirs, |dir| sync_dir(dir))?;
+    at_once(&event_dirs, |dir| sync_dir(dir))
 }
 
-/// Make the names in `dirs` durable.
-fn sync(dirs: &mut BTreeSet<PathBuf>) -> Result<()> {
-    std::mem::take(dirs).iter().try_for_each(|dir| sync_dir(dir))
+/// `sync` all of `items` at the same time: file systems commit what waits together in one go. Fails with one of the
+/// errors.
+fn at_once<T: Send>(items: impl IntoIterator<Item = T>, sync: impl Fn(T) -> Result<()> + Sync) -> Result<()> {
+    let sync = &sync;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = items.into_iter().map(|item| scope.spawn(move || sync(item))).collect();
+        let results = threads.into_iter().map(|thread| thread.join());
+        results.map(|result| result.unwrap_or_else(|_| bail!("a thread that syncs has died"))).collect()
+    })
 }

@@ -94,7 +94,7 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Begin `DIR/.TEMP_NAME.tmp` for a side table.
+    /// Begin a segment of the side table in `dir`; `temp_name` tells it from others of this table.
     pub fn create(
         dir: &Path,
         temp_name: &str,
@@ -110,7 +110,7 @@ impl Segment {
         })
     }
 
-    /// Begin `DIR/.TEMP_NAME.tmp` for an event.
+    /// The same for an event.
     pub fn create_event(
         dir: &Path,
         temp_name: &str,
@@ -130,7 +130,7 @@ impl Segment {
         writer: impl FnOnce(File) -> Result<Writer>,
     ) -> Result<Self> {
         let table = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let temp = TempFile::create(dir, temp_name, owner)?;
+        let temp = TempFile::create_beside(dir, temp_name, owner)?;
         let writer =
             writer(temp.handle()?).with_context(|| format!("cannot begin a segment of table '{table}'"))?;
         Ok(Self { writer, temp, table, rows: 0 })

@@ -2,8 +2,9 @@
 //! distinct one once per trace, out.
 //!
 //! Memory: 32 to 64 bytes for each distinct address and cgroup of the recording, and twice that for each stack, for as
-//! long as it lasts.
+//! long as it lasts, or until no row names it any more that is kept ([`Collector::retire`]).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -14,6 +15,8 @@ use arrow_array::types::Int32Type;
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, SchemaRef};
 
+use super::keep::Retired;
+use super::known::{Known, Met};
 use super::table::Table;
 use super::text::stable_hash;
 
@@ -57,20 +60,33 @@ struct Stack {
     frames: Vec<u64>,
 }
 
+const NS_PER_S: u64 = 1_000_000_000;
 /// Names of the functions that lead from what is probed to the recorder's own programs: the innermost frames of a kernel
 /// stack, which say nothing of it.
 const MACHINERY: [&str; 5] =
     ["bpf_prog_", "bpf_trace_run", "bpf_trampoline_", "__bpf_trace_", "__traceiter_"];
 
+/// A stack as it came out of the kernel.
+#[derive(Clone, Copy)]
+struct Raw {
+    id: i64,
+    /// Frames of the machinery.
+    skip: usize,
+    /// When it was met last, seconds since boot.
+    second: u32,
+}
+
 /// Collects what is met and not yet written.
 pub struct Collector {
     symbolizer: Symbolizer,
-    /// Stacks as they come out of the kernel, by a hash, and their ids by number.
+    /// Stacks as they come out of the kernel, by a hash, and what they are by number.
     raw_stacks: Table,
-    stack_ids: Vec<i64>,
-    known_stacks: Table,
-    known_addresses: Table,
-    known_cgroups: Table,
+    raws: Vec<Raw>,
+    known_stacks: Known,
+    known_addresses: Known,
+    known_cgroups: Known,
+    /// Seconds since boot.
+    second: u32,
     stacks: Vec<Stack>,
     /// Address, and whether it is a return address.
     addresses: Vec<(u64, bool)>,
@@ -83,10 +99,11 @@ impl Collector {
         Self {
             symbolizer,
             raw_stacks: Table::default(),
-            stack_ids: Vec::new(),
-            known_stacks: Table::default(),
-            known_addresses: Table::default(),
-            known_cgroups: Table::default(),
+            raws: Vec::new(),
+            known_stacks: Known::default(),
+            known_addresses: Known::default(),
+            known_cgroups: Known::default(),
+            second: 0,
             stacks: Vec::new(),
             addresses: Vec::new(),
             cgroups: Vec::new(),
@@ -98,6 +115,36 @@ impl Collector {
         let _ = (self.symbolizer)(0);
     }
 
+    /// What is met from now on is in rows that are no younger than `boottime_ns`.
+    pub fn at(&mut self, boottime_ns: u64) {
+        self.second = self.second.max((boottime_ns / NS_PER_S) as u32);
+    }
+
+    /// Forget what only rows before `boottime_ns` named, if it is much: who meets it again writes it again. `cgroups`
+    /// stay known.
+    pub fn retire(&mut self, boottime_ns: u64, cgroups: &HashSet<u64>) -> Vec<Retired> {
+        let second = (boottime_ns / NS_PER_S) as u32;
+        let none = HashSet::new();
+        let stacks = self.known_stacks.forget(second, &none);
+        if stacks.is_some() {
+            self.raw_stacks.clear();
+            self.raws.clear();
+        }
+        let all = [
+            ("stacks", stacks),
+            ("symbols", self.known_addresses.forget(second, &none)),
+            ("cgroups", self.known_cgroups.forget(second, cgroups)),
+        ];
+        all.into_iter().filter_map(|(table, ids)| Some(Retired { table, ids: ids? })).collect()
+    }
+
+    /// Is anything new that was forgotten? Then the rows of old may still be there.
+    pub fn take_again(&mut self) -> bool {
+        let Self { known_stacks, known_addresses, known_cgroups, .. } = self;
+        let all = [known_stacks, known_addresses, known_cgroups];
+        all.map(|known| std::mem::take(&mut known.is_again)).contains(&true)
+    }
+
     /// The id of a stack: a hash of its frames, its space and the process of a user stack. Frames of the machinery
     /// between what is probed and our programs are left out.
     pub fn stack(&mut self, space: Space, frames: impl Iterator<Item = u64> + Clone) -> i64 {
@@ -107,26 +154,36 @@ impl Collector {
         };
         let raw = stable_hash([owner].into_iter().chain(frames.clone()));
         let (number, is_new) = self.raw_stacks.number(raw, |_| true);
+        let second = self.second;
         if is_new {
-            let id = self.new_stack(owner, space, frames.collect());
-            self.stack_ids.push(id);
+            let skip = self.machinery(space, frames.clone());
+            let id = stable_hash([owner].into_iter().chain(frames.clone().skip(skip))) as i64;
+            self.raws.push(Raw { id, skip, second });
         }
-        self.stack_ids[number as usize]
-    }
-
-    fn new_stack(&mut self, owner: u64, space: Space, mut frames: Vec<u64>) -> i64 {
-        if space == Space::Kernel {
-            let own = frames.iter().position(|frame| !self.is_machinery(*frame)).unwrap_or(0);
-            frames.drain(..own);
-        }
-        let id = stable_hash([owner].into_iter().chain(frames.iter().copied())) as i64;
-        if self.known_stacks.number(id as u64, |_| true).1 {
-            if space == Space::Kernel {
-                frames.iter().for_each(|&frame| self.new_address(frame, true));
-            }
-            self.stacks.push(Stack { id, space, frames });
+        let Raw { id, skip, second: last } = self.raws[number as usize];
+        if is_new || last != second {
+            self.raws[number as usize].second = second;
+            self.meet_stack(id, space, frames.skip(skip));
         }
         id
+    }
+
+    fn meet_stack(&mut self, id: i64, space: Space, frames: impl Iterator<Item = u64> + Clone) {
+        let met = self.known_stacks.meet(id.cast_unsigned(), self.second);
+        if met != Met::Lately && space == Space::Kernel {
+            frames.clone().for_each(|frame| self.meet_address(frame, true));
+        }
+        if met == Met::New {
+            self.stacks.push(Stack { id, space, frames: frames.collect() });
+        }
+    }
+
+    /// Frames of the machinery; a stack of nothing else keeps them.
+    fn machinery(&mut self, space: Space, mut frames: impl Iterator<Item = u64>) -> usize {
+        if space != Space::Kernel {
+            return 0;
+        }
+        frames.position(|frame| !self.is_machinery(frame)).unwrap_or(0)
     }
 
     fn is_machinery(&mut self, frame: u64) -> bool {
@@ -136,18 +193,18 @@ impl Collector {
 
     /// A kernel address in a `sym` column.
     pub fn address(&mut self, addr: u64) {
-        self.new_address(addr, false);
+        self.meet_address(addr, false);
     }
 
-    fn new_address(&mut self, addr: u64, is_return: bool) {
-        if self.known_addresses.number(addr, |_| true).1 {
+    fn meet_address(&mut self, addr: u64, is_return: bool) {
+        if self.known_addresses.meet(addr, self.second) == Met::New {
             self.addresses.push((addr, is_return));
         }
     }
 
     /// A cgroup id.
     pub fn cgroup(&mut self, id: u64) {
-        if self.known_cgroups.number(id, |_| true).1 {
+        if self.known_cgroups.meet(id, self.second) == Met::New {
             self.cgroups.push(id);
         }
     }
@@ -241,5 +298,47 @@ impl Collector {
         let columns: Vec<ArrayRef> =
             vec![Arc::new(ids.finish()), Arc::new(paths.finish()), Arc::new(containers.finish())];
         Ok(Some(RecordBatch::try_new(schema.clone(), columns)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: u64 = 1_000_000_000;
+
+    #[test]
+    fn what_no_kept_row_names_is_forgotten_with_its_addresses_and_written_again_when_met_again() {
+        let mut all = Collector::new(Box::new(|_| None));
+        let meet = |all: &mut Collector, n: u64| all.stack(Space::Kernel, [n, n + 1].into_iter());
+        all.at(S);
+        let old: Vec<i64> = (0..2000).map(|n| meet(&mut all, n * 10)).collect();
+        all.at(5 * S);
+        assert_eq!(meet(&mut all, 70), old[7], "still in use");
+        let none = HashSet::new();
+        assert!(all.retire(S, &none).is_empty(), "rows of that second are still there");
+        let retired = all.retire(5 * S, &none);
+        assert_eq!(
+            retired.iter().map(|r| (r.table, r.ids.len())).collect::<Vec<_>>(),
+            [("stacks", 1999), ("symbols", 3998),]
+        );
+        assert!(!retired[0].ids.contains(&old[7].cast_unsigned()));
+        assert!(![70, 71].iter().any(|addr| retired[1].ids.contains(addr)));
+        let before = all.stacks.len();
+        meet(&mut all, 70);
+        assert_eq!(all.stacks.len(), before, "known");
+        meet(&mut all, 80);
+        assert_eq!(all.stacks.len(), before + 1, "to be written again");
+    }
+
+    #[test]
+    fn a_few_dead_ids_are_not_worth_the_work_and_cgroups_that_are_needed_stay() {
+        let mut all = Collector::new(Box::new(|_| None));
+        all.at(S);
+        (1..=1000).for_each(|id| all.cgroup(id));
+        assert!(all.retire(9 * S, &HashSet::new()).is_empty());
+        (1001..=3000).for_each(|id| all.cgroup(id));
+        let retired = all.retire(9 * S, &HashSet::from([1, 2, 3]));
+        assert_eq!((retired[0].table, retired[0].ids.len()), ("cgroups", 2997));
     }
 }

@@ -11,15 +11,17 @@ use anyhow::{Context, Result, bail};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use schemas::column::{Layout, Type};
+use schemas::trace::Meta;
 
 use super::decode::Decoder;
-use super::files::Owner;
+use super::files::{Owner, TempFile};
+use super::keep::{Freeze, Keeper, Kept, SharedKept};
 use super::merge::{Chunk, Merge, Rows, SeqCounter};
 use super::profile::{Stage, time};
 use super::progress::{RowsBySource, SharedProgress};
-use super::publisher::{Publication, Publisher};
+use super::publisher::{Control, Publication, Publisher};
 use super::queue::Receiver;
-use super::segment::{Segment, list_segments, segment_name, writer_properties};
+use super::segment::{Segment, list_segments, writer_properties};
 use super::stacks::{CgroupFinder, Collector, Symbolizer};
 use super::staging::Pool;
 use crate::source::ProbeId;
@@ -46,6 +48,12 @@ pub enum Job {
     Finish,
     /// Write again after a failure: what is known about the loss, as far as it can be written.
     Retry,
+    /// It is that time (UTC ns), about a second after the last time.
+    Keep { now_ns: i64 },
+    /// What `trace.json` is to say.
+    Describe(Box<Meta>),
+    /// Make a snapshot of everything before this.
+    Freeze(Box<Freeze>),
     /// Drop this: everything before it is done, or has failed.
     Answer(std::sync::mpsc::Sender<()>),
 }
@@ -61,14 +69,11 @@ struct EventTable {
     open: Option<Segment>,
     /// Rows in `open`, or on their way into it.
     unpublished: RowsBySource,
-    /// Number of the next segment.
-    next: u64,
 }
 
 struct SideTable {
     dir: PathBuf,
     schema: SchemaRef,
-    next: u64,
 }
 
 /// What the encoder needs to know.
@@ -105,17 +110,26 @@ pub struct Worker {
     names_addresses: bool,
     pool: Pool,
     publisher: Publisher,
-    /// Names temporary files: those of one table may wait for their names together.
+    kept: SharedKept,
+    /// The time (UTC ns) up to which ids were forgotten.
+    retired_ns: Option<i64>,
+    utc_minus_boottime_ns: i64,
+    /// Rows of side tables that could not be written: they say what happened and are tried again.
+    held: Vec<(&'static str, RecordBatch)>,
+    /// Numbers temporary files.
     files: u64,
+    /// Numbers files that are whole, in the order in which they are to be published.
+    whole_files: u64,
     has_failed: bool,
 }
 
 impl Worker {
     /// Prepare, and start the publisher; the directories exist already. Fails if a layout or the zstd level makes no
     /// sense.
-    pub fn new(setup: Setup, pool: Pool, progress: SharedProgress) -> Result<Self> {
+    pub fn new(setup: Setup, keeper: Keeper, pool: Pool, progress: SharedProgress) -> Result<Self> {
         let Setup { dir, events, utc_minus_boottime_ns, zstd_level, owner, symbolizer, cgroups, on_batch } =
             setup;
+        let kept = keeper.kept();
         let names_addresses = events
             .iter()
             .flat_map(|layout| &layout.columns)
@@ -132,7 +146,6 @@ impl Worker {
                     counters: Vec::new(),
                     open: None,
                     unpublished: HashMap::new(),
-                    next: 0,
                 })
             })
             .collect::<Result<Vec<_>>>()?;
@@ -140,11 +153,11 @@ impl Worker {
             .iter()
             .map(|table| {
                 let schema = Arc::new((table.schema)());
-                (table.name, SideTable { dir: dir.join(table.name), schema, next: 0 })
+                (table.name, SideTable { dir: dir.join(table.name), schema })
             })
             .collect();
         progress.lock().rows = vec![0; events.len()];
-        let publisher = Publisher::start(progress.clone())?;
+        let publisher = Publisher::start(keeper, progress.clone())?;
         Ok(Self {
             events,
             side,
@@ -157,7 +170,12 @@ impl Worker {
             names_addresses,
             pool,
             publisher,
+            kept,
+            retired_ns: None,
+            utc_minus_boottime_ns,
+            held: Vec::new(),
             files: 0,
+            whole_files: 0,
             has_failed: false,
         })
     }
@@ -204,8 +222,10 @@ impl Worker {
             Job::Retry => {
                 self.has_failed = false;
                 self.progress.lock().cannot_publish = false;
-                Ok(())
+                let held = std::mem::take(&mut self.held);
+                held.into_iter().try_for_each(|(table, batch)| self.side(table, batch))
             }
+            Job::Side { table, batch } => self.side(table, batch),
             Job::Answer(reply) => {
                 self.publisher.answer(reply);
                 Ok(())
@@ -213,9 +233,24 @@ impl Worker {
             _ if self.has_failed => Ok(()),
             Job::Publish { event, due_ns } => self.publish(event, due_ns),
             Job::Finish => self.finish(),
-            Job::Side { table, batch } => self.flush_side(table, &batch),
-            Job::ReplaceSide { table, batch } => self.replace_side(table, &batch),
+            Job::Keep { now_ns } => self.keep(now_ns),
+            Job::Describe(meta) => self.publisher.control(Control::Describe(meta)),
+            Job::Freeze(freeze) => self.publisher.control(Control::Freeze(freeze)),
+            Job::ReplaceSide { table, batch } => self.write_side(table, &batch, true, false),
         }
+    }
+
+    /// Forget what no kept row names, and let the publisher do what is due.
+    fn keep(&mut self, now_ns: i64) -> Result<()> {
+        let Kept { oldest_ns, cgroups, .. } = self.kept.lock().clone();
+        if let Some(oldest_ns) = oldest_ns.filter(|_| oldest_ns > self.retired_ns) {
+            self.retired_ns = Some(oldest_ns);
+            let boottime_ns = u64::try_from(oldest_ns - self.utc_minus_boottime_ns).unwrap_or(0);
+            for retired in self.collector.retire(boottime_ns, &cgroups) {
+                self.publisher.control(Control::Retire(retired))?;
+            }
+        }
+        self.publisher.control(Control::Keep(now_ns))
     }
 
     /// Write nothing more: what is open will not be published.
@@ -255,6 +290,7 @@ impl Worker {
     /// Merge, decode and encode `chunk`, whose rows were counted before: a failure in the middle loses all of them.
     fn pour(&mut self, event: usize, chunk: &Chunk, mut segment: Segment) -> Result<Segment> {
         let EventTable { name, decoder, counters, .. } = &mut self.events[event];
+        self.collector.at(chunk.last_ns());
         let (mut merge, mut rows) = (Merge::new(chunk), Rows::default());
         while time(Stage::Merge, || merge.next(BATCH_ROWS, counters, &mut rows)) {
             let batch = time(Stage::Decode, || decoder.decode(&rows, &mut self.collector))
@@ -283,12 +319,17 @@ impl Worker {
 
     fn publish_segment(&mut self, event: usize, segment: Segment, due_ns: Option<u64>) -> Result<()> {
         self.flush_collected()?;
-        let temp = segment.finish()?;
-        let table = &mut self.events[event];
-        let name = segment_name(table.next);
-        table.next += 1;
-        let rows = std::mem::take(&mut table.unpublished);
-        self.publisher.publish(Publication { temp, name, event: Some(event), rows, due_ns })
+        let temp = self.whole(segment)?;
+        let rows = std::mem::take(&mut self.events[event].unpublished);
+        let event = Some(event);
+        self.publisher.publish(Publication { temp, event, rows, due_ns, is_only: false, is_again: false })
+    }
+
+    fn whole(&mut self, segment: Segment) -> Result<TempFile> {
+        let mut temp = segment.finish()?;
+        self.whole_files += 1;
+        temp.is_whole(self.whole_files)?;
+        Ok(temp)
     }
 
     fn finish(&mut self) -> Result<()> {
@@ -303,7 +344,7 @@ impl Worker {
         for table in schemas::trace::SIDE_TABLES {
             if is_empty(&self.side[table.name].dir)? {
                 let empty = RecordBatch::new_empty(self.side[table.name].schema.clone());
-                self.flush_side(table.name, &empty)?;
+                self.write_side(table.name, &empty, false, false)?;
             }
         }
         Ok(())
@@ -314,39 +355,32 @@ impl Worker {
         let symbols = self.collector.take_symbols(&schema(&self.side, "symbols"));
         let stacks = self.collector.take_stacks(&schema(&self.side, "stacks"));
         let cgroups = self.collector.take_cgroups(&schema(&self.side, "cgroups"), &mut self.cgroups);
+        let is_again = self.collector.take_again();
         for (table, batch) in [("symbols", symbols?), ("stacks", stacks?), ("cgroups", cgroups?)] {
             if let Some(batch) = batch {
-                self.flush_side(table, &batch)?;
+                self.write_side(table, &batch, false, is_again)?;
             }
         }
         Ok(())
     }
 
-    fn flush_side(&mut self, table: &str, batch: &RecordBatch) -> Result<()> {
-        let next = self.side[table].next;
-        self.write_side(table, batch, next)
+    fn side(&mut self, table: &'static str, batch: RecordBatch) -> Result<()> {
+        let result = if self.has_failed { Ok(()) } else { self.write_side(table, &batch, false, false) };
+        if self.has_failed || result.is_err() {
+            self.held.push((table, batch));
+        }
+        result
     }
 
-    fn replace_side(&mut self, table: &str, batch: &RecordBatch) -> Result<()> {
-        self.write_side(table, batch, 0)
-    }
-
-    fn write_side(&mut self, table: &str, batch: &RecordBatch, number: u64) -> Result<()> {
-        let Some(side) = self.side.get_mut(table) else { bail!("there is no side table '{table}'") };
-        side.next = number + 1;
+    fn write_side(&mut self, table: &str, batch: &RecordBatch, is_only: bool, is_again: bool) -> Result<()> {
+        let Some(side) = self.side.get(table) else { bail!("there is no side table '{table}'") };
         self.files += 1;
         let properties = writer_properties(&side.schema, self.zstd_level, false)?;
         let temp_name = self.files.to_string();
         let mut segment = Segment::create(&side.dir, &temp_name, &side.schema, properties, self.owner)?;
         segment.write(batch)?;
-        let (temp, name) = (segment.finish()?, segment_name(number));
-        self.publisher.publish(Publication {
-            temp,
-            name,
-            event: None,
-            rows: RowsBySource::new(),
-            due_ns: None,
-        })
+        let (temp, rows) = (self.whole(segment)?, RowsBySource::new());
+        self.publisher.publish(Publication { temp, event: None, rows, due_ns: None, is_only, is_again })
     }
 }
 

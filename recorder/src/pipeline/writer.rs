@@ -15,6 +15,7 @@
 //! - the distinct stacks, addresses and cgroups of the recording, at most 64 bytes each.
 
 mod close;
+mod freeze;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -28,7 +29,8 @@ use schemas::trace::{Meta, State};
 use super::clock;
 use super::counts::{Counts, Snapshot, Totals};
 use super::failure;
-use super::files::{Owner, TempFile, create_dir, create_trace_dir, lock, set_aside};
+use super::files::{Owner, Reserve, create_dir, create_trace_dir, lock};
+use super::keep::{Keeper, SharedKept};
 use super::merge::ts_ns;
 use super::meta::{check_events, tables, write_meta};
 use super::options::Options;
@@ -39,6 +41,8 @@ use super::staging::{Pool, Staging};
 use super::worker::{Job, Setup, Worker};
 use crate::source::{EventSource, ProbeCounters, ProbeId};
 
+pub use freeze::SnapshotName;
+
 /// Staged bytes of an event after which they go to the encoder.
 pub const CUT_BYTES: usize = 1 << 20;
 /// Age of staged records after which they go to the encoder, so that its work comes in small pieces.
@@ -48,9 +52,9 @@ const MAX_TS_NS: u64 = 1 << 62;
 const COUNTS_EVERY_NS: u64 = 1_000_000_000;
 const CLOCK_EVERY_NS: u64 = 10_000_000_000;
 /// Kept free for the end, so that on a full disk the trace can still say what is missing: for `trace.json`, ...
-const RESERVE_BYTES: u64 = 64 << 10;
+const RESERVE_BYTES: i64 = 64 << 10;
 /// ... and for a last small segment of each table.
-const RESERVE_BYTES_PER_TABLE: u64 = 8 << 10;
+const RESERVE_BYTES_PER_TABLE: i64 = 8 << 10;
 
 struct Event {
     staging: Staging,
@@ -76,6 +80,7 @@ pub struct TraceWriter {
     probes_are_dirty: bool,
     counts: Counts,
     progress: SharedProgress,
+    kept: SharedKept,
     queue: Option<Sender<Job>>,
     encoder: Option<JoinHandle<()>>,
     segment_age_ns: u64,
@@ -87,7 +92,7 @@ pub struct TraceWriter {
     is_live: bool,
     compact_at_close: bool,
     /// Room on the disk for how it ended.
-    reserve: Option<TempFile>,
+    reserve: Option<Reserve>,
     /// Keeps other recorders away; given up with the process.
     _lock: File,
 }
@@ -120,6 +125,7 @@ impl TraceWriter {
             segment_age,
             zstd_level,
             queue_bytes,
+            limits,
             compact_at_close,
             is_live,
             symbolizer,
@@ -132,8 +138,8 @@ impl TraceWriter {
         }
         meta.state = State::Open;
         write_meta(dir, &meta, owner)?;
-        let bytes = RESERVE_BYTES + RESERVE_BYTES_PER_TABLE * tables(&meta).count() as u64;
-        let reserve = set_aside(dir, bytes, owner)?;
+        let bytes = RESERVE_BYTES + RESERVE_BYTES_PER_TABLE * tables(&meta).count() as i64;
+        let reserve = Reserve::new(dir, bytes, owner)?;
         let pool = Pool::default();
         let progress = SharedProgress::default();
         let setup = Setup {
@@ -146,7 +152,9 @@ impl TraceWriter {
             cgroups,
             on_batch,
         };
-        let worker = Worker::new(setup, pool.clone(), progress.clone())?;
+        let kept = SharedKept::default();
+        let keeper = Keeper::start(dir, meta.clone(), owner, limits, kept.clone())?;
+        let worker = Worker::new(setup, keeper, pool.clone(), progress.clone())?;
         let (sender, receiver) = bounded(queue_bytes);
         let encoder = std::thread::Builder::new()
             .name("encode".to_owned())
@@ -168,6 +176,7 @@ impl TraceWriter {
             probes_are_dirty: false,
             counts: Counts::default(),
             progress,
+            kept,
             queue: Some(sender),
             encoder: Some(encoder),
             segment_age_ns: u64::try_from(segment_age.as_nanos()).unwrap_or(u64::MAX),
@@ -193,9 +202,9 @@ impl TraceWriter {
     }
 
     /// Change `trace.json` (not its events and not its time scale).
-    pub fn update_meta(&mut self, change: impl FnOnce(&mut Meta)) -> Result<()> {
+    pub fn update_meta(&mut self, change: impl FnOnce(&mut Meta)) {
         change(&mut self.meta);
-        write_meta(&self.dir, &self.meta, self.owner)
+        self.send(0, Job::Describe(Box::new(self.meta.clone())));
     }
 
     /// A probe was tried. With a number, its records may be fed from now on.
@@ -295,7 +304,7 @@ impl TraceWriter {
         }
         if self.probes_are_dirty {
             self.probes_are_dirty = false;
-            self.send(0, Job::ReplaceSide { table: "probes", batch: probes::batch(&self.probes)? });
+            self.send(0, Job::ReplaceSide { table: probes::TABLE, batch: probes::batch(&self.probes)? });
         }
         let publish_after_ns = self.progress.lock().lag.publish_after_ns(self.segment_age_ns);
         for event in 0..self.events.len() {
@@ -307,6 +316,7 @@ impl TraceWriter {
                 let counters = counters()?;
                 self.count(&counters, now_ns, false)?;
             }
+            self.send(0, Job::Keep { now_ns: self.utc_ns(now_ns) });
             self.next_counts_ns = now_ns.saturating_add(COUNTS_EVERY_NS);
         }
         if now_ns >= self.next_clock_ns {
@@ -400,9 +410,10 @@ impl TraceWriter {
         self.counts.totals()
     }
 
-    /// Bytes of the segments published so far.
+    /// Bytes of the segments published so far, or, if old ones were removed, of those that are there.
     pub fn bytes_written(&self) -> u64 {
-        self.progress.lock().bytes
+        let kept = self.kept.lock();
+        if kept.from_ns.is_some() { kept.disk_bytes } else { self.progress.lock().bytes }
     }
 
     /// Give up before anything was recorded: remove the directory.

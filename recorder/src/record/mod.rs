@@ -6,7 +6,10 @@
 //! Whatever can fail because of what was asked for fails before the trace is created; what fails later removes it,
 //! until the recording has begun. What attaching and the snapshot took of rights is given up before the command runs.
 
+mod ask;
 mod attach;
+mod compact;
+mod freeze;
 mod plan;
 mod progress;
 mod recording;
@@ -15,24 +18,26 @@ mod session;
 mod setup;
 mod signals;
 mod summary;
+pub mod trigger;
 
 use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::Result;
 
+use crate::cli::EXIT_OK;
 use crate::cli::options::Options;
-use crate::cli::{EXIT_OK, say};
 use crate::command::Command;
 use crate::kernel::Kernel;
-use crate::pipeline;
-use crate::privileges::{Identity, Privileges, renounce};
+use crate::privileges::Privileges;
 use crate::select::Selection;
 use crate::snapshot::{clock, processes};
 
 pub use attach::{brief, parts};
+pub use compact::compact;
 pub use seed::{LISTENS, PROCESSES};
 
+use ask::Usr1;
 use plan::Plan;
 use recording::Recording;
 use signals::Signals;
@@ -57,23 +62,16 @@ pub fn run(options: &Options) -> Result<u8> {
     }
     // Both before the first thread: the one so that all threads leave signals to us, the other because a child of
     // several threads is a delicate thing.
-    let mut signals = Signals::block()?;
+    let (mut signals, usr1) = (Signals::block()?, Usr1::block()?);
     let command = command.map(Command::hold).transpose()?;
     // Not before: the command keeps the limit that it would have had.
     setup::raise_file_limit();
-    Recording::begin(options, plan, command, dir, &mut signals)?.run(signals)
+    Recording::begin(options, plan, command, dir, usr1, &mut signals)?.run(signals)
 }
 
-/// `recorder compact`.
-pub fn compact(trace: &Path) -> Result<u8> {
-    // As the user whose trace it is, so that it stays theirs and root cannot be led elsewhere.
-    let identity = Identity::of_owner(trace)?;
-    renounce(identity.as_ref(), &[], trace)?;
-    let pipeline::compact::Compacted { recovered, segments_before, segments_after } =
-        pipeline::compact::compact(trace)?;
-    if let Some(what) = recovered {
-        say(what);
-    }
-    say(format_args!("{} has {segments_after} segments, it had {segments_before}", trace.display()));
+/// `recorder snapshot`.
+pub fn snapshot(trace: &Path, to: Option<&Path>) -> Result<u8> {
+    let path = ask::ask(trace, to)?;
+    writeln!(io::stdout(), "{}", path.display())?;
     Ok(EXIT_OK)
 }

@@ -5,6 +5,7 @@ use anyhow::Result;
 use schemas::column::Layout;
 use schemas::def::{Context, EventDef};
 
+use super::trigger::{PlannedTrigger, Trigger};
 use crate::cli::args::StackKind;
 use crate::cli::options::Options;
 use crate::engine::{Engine, EngineOptions};
@@ -29,6 +30,8 @@ pub struct Plan {
     pub asked: usize,
     /// Events that cannot be had without capabilities that are missing: name and reason.
     pub denied: Vec<(String, String)>,
+    /// What makes snapshots.
+    pub triggers: Vec<PlannedTrigger>,
     /// What is needed to follow processes.
     task_offsets: Option<TaskOffsets>,
 }
@@ -72,8 +75,11 @@ impl Plan {
                 Err(error) => return Err(error),
             }
         }
+        let trigger =
+            |text: &String| PlannedTrigger::new(kernel, Trigger::parse(text)?, options.follows_processes());
+        let triggers = options.flight.triggers.iter().map(trigger).collect::<Result<_>>()?;
         let task_offsets = kernel.task_offsets();
-        Ok(Self { events, asked: asked - denied.len(), denied, task_offsets })
+        Ok(Self { events, asked: asked - denied.len(), denied, triggers, task_offsets })
     }
 
     /// Layouts of all events.
@@ -89,7 +95,8 @@ impl Plan {
         });
         Engine::new(EngineOptions {
             ring_bytes_total: ring_bytes,
-            total_weight: weights.sum(),
+            total_weight: weights.sum::<u32>()
+                + self.triggers.iter().map(PlannedTrigger::sources).sum::<u32>(),
             task_offsets: self.task_offsets,
             ..EngineOptions::default()
         })

@@ -7,7 +7,9 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, anyhow};
 
+use super::ask::Usr1;
 use super::attach::{Attached, attach};
+use super::freeze::Freezer;
 use super::plan::Plan;
 use super::progress::Progress;
 use super::seed::{self, LISTENS, PROCESSES, Snapshot, Wanted};
@@ -15,6 +17,7 @@ use super::session::{Ended, Session};
 use super::setup::{self, meta, print_hook, symbolizer};
 use super::signals::{ENDED_EARLY, Signals};
 use super::summary;
+use super::trigger::Triggers;
 use crate::cli::options::Options;
 use crate::cli::{EXIT_ERROR, EXIT_LOSS, EXIT_OK, is_reader_gone, say};
 use crate::command::Held;
@@ -34,6 +37,8 @@ pub struct Recording<'a> {
     engine: Engine,
     writer: TraceWriter,
     attached: Attached,
+    triggers: Triggers,
+    freezer: Freezer,
     /// Who the trace belongs to, if that is somebody else.
     owner: Option<Identity>,
     /// What to call the trace, if anybody wants it.
@@ -47,9 +52,10 @@ impl<'a> Recording<'a> {
     /// it fails.
     pub fn begin(
         options: &'a Options,
-        plan: Plan,
+        mut plan: Plan,
         command: Option<Held>,
         dir: Option<PathBuf>,
+        usr1: Usr1,
         signals: &mut Signals,
     ) -> Result<Self> {
         let shown = dir.as_ref().map(|dir| dir.display().to_string());
@@ -58,6 +64,7 @@ impl<'a> Recording<'a> {
         let meta = meta(options, &plan, utc_minus_boottime_ns)?;
         let writer_options = pipeline::Options {
             segment_age: options.segment_age,
+            limits: options.flight.limits(),
             compact_at_close: dir.is_some(),
             symbolizer: symbolizer(),
             cgroups: {
@@ -72,10 +79,21 @@ impl<'a> Recording<'a> {
         let writer = setup::writer(&dir, owner.as_ref(), meta, writer_options)?;
         let mut pids = options.pids.clone();
         pids.extend(command.as_ref().map(Held::pid));
-        match Self::attach(options, &plan, &pids, signals) {
-            Ok((engine, attached)) => {
-                Ok(Self { options, plan, command, engine, writer, attached, owner, shown, closed })
-            }
+        let freezer = Freezer::new(&dir, usr1, &options.flight);
+        match Self::attach(options, &mut plan, &pids, utc_minus_boottime_ns, signals) {
+            Ok((engine, attached, triggers)) => Ok(Self {
+                options,
+                plan,
+                command,
+                engine,
+                writer,
+                attached,
+                triggers,
+                freezer,
+                owner,
+                shown,
+                closed,
+            }),
             Err(error) => Err(abandon(writer, error)),
         }
     }
@@ -83,16 +101,19 @@ impl<'a> Recording<'a> {
     /// Attach everything; nothing is seen yet.
     fn attach(
         options: &Options,
-        plan: &Plan,
+        plan: &mut Plan,
         pids: &[u32],
+        offset_ns: i64,
         signals: &mut Signals,
-    ) -> Result<(Engine, Attached)> {
+    ) -> Result<(Engine, Attached, Triggers)> {
         let mut engine = plan.engine(options.buffer_bytes)?;
         engine.hold()?;
         for pid in pids {
             engine.pids().insert(*pid)?;
         }
-        let attached = attach(&mut engine, plan, options.require, signals)?;
+        let mut attached = attach(&mut engine, plan, options.require, signals)?;
+        let triggers = std::mem::take(&mut plan.triggers);
+        let triggers = Triggers::attach(&mut engine, triggers, &mut attached, offset_ns, signals)?;
         // From here on the kernel adds children; those that were there before are looked up now, twice, because one
         // may have been born during the first look.
         if !options.pids.is_empty() {
@@ -103,7 +124,7 @@ impl<'a> Recording<'a> {
                 }
             }
         }
-        Ok((engine, attached))
+        Ok((engine, attached, triggers))
     }
 
     /// Record until something ends it. Gives the exit code.
@@ -138,8 +159,11 @@ impl<'a> Recording<'a> {
         // All that needed rights is attached, open or read.
         let keep = if command.is_some() { &[KILL][..] } else { &[] };
         renounce(self.owner.as_ref(), keep, self.writer.dir())?;
+        if self.shown.is_some() {
+            self.freezer.listen();
+        }
         let utc_ns = clock::boottime_ns() + self.writer.meta().utc_minus_boottime_ns;
-        self.writer.update_meta(|meta| meta.start_ns = utc_ns)?;
+        self.writer.update_meta(|meta| meta.start_ns = utc_ns);
         self.announce(&snapshot);
         let mut session = self.session(signals, progress, records);
         let mut ended = session.run(command)?;
@@ -148,6 +172,7 @@ impl<'a> Recording<'a> {
         if let Err(error) = session.drain_rest(&detaching) {
             ended.failure.get_or_insert(error);
         }
+        self.freezer.finish();
         Ok(Some(ended))
     }
 
@@ -160,6 +185,8 @@ impl<'a> Recording<'a> {
         Session {
             source: &mut self.engine,
             writer: &mut self.writer,
+            triggers: &mut self.triggers,
+            freezer: &mut self.freezer,
             signals,
             progress,
             closed: self.closed.clone(),
@@ -210,10 +237,10 @@ impl<'a> Recording<'a> {
 
     /// Close the trace and tell what it holds.
     fn finish(self, ended: Ended, progress: &Progress, signals: Signals) -> Result<u8> {
-        let Self { options, plan, command: _, mut engine, writer, attached, owner: _, shown, closed } = self;
+        let Self { options, plan, mut engine, writer, attached, triggers, shown, closed, .. } = self;
         let Ended { command_exit_code, still_running, mut failure } = ended;
         let counters = match engine.counters() {
-            Ok(counters) => counters,
+            Ok(counters) => triggers.without(counters),
             Err(error) => {
                 failure.get_or_insert(error);
                 Vec::new()

@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use nix::sys::signal::Signal;
 
+use super::freeze::Freezer;
 use super::progress::Progress;
 use super::seed::{self, Snapshot};
 use super::signals::{Arrived, Signals};
+use super::trigger::Triggers;
 use crate::command::{Child, Held};
 use crate::pipeline::TraceWriter;
 use crate::source::EventSource;
@@ -34,6 +36,10 @@ pub struct Session<'a, S: EventSource> {
     pub source: &'a mut S,
     /// Where they go.
     pub writer: &'a mut TraceWriter,
+    /// What makes snapshots by itself.
+    pub triggers: &'a mut Triggers,
+    /// Makes snapshots.
+    pub freezer: &'a mut Freezer,
     /// What ends it.
     pub signals: &'a mut Signals,
     /// The line on the terminal.
@@ -103,6 +109,7 @@ impl<S: EventSource> Session<'_, S> {
             pause = if self.records > before { BUSY } else { (pause * 2).min(IDLE) };
             if looked.elapsed() >= CONTROL {
                 looked = Instant::now();
+                self.freezer.look();
                 if child.as_mut().is_some_and(|child| child.poll().is_some()) {
                     return Ok(());
                 }
@@ -140,10 +147,13 @@ impl<S: EventSource> Session<'_, S> {
 
     /// Take what is in the rings. With `not_after_ns`, rows are kept back that are newer.
     fn drain(&mut self, not_after_ns: Option<u64>) -> Result<u64> {
-        let Self { source, writer, records, .. } = self;
+        let Self { source, writer, triggers, freezer, records, .. } = self;
         let mut failure = None;
         let before = *records;
         let watermark_ns = source.drain(&mut |probe, cpu, record| {
+            if triggers.take(probe, cpu, record) {
+                return;
+            }
             *records += 1;
             if let Err(error) = writer.feed(probe, cpu, record) {
                 failure.get_or_insert(error);
@@ -153,7 +163,10 @@ impl<S: EventSource> Session<'_, S> {
             return Err(error);
         }
         let watermark_ns = not_after_ns.map_or(watermark_ns, |most| most.min(watermark_ns));
-        writer.tick(watermark_ns, &mut || source.counters())?;
+        let mut counters = || source.counters().map(|counters| triggers.without(counters));
+        writer.tick(watermark_ns, &mut counters)?;
+        freezer.work(writer, &mut counters)?;
+        freezer.hit(triggers);
         Ok(*records - before)
     }
 
@@ -168,8 +181,11 @@ impl<S: EventSource> Session<'_, S> {
             sleep(BUSY);
         }
         for _ in 0..LAST_DRAINS {
-            if self.drain(None)? == 0 {
+            if self.drain(None)? == 0 && !self.freezer.is_waiting() {
                 break;
+            }
+            if self.freezer.is_waiting() {
+                sleep(BUSY);
             }
         }
         Ok(())

@@ -18,7 +18,7 @@ use schemas::trace::{FORMAT_VERSION, Meta, State};
 use super::plan::Plan;
 use crate::cli::options::Options;
 use crate::kernel::KernelSymbols;
-use crate::pipeline::{self, BatchHook, Symbol, Symbolizer, TraceWriter};
+use crate::pipeline::{self, BatchHook, Symbol, Symbolizer, TraceWriter, boot_id};
 use crate::print::Printer;
 use crate::privileges::{Identity, renounce};
 use crate::snapshot::clock;
@@ -72,7 +72,6 @@ pub fn raise_file_limit() {
 pub fn meta(options: &Options, plan: &Plan, utc_minus_boottime_ns: i64) -> Result<Meta> {
     let uts = uname().context("cannot ask for the kernel's name")?;
     let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
-    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     Ok(Meta {
         format_version: FORMAT_VERSION,
         recorder_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -80,7 +79,7 @@ pub fn meta(options: &Options, plan: &Plan, utc_minus_boottime_ns: i64) -> Resul
         host: text(uts.nodename()),
         kernel_release: text(uts.release()),
         machine: text(uts.machine()),
-        boot_id: boot_id.trim().to_owned(),
+        boot_id: boot_id(),
         cpus: possible_cpus(),
         utc_minus_boottime_ns,
         start_ns: clock::boottime_ns() + utc_minus_boottime_ns,
@@ -89,6 +88,8 @@ pub fn meta(options: &Options, plan: &Plan, utc_minus_boottime_ns: i64) -> Resul
         command_exit_code: None,
         recorder_pid: std::process::id(),
         events: plan.layouts(),
+        kept_from_ns: None,
+        frozen: None,
     })
 }
 

@@ -36,7 +36,11 @@ impl Signals {
     /// Block SIGINT, SIGTERM and SIGHUP in this thread and those it starts from now on: call it before any thread is
     /// started.
     pub fn block() -> Result<Self> {
-        let mask = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+        let mut mask = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
+        // nohup: whoever started it wants it to live on.
+        if !is_ignored(Signal::SIGHUP) {
+            mask.add(Signal::SIGHUP);
+        }
         mask.thread_block().context("cannot block signals")?;
         let file = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
             .context("cannot make a signal descriptor")?;
@@ -76,4 +80,12 @@ impl Signals {
         }
         is_hurried
     }
+}
+
+/// Was this process started with `signal` ignored?
+fn is_ignored(signal: Signal) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored =
+        status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    ignored.is_some_and(|ignored| ignored >> (signal as i32 - 1) & 1 == 1)
 }

@@ -8,6 +8,7 @@ use schemas::trace::{LOSS_REASONS, LossReason};
 
 use crate::cli::units::show_size;
 use crate::pipeline::{ProbeRow, Summary, Totals};
+use crate::snapshot::clock;
 
 /// The text, lines without the program's name. `dir` is where the trace is, if it is kept.
 pub fn text(
@@ -17,13 +18,20 @@ pub fn text(
     dir: Option<&str>,
     elapsed: Duration,
 ) -> String {
-    let Summary { events, bytes, segments: _, failure: _, not_compacted: _ } = summary;
+    let Summary { events, bytes, segments: _, kept_from_ns, failure: _, not_compacted: _ } = summary;
     let mut out = format!("recorded for {:.1} s", elapsed.as_secs_f64());
     // Writing to a String cannot fail.
     let _ = match dir {
         Some(dir) => writeln!(out, ": {} in {dir}", show_size(*bytes)),
         None => writeln!(out, ", not kept"),
     };
+    if let Some(kept_ns) = kept_from_ns {
+        let _ = writeln!(
+            out,
+            "  rows before {} were removed while recording (--max-age, --max-size)",
+            clock::iso(*kept_ns)
+        );
+    }
     let width = order.iter().map(|name| name.len()).max().unwrap_or(0).max("event".len());
     let _ =
         writeln!(out, "  {:width$} {:>12} {:>12} {:>12}  observed by", "event", "seen", "recorded", "lost");

@@ -95,11 +95,15 @@ fn kill_9_leaves_a_trace_that_can_be_read_and_tidied_up() {
     // SAFETY: ends the shell that the recorder has started for this test, if it still runs.
     unsafe { libc::kill(shell, libc::SIGKILL) };
     assert_eq!(meta(&trace)["state"], "open");
-    let rows = Table::read(&trace, "mkdirs").len();
-    assert!(rows >= made_early, "{rows} rows, but {made_early} were made more than a second before the end");
+    let published = Table::read(&trace, "mkdirs").len();
     let told = sandbox.expect(0, &["compact", "t"]).err;
     assert_eq!(meta(&trace)["state"], "recovered", "{told}");
-    assert_eq!(Table::read(&trace, "mkdirs").len(), rows);
+    assert_eq!(told.lines().filter(|line| line.contains("the recorder died")).count(), 1, "{told}");
+    let rows = Table::read(&trace, "mkdirs").len();
+    assert!(rows >= published, "{rows} rows, {published} before");
+    assert!(rows >= made_early, "{rows} rows, but {made_early} were made more than a second before the end");
+    let told = sandbox.expect(0, &["compact", "t"]).err;
+    assert!(!told.contains("the recorder died"), "told once: {told}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::sandbox::Sandbox;
 fn help_shows_every_command_and_examples_that_are_understood() {
     let sandbox = Sandbox::new();
     let top = sandbox.expect(0, &["--help"]).out;
-    for command in ["record", "list", "describe", "doctor", "compact", "completions"] {
+    for command in ["record", "list", "describe", "doctor", "snapshot", "compact", "completions"] {
         assert!(top.contains(&format!("\n  {command} ")), "{command} in {top}");
     }
     let help = sandbox.expect(0, &["record", "--help"]).out;
@@ -25,6 +25,12 @@ fn help_shows_every_command_and_examples_that_are_understood() {
         "--explain",
         "--fail-on-loss",
         "--events",
+        "--max-age",
+        "--max-size",
+        "--trigger-gap",
+        "--max-snapshots",
+        "'oom'",
+        "'exit!=0'",
         "COMMAND",
     ] {
         assert!(help.contains(option), "{option} in {help}");

@@ -1,6 +1,7 @@
 //! A recorder in a directory of its own, and its trace as rows.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -12,8 +13,8 @@ use arrow_array::{Array, RecordBatch};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
 
-/// Longest time that anything here may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest time that anything here may take; attaching 200 probes is most, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Longest time that a recorder may take to end, when nothing has to be waited for.
 pub const LIMIT: Duration = Duration::from_secs(5);
@@ -182,21 +183,30 @@ pub struct Table(pub Vec<RecordBatch>);
 
 impl Table {
     pub fn read(trace: &Path, table: &str) -> Self {
-        let entries =
-            fs::read_dir(trace.join(table)).unwrap_or_else(|error| panic!("table {table}: {error}"));
-        let mut files: Vec<PathBuf> = entries
+        let dir = trace.join(table);
+        Self::read_if_there(&dir).unwrap_or_else(|| panic!("table {table} is not there"))
+    }
+
+    /// The table in `dir`; `None` if a file that was listed is gone.
+    pub fn read_if_there(dir: &Path) -> Option<Self> {
+        let mut files: Vec<PathBuf> = fs::read_dir(dir)
+            .ok()?
             .map(|entry| entry.unwrap().path())
             .filter(|path| path.extension().is_some_and(|extension| extension == "parquet"))
             .collect();
         files.sort();
         let mut batches = Vec::new();
         for path in files {
-            let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&path).unwrap())
+            let file = match File::open(&path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => return None,
+                file => file.unwrap(),
+            };
+            let reader = ParquetRecordBatchReaderBuilder::try_new(file)
                 .and_then(|builder| builder.build())
                 .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             batches.extend(reader.map(|batch| batch.unwrap()));
         }
-        Self(batches)
+        Some(Self(batches))
     }
 
     pub fn len(&self) -> usize {

@@ -1,12 +1,13 @@
 //! What the pipeline's tests share: layouts, metadata, reading back.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::*;
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use recorder::pipeline::{Options, ProbeRow};
+use recorder::pipeline::{End, Options, ProbeRow, RecordBuilder, TraceWriter};
 use schemas::column::{Column, Layout};
 use schemas::trace::{FORMAT_VERSION, Meta, State};
 
@@ -33,7 +34,7 @@ pub fn meta(events: Vec<Layout>, utc_minus_boottime_ns: i64) -> Meta {
         host: "test".into(),
         kernel_release: "0".into(),
         machine: "x86_64".into(),
-        boot_id: "0".into(),
+        boot_id: recorder::pipeline::boot_id(),
         cpus: 4,
         utc_minus_boottime_ns,
         start_ns: 0,
@@ -42,6 +43,8 @@ pub fn meta(events: Vec<Layout>, utc_minus_boottime_ns: i64) -> Meta {
         command_exit_code: None,
         recorder_pid: 1,
         events,
+        kept_from_ns: None,
+        frozen: None,
     }
 }
 
@@ -58,6 +61,11 @@ pub fn probe(probe: u16, event: &str) -> ProbeRow {
 
 pub fn replay_options() -> Options {
     Options { is_live: false, ..Options::default() }
+}
+
+/// A directory that is not slowed down by a disk: recorded time runs fast there.
+pub fn fast_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 pub fn segments(dir: &Path, table: &str) -> Vec<PathBuf> {
@@ -113,5 +121,63 @@ pub fn assert_files_do_not_overlap(dir: &Path, table: &str) {
             assert!(times.is_sorted() && times[0] >= end, "{}", path.display());
             end = *times.last().unwrap();
         }
+    }
+}
+
+/// A trace of `n` rows in files of `per_file`.
+pub fn small_segments(dir: &Path, n: u64, per_file: u64) {
+    let layout = layout("tick", &[("value", "u64")]);
+    let options =
+        Options { compact_at_close: false, segment_age: Duration::from_nanos(0), ..replay_options() };
+    let mut writer = TraceWriter::create(dir, meta(vec![layout.clone()], 0), options).unwrap();
+    writer.add_probe(probe(0, "tick")).unwrap();
+    for i in 0..n {
+        writer
+            .feed(0, 0, &RecordBuilder::new(&layout, 100 + i).seq(i as u32).set_u64("value", i).build())
+            .unwrap();
+        if i % per_file == per_file - 1 {
+            writer.tick(101 + i, &mut || Ok(vec![])).unwrap();
+        }
+    }
+    writer.close(End::default()).unwrap();
+}
+
+/// Column `value` of all rows, in the order of the files.
+pub fn values(dir: &Path, table: &str) -> Vec<u64> {
+    let column = |batch: &RecordBatch| {
+        batch.column_by_name("value").unwrap().as_primitive::<UInt64Type>().values().to_vec()
+    };
+    segments(dir, table).iter().flat_map(|path| read_segment(path)).flat_map(|batch| column(&batch)).collect()
+}
+
+/// Run a test of this program again where it may mount.
+pub fn as_root_of_a_namespace(test: &str) {
+    let exe = std::env::current_exe().unwrap();
+    let status =
+        std::process::Command::new("unshare").arg("-rm").arg(exe).args(["--exact", test]).status().unwrap();
+    assert!(status.success(), "failed as root of a user namespace");
+}
+
+/// A small file system of its own at a path.
+pub struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    pub fn mount(path: &Path, size: &str) -> Self {
+        let options = format!("size={size}");
+        nix::mount::mount(
+            Some("tmpfs"),
+            path,
+            Some("tmpfs"),
+            nix::mount::MsFlags::empty(),
+            Some(options.as_str()),
+        )
+        .expect("mounting a small tmpfs");
+        Self(path.to_owned())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH);
     }
 }

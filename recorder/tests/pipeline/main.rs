@@ -2,5 +2,11 @@
 
 mod common;
 mod crash;
+mod crash_child;
+mod crash_compact;
+mod crash_kill;
+mod keep;
 mod replay;
+mod soak;
 mod values;
+mod world;

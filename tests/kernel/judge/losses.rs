@@ -148,7 +148,7 @@ fn skipped(trace: &Trace, event: &str, reasons: [(&str, i64); 2]) -> Result<()> 
 
 /// Killed without warning, it has every tick up to a second before.
 pub fn killed(place: &Recorded) -> Result<()> {
-    const MOST_MISSING_NS: i64 = 1_250_000_000;
+    const MOST_MISSING_NS: i64 = 1_000_000_000;
     let trace = Trace::open(place.dir.join("killed.trace"))?;
     let uptime = fs::read_to_string(place.dir.join("killed.uptime")).context("no time of death")?;
     let killed_ns = (uptime.trim().parse::<f64>()? * 1e9) as i64;

@@ -20,7 +20,7 @@ pub struct Row {
     pub lost: f64,
     /// Processor time that tracing adds to the workload, for each event recorded or lost.
     pub overhead_ns_per_event: f64,
-    /// Processor time of the tracer for each recorded event, in user mode.
+    /// Processor time of the tracer for each recorded event, in user mode; NaN if unknown.
     pub tracer_user_ns_per_event: f64,
     /// The same in the kernel.
     pub tracer_system_ns_per_event: f64,

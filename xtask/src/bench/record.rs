@@ -25,6 +25,9 @@ pub struct Options {
     /// Memory between kernel and tracer for each CPU, the same for all, MiB
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=64))]
     buffer_mib: u64,
+    /// Threads that call getppid [default: half as many as there are processors]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
     /// Only see that it works: one short round, the recorder as built for tests. The figures mean nothing
     #[arg(long)]
     quick: bool,
@@ -91,7 +94,8 @@ pub fn run(options: &Options) -> Result<()> {
     let bench = Bench { dir: dir.join("run"), buffer_bytes_per_cpu, cpus, ktape };
     let amounts = options.amounts();
     // The other half is for the tracer.
-    let threads = u16::try_from(cpus / 2).unwrap_or(u16::MAX).max(1);
+    let half = u16::try_from(cpus / 2).unwrap_or(u16::MAX).max(1);
+    let threads = options.threads.unwrap_or(half);
     let storm_load = Load::Storm { seconds: amounts.seconds, rate: None, threads };
     let churn_load = Load::Churn { seconds: amounts.seconds, columns12: false };
     let churn12_load = Load::Churn { seconds: amounts.seconds, columns12: true };
@@ -121,7 +125,10 @@ pub fn run(options: &Options) -> Result<()> {
         row.loss_free = Some(search.highest(&bench, tracer, saturated)?);
     }
     let bare = Measured { tracer: "bare ring", samples: &bare, idle: storm_idle[0] };
-    storm_rows.push(bare.row(&storm.untraced, true));
+    // It reads the rings when all is over: that says nothing about its costs.
+    let unknown = f64::NAN;
+    let bare = bare.row(&storm.untraced, true);
+    storm_rows.push(Row { tracer_user_ns_per_event: unknown, tracer_system_ns_per_event: unknown, ..bare });
     let kmem12 = Measured { tracer: "ktape, 12 columns", samples: &churn12, idle: churn12_idle };
     let kmem12 = kmem12.row(&churn.untraced, false);
     eprintln!("bench: trace-cmd, in a guest");
@@ -133,8 +140,14 @@ pub fn run(options: &Options) -> Result<()> {
         .release()
         .to_string_lossy()
         .into_owned();
-    let machine =
-        Machine { kernel, cpus, buffer_bytes_per_cpu, rounds: amounts.rounds, is_quick: options.quick };
+    let machine = Machine {
+        kernel,
+        cpus,
+        threads,
+        buffer_bytes_per_cpu,
+        rounds: amounts.rounds,
+        is_quick: options.quick,
+    };
     let report = Report { machine, storm: storm_rows, churn: churn_rows, kmem12, guest, goals };
     let path = dir.join("record.json");
     fs::write(&path, serde_json::to_string_pretty(&report)? + "\n")

@@ -13,6 +13,8 @@ use super::guest::{Size, Sizes};
 pub struct Machine {
     pub kernel: String,
     pub cpus: u64,
+    /// That call getppid.
+    pub threads: u16,
     pub buffer_bytes_per_cpu: u64,
     pub rounds: u32,
     pub is_quick: bool,
@@ -36,9 +38,10 @@ impl Report {
     /// For people.
     pub fn markdown(&self) -> String {
         let Self { machine, storm, churn, kmem12, guest, goals } = self;
-        let Machine { kernel, cpus, buffer_bytes_per_cpu, rounds, is_quick } = machine;
+        let Machine { kernel, cpus, threads, buffer_bytes_per_cpu, rounds, is_quick } = machine;
         let mut out = format!(
-            "Linux {kernel}, {cpus} processors, {} MiB of buffer for each, median of {rounds} rounds.\n",
+            "Linux {kernel}, {cpus} processors, {threads} busy with getppid, {} MiB of buffer for each processor, median of \
+             {rounds} rounds.\n",
             buffer_bytes_per_cpu >> 20
         );
         if *is_quick {
@@ -101,6 +104,9 @@ fn rows<'a>(out: &mut String, rows: impl Iterator<Item = &'a Row>) {
             let sign = if highest.is_workload_limit { "≥ " } else { "" };
             format!("{sign}{:.2}", highest.per_second / 1e6)
         });
+        // ns per event are ms per million.
+        let cpu = format!("{:.3} + {:.3}", user_ns / 1e3, system_ns / 1e3);
+        let cpu = if user_ns.is_nan() { "-".to_owned() } else { cpu };
         line(
             out,
             &[
@@ -109,8 +115,7 @@ fn rows<'a>(out: &mut String, rows: impl Iterator<Item = &'a Row>) {
                 &format!("{} ({})", percent(*missing), percent(*lost)),
                 &highest,
                 &format!("{overhead_ns_per_event:.0}"),
-                // ns per event are ms per million.
-                &format!("{:.3} + {:.3}", user_ns / 1e3, system_ns / 1e3),
+                &cpu,
                 &format!("{:.2}", tracer_fixed_ms / 1e3),
                 &format!("{}", peak_rss_bytes >> 20),
                 &format!("{bytes_per_event:.2}"),

@@ -13,9 +13,20 @@ use crate::host;
 /// The series that tests want.
 pub const SERIES: &[&str] = &["6.1", "6.12"];
 
-/// What guests load, as far as the kernel has it as module: the ports to the host, `ss`, interfaces.
-const MODULES: &[&str] =
-    &["virtio_pci", "virtio_console", "tcp_diag", "udp_diag", "mptcp_diag", "veth", "dummy"];
+/// What guests load, as far as the kernel has it as module: the ports to the host, `ss`, interfaces, a disk with ext4
+/// and its checksums.
+const MODULES: &[&str] = &[
+    "virtio_pci",
+    "virtio_console",
+    "tcp_diag",
+    "udp_diag",
+    "mptcp_diag",
+    "veth",
+    "dummy",
+    "virtio_blk",
+    "crc32c_generic",
+    "ext4",
+];
 
 /// A kernel that guests can boot.
 pub struct Kernel {

@@ -1,8 +1,9 @@
 //! A trace being written in, a closed one and what it holds out.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 use schemas::trace::State;
 
 use super::TraceWriter;
@@ -16,6 +17,7 @@ use crate::pipeline::worker::Job;
 impl TraceWriter {
     /// Write what is left, say how it ended, merge small segments. A failure to write is in the summary.
     pub fn close(mut self, end: End) -> Result<Summary> {
+        let End { command_exit_code, counters, is_hurried } = end;
         for event in 0..self.events.len() {
             self.cut(event, None);
             self.publish(event, None);
@@ -29,22 +31,27 @@ impl TraceWriter {
         // Only now it is known what the disk has lost; on a full one there is room to say it.
         self.reserve = None;
         self.send(0, Job::Retry);
-        self.send(0, Job::ReplaceSide { table: "probes", batch: probes::batch(&self.probes)? });
+        self.send(0, Job::ReplaceSide { table: probes::TABLE, batch: probes::batch(&self.probes)? });
         self.clock()?;
-        self.count(&end.counters, now_ns, true)?;
+        self.count(&counters, now_ns, true)?;
         self.send(0, Job::Finish);
         self.end_encoder();
         let mut failure = self.progress.lock().failure.clone();
         self.meta.state = State::Closed;
+        let kept = self.kept.lock().clone();
+        self.meta.kept_from_ns = kept.from_ns;
         self.meta.end_ns = Some(end_ns);
-        self.meta.command_exit_code = end.command_exit_code;
+        self.meta.command_exit_code = command_exit_code;
         if let Err(error) = write_meta(&self.dir, &self.meta, self.owner) {
             failure.get_or_insert(Arc::new(error));
         }
-        let mut not_compacted = None;
+        let mut not_compacted = kept.problem;
         if failure.is_none()
             && self.compact_at_close
-            && let Err(error) = compact::compact_tables(&self.dir, &self.meta, self.owner, &end.is_hurried)
+            && let Err(error) = compact::compact_tables(&self.dir, &self.meta, self.owner, &mut |_, _| {
+                ensure!(!is_hurried.load(Ordering::Relaxed), "there was no time");
+                Ok(())
+            })
         {
             not_compacted = Some(format!("{error:#}"));
         }
@@ -54,7 +61,7 @@ impl TraceWriter {
             compact::size_of_trace(&self.dir).unwrap_or((progress.bytes, progress.segments));
         let events = self.counts.totals().clone();
         let failure = failure.map(|failure| Arc::new(anyhow!(failure::line(&failure, &self.dir))));
-        Ok(Summary { events, bytes, segments, failure, not_compacted })
+        Ok(Summary { events, bytes, segments, kept_from_ns: kept.from_ns, failure, not_compacted })
     }
 
     pub(super) fn wait_for_encoder(&self) {

@@ -1,0 +1,123 @@
+//! Rows of table processes that are to go, in their order, in; those that identify processes alive after the last of
+//! them out.
+//!
+//! Of a process the latest row of each kind stays (its birth or snapshot, its program, its name), until it exits or
+//! another one is born under its number.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use anyhow::{Context, Result};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, UInt16Type, UInt64Type};
+use arrow_array::{
+    Array, Int32Array, RecordBatch, StringArray, TimestampNanosecondArray, UInt32Array, new_null_array,
+};
+use arrow_schema::Field;
+use arrow_select::interleave::interleave_record_batch;
+use schemas::column::Type;
+
+use super::shelf::Sources;
+
+/// The event whose rows identify processes.
+pub const PROCESSES: &str = "processes";
+
+/// Batch and row.
+type At = (usize, usize);
+
+/// Rows of processes that are alive.
+#[derive(Default)]
+pub struct Alive {
+    rows: Option<RecordBatch>,
+}
+
+impl Alive {
+    /// Take the rows of `batches`, which come after those so far; among themselves they need not be in order.
+    pub fn take(&mut self, batches: &[RecordBatch]) -> Result<()> {
+        let batches: Vec<&RecordBatch> = self.rows.iter().chain(batches).collect();
+        let rows = batches.iter().map(|batch| Rows::of(batch)).collect::<Result<Vec<_>>>()?;
+        let mut all: Vec<At> = rows
+            .iter()
+            .enumerate()
+            .flat_map(|(i, rows)| (0..rows.ts.len()).map(move |row| (i, row)))
+            .collect();
+        all.sort_by_key(|&(i, row)| rows[i].ts.value(row));
+        let mut alive: HashMap<u32, BTreeMap<&str, At>> = HashMap::new();
+        for at @ (i, row) in all {
+            let process = alive.entry(rows[i].pids.value(row)).or_default();
+            let kind = rows[i].kind(row);
+            if matches!(kind, "exit" | "fork" | "snapshot") {
+                process.clear();
+            }
+            if kind != "exit" {
+                process.insert(kind, at);
+            }
+        }
+        let mut order: Vec<At> = alive.values().flat_map(|kinds| kinds.values().copied()).collect();
+        order.sort_by_key(|&(i, row)| (rows[i].ts.value(row), i, row));
+        self.rows = Some(interleave_record_batch(&batches, &order)?);
+        Ok(())
+    }
+
+    /// The rows in their order, if there are any. Their stacks are NULL: who a process is does not depend on them, and
+    /// table stacks need not keep them.
+    pub fn finish(self) -> Result<Option<RecordBatch>> {
+        let Some(rows) = self.rows.filter(|rows| rows.num_rows() > 0) else { return Ok(None) };
+        let is_stack = |field: &Field| {
+            let ty = field.metadata().get("ktape_type").and_then(|ty| ty.parse().ok());
+            matches!(ty, Some(Type::KernelStack(_) | Type::UserStack(_)))
+        };
+        let schema = rows.schema();
+        let columns = schema.fields().iter().zip(rows.columns()).map(|(field, column)| {
+            if is_stack(field) { new_null_array(field.data_type(), rows.num_rows()) } else { column.clone() }
+        });
+        Ok(Some(RecordBatch::try_new(schema.clone(), columns.collect())?))
+    }
+}
+
+/// Rows of `batch` by probe and CPU.
+pub fn sources(batch: &RecordBatch) -> Result<Sources> {
+    let number = |name| column(batch, name)?.as_primitive_opt::<UInt16Type>().context("it is no u16");
+    let (probes, cpus) = (number("probe")?, number("cpu")?);
+    let mut sources = Sources::new();
+    for row in 0..batch.num_rows() {
+        *sources.entry((probes.value(row), cpus.value(row))).or_default() += 1;
+    }
+    Ok(sources)
+}
+
+/// The cgroups that `batch` names.
+pub fn cgroups(batch: &RecordBatch) -> Result<HashSet<u64>> {
+    let ids = column(batch, "cgroup_id")?.as_primitive_opt::<UInt64Type>().context("it is no u64")?;
+    Ok(ids.iter().flatten().collect())
+}
+
+fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a dyn Array> {
+    let column = batch.column_by_name(name);
+    Ok(column.with_context(|| format!("table {PROCESSES} has no column {name}"))?.as_ref())
+}
+
+/// The columns that are looked at.
+struct Rows<'a> {
+    ts: &'a TimestampNanosecondArray,
+    pids: &'a UInt32Array,
+    kinds: &'a Int32Array,
+    names: &'a StringArray,
+}
+
+impl<'a> Rows<'a> {
+    fn of(batch: &'a RecordBatch) -> Result<Self> {
+        let kinds = column(batch, "ev")?.as_dictionary_opt::<Int32Type>().context("ev is no text")?;
+        Ok(Self {
+            ts: column(batch, "ts")?.as_primitive_opt().context("ts is no time")?,
+            pids: column(batch, "pid")?.as_primitive_opt().context("pid is no u32")?,
+            kinds: kinds.keys(),
+            names: kinds.values().as_string_opt().context("ev is no text")?,
+        })
+    }
+
+    /// What happened; a row that does not say it is kept like a kind of its own.
+    fn kind(&self, row: usize) -> &'a str {
+        let key = self.kinds.is_valid(row).then(|| self.kinds.value(row) as usize);
+        key.filter(|&key| key < self.names.len()).map_or("", |key| self.names.value(key))
+    }
+}

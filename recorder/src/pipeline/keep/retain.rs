@@ -1,0 +1,137 @@
+//! A time in; every segment that is wholly older gone, and what the others need of them carried over.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+
+use super::super::files::{Owner, TempFile};
+use super::super::meta::write_meta;
+use super::super::segment::{Segment, writer_properties};
+use super::exchange::{Slot, rebuild};
+use super::shelf::{CARRIED, Entry, Sources, Table, add};
+use super::tidy::{Built, Task, What};
+use super::{COUNTS, Keeper, Running, carry};
+
+/// Segments whose rows are all older go.
+#[derive(Clone, Copy)]
+pub(super) struct Cut {
+    ns: i64,
+    /// Of table processes: no row that stays is older.
+    processes_ns: i64,
+}
+
+impl Cut {
+    fn of(self, table: &Table) -> i64 {
+        if is_of_processes(table) { self.processes_ns } else { self.ns }
+    }
+}
+
+fn is_of_processes(table: &Table) -> bool {
+    table.is_event && table.name == carry::PROCESSES
+}
+
+impl Keeper {
+    /// True if there was nothing to wait for.
+    pub(super) fn begin_retention(&mut self, cut_ns: i64) -> Result<bool> {
+        let events = self.tables.iter().filter(|table| table.is_event && !is_of_processes(table));
+        let stay = events.flat_map(|table| &table.entries).filter(|entry| !entry.is_before(cut_ns));
+        let oldest_ns = stay.filter_map(|entry| Some(entry.range?.0)).min();
+        let cut = Cut { ns: cut_ns, processes_ns: oldest_ns.unwrap_or(cut_ns).min(cut_ns) };
+        let processes = self.tables.iter().find(|table| is_of_processes(table));
+        let inputs = processes.map(|table| table.pick(|entry| entry.is_before(cut.processes_ns)));
+        let inputs = inputs.unwrap_or_default();
+        let Some(table_dir) = processes.map(|table| table.dir.clone()).filter(|_| !inputs.is_empty()) else {
+            self.remove_before(cut, None)?;
+            return Ok(true);
+        };
+        self.tidy.begin(Task { table_dir, inputs, what: What::Carry });
+        self.running = Some(Running::Retention { cut });
+        Ok(false)
+    }
+
+    /// Remove the segments that are wholly older; `carried` is what table processes keep of them.
+    pub(super) fn remove_before(&mut self, cut: Cut, mut carried: Option<Built>) -> Result<()> {
+        let is_old = |table: &Table, entry: &Entry| entry.level != CARRIED && entry.is_before(cut.of(table));
+        let old = |table| {
+            let entries = table_entries(table).filter(move |entry| is_old(table, entry));
+            entries.filter_map(|entry| Some(entry.range?.1 + 1))
+        };
+        let from_ns = self.tables.iter().flat_map(old).max();
+        // Said before it is done: who reads meanwhile finds more than he is promised, not less.
+        self.meta.kept_from_ns = self.meta.kept_from_ns.max(from_ns);
+        write_meta(&self.dir, &self.meta, self.owner)?;
+        let cgroups = carried.as_ref().map(|built| built.cgroups.clone());
+        // What table counts tells too much when rows go, and too little when its own rows go.
+        let mut difference = Sources::new();
+        for table in self.tables.iter_mut().filter(|table| table.name != COUNTS) {
+            let cut_ns = cut.of(table);
+            let sign = if table.is_event { -1 } else { 0 };
+            for old in table.entries.iter().filter(|entry| entry.is_before(cut_ns)) {
+                add(&mut difference, &old.sources, sign);
+            }
+            let here = carried.take_if(|_| is_of_processes(table));
+            if let Some(built) = &here {
+                add(&mut difference, &built.entry.sources, 1);
+            }
+            remove(&self.dir, table, cut_ns, here.map(|built| (built.entry, built.temp)), self.owner)?;
+        }
+        self.remove_counts_before(cut.ns, difference)?;
+        let events = self.tables.iter().filter(|table| table.is_event).flat_map(table_entries);
+        let starts = events.filter(|entry| entry.level != CARRIED).filter_map(|entry| Some(entry.range?.0));
+        let mut kept = self.kept.lock();
+        kept.from_ns = self.meta.kept_from_ns;
+        kept.oldest_ns = starts.chain(kept.from_ns).min();
+        if let Some(cgroups) = cgroups {
+            kept.cgroups = Arc::new(cgroups);
+        }
+        Ok(())
+    }
+
+    /// The rows of table counts go too; what the others tell is made to fit by rows that are as old as the last one.
+    fn remove_counts_before(&mut self, cut_ns: i64, mut difference: Sources) -> Result<()> {
+        let table = self.tables.iter().find(|table| table.name == COUNTS).context("no table counts")?;
+        for old in table.entries.iter().filter(|entry| entry.is_before(cut_ns)) {
+            add(&mut difference, &old.sources, 1);
+        }
+        let (dir, owner) = (table.dir.clone(), self.owner);
+        let rows = self.adjustment(cut_ns - 1, &difference)?;
+        let carried = rows.map(|rows| -> Result<(Entry, TempFile)> {
+            let properties = writer_properties(&rows.schema(), 1, false)?;
+            let mut segment = Segment::create(&dir, "carried", &rows.schema(), properties, owner)?;
+            segment.write(&rows)?;
+            let temp = segment.finish()?;
+            temp.sync()?;
+            Ok((Entry::read(0, &temp.path(), CARRIED, difference)?, temp))
+        });
+        let carried = carried.transpose()?;
+        let trace = self.dir.clone();
+        remove(&trace, self.table(COUNTS)?, cut_ns, carried, owner)
+    }
+}
+
+fn table_entries(table: &Table) -> std::slice::Iter<'_, Entry> {
+    table.entries.iter()
+}
+
+/// Remove the segments of `table` that are wholly older than `cut_ns`; `carried` comes in their place.
+fn remove(
+    dir: &Path,
+    table: &mut Table,
+    cut_ns: i64,
+    carried: Option<(Entry, TempFile)>,
+    owner: Owner,
+) -> Result<()> {
+    if let Some((entry, temp)) = carried {
+        let new = Slot::New(Entry { level: CARRIED, ..entry }, temp);
+        let stay = table.entries.iter().filter(|entry| !entry.is_before(cut_ns));
+        let slots = [new].into_iter().chain(stay.cloned().map(Slot::Keep)).collect();
+        return rebuild(dir, table, slots, owner);
+    }
+    for (_, path) in table.pick(|entry| entry.is_before(cut_ns)) {
+        fs::remove_file(&path).with_context(|| format!("cannot remove '{}'", path.display()))?;
+    }
+    table.entries.retain(|entry| !entry.is_before(cut_ns));
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! Ids as they are met in; which of them are new, and which were not met for long, out.
+
+use std::collections::HashSet;
+
+use super::table::Table;
+
+/// Ids that are forgotten at once, at least; also at least a third of all.
+const MIN_FORGOTTEN: usize = 1024;
+
+/// What is known of an id that is met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Met {
+    /// It was met in this second already.
+    Lately,
+    /// It was met before.
+    Before,
+    /// Never, or it was forgotten since.
+    New,
+}
+
+/// Ids and when each was met last.
+#[derive(Default)]
+pub struct Known {
+    places: Table,
+    ids: Vec<u64>,
+    seconds: Vec<u32>,
+    forgotten: HashSet<u64>,
+    /// One that was forgotten lately is there again.
+    pub is_again: bool,
+}
+
+impl Known {
+    /// Meet `id` in `second`, which never falls.
+    #[inline]
+    pub fn meet(&mut self, id: u64, second: u32) -> Met {
+        let (place, is_new) = self.places.number(id, |_| true);
+        if is_new {
+            self.ids.push(id);
+            self.seconds.push(second);
+            self.is_again |= !self.forgotten.is_empty() && self.forgotten.contains(&id);
+            return Met::New;
+        }
+        let last = &mut self.seconds[place as usize];
+        if std::mem::replace(last, second) == second { Met::Lately } else { Met::Before }
+    }
+
+    /// Forget the ids that were met last before `second`, apart from those to `keep`, if they are many.
+    pub fn forget(&mut self, second: u32, keep: &HashSet<u64>) -> Option<HashSet<u64>> {
+        let met = self.ids.iter().copied().zip(self.seconds.iter().copied());
+        let (dead, alive): (Vec<_>, Vec<_>) =
+            met.partition(|(id, last)| *last < second && !keep.contains(id));
+        if dead.len() < MIN_FORGOTTEN.max(self.ids.len() / 3) {
+            return None;
+        }
+        let forgotten: HashSet<u64> = dead.into_iter().map(|(id, _)| id).collect();
+        *self = Self { forgotten: forgotten.clone(), is_again: self.is_again, ..Self::default() };
+        for (id, last) in alive {
+            self.meet(id, last);
+        }
+        Some(forgotten)
+    }
+}

@@ -1,0 +1,54 @@
+//! A recording that goes on in, a closed trace of all that is there now out.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, channel};
+
+use anyhow::Result;
+use schemas::trace::{Frozen, Meta, State};
+
+use super::TraceWriter;
+use crate::pipeline::keep::Freeze;
+use crate::pipeline::worker::Job;
+use crate::source::ProbeCounters;
+
+/// Where a snapshot goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotName {
+    /// Its directory.
+    pub path: PathBuf,
+    /// Fail if it exists, instead of putting a number behind the name.
+    pub is_exact: bool,
+}
+
+impl TraceWriter {
+    /// Make a closed trace of every row before the [watermark](Self::watermark_ns), beside the recording. The answer
+    /// comes when it is there; a recording that cannot write any more drops the sender. Fails if `counters` do.
+    pub fn freeze(
+        &mut self,
+        to: SnapshotName,
+        why: Frozen,
+        counters: &mut dyn FnMut() -> Result<Vec<ProbeCounters>>,
+    ) -> Result<Receiver<Result<PathBuf>>> {
+        let watermark_ns = self.watermark_ns;
+        for event in 0..self.events.len() {
+            self.cut(event, Some(watermark_ns));
+            self.publish(event, None);
+        }
+        let now_ns = self.now_ns();
+        let counters = counters()?;
+        self.count(&counters, now_ns, false)?;
+        self.clock()?;
+        let ts_ns = self.utc_ns(now_ns);
+        let meta = Meta { state: State::Closed, end_ns: Some(ts_ns), frozen: Some(why), ..self.meta.clone() };
+        let (reply, answer) = channel();
+        let losses = self.counts.unknown(ts_ns, &counters)?;
+        let SnapshotName { path, is_exact } = to;
+        self.send(0, Job::Freeze(Box::new(Freeze { to: path, is_exact, meta, losses, reply })));
+        Ok(answer)
+    }
+
+    /// Boot time (ns) before which every row has been fed.
+    pub fn watermark_ns(&self) -> u64 {
+        self.watermark_ns
+    }
+}

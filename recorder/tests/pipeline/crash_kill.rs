@@ -1,0 +1,236 @@
+//! A recorder killed at random instants: what the trace has then, and after it was tidied up.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::common::*;
+use crate::crash_child::*;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use recorder::pipeline::read_meta;
+use schemas::trace::{SIDE_TABLES, State};
+
+const KILLS: usize = 200;
+/// The latter half of the kills comes while something else wants every processor.
+const KILLS_UNDER_LOAD: usize = KILLS / 2;
+const AT_A_TIME: usize = 8;
+const MOST_LIFE_MS: u64 = 3000;
+/// What the recorder promises: `--segment-age`.
+const MOST_MISSING_NS: u64 = 1_000_000_000;
+
+/// Numbers that look random and come again with the same seed.
+struct Random(u64);
+
+impl Random {
+    fn new(what: &str) -> Self {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let given = std::env::var("KTAPE_TEST_SEED").ok().and_then(|text| text.parse().ok());
+        let seed = given.unwrap_or(now.as_nanos() as u64);
+        println!("{what}: KTAPE_TEST_SEED={seed}");
+        Self(seed)
+    }
+
+    /// Below `end`.
+    fn next(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % end
+    }
+}
+
+/// Fail unless the trace opens and is whole as far as it goes, and, if all is to be there (`None`: whatever there is),
+/// has what was fed more than a second before `killed_ns`. The result is how much of the end is missing, in ns.
+fn judge(dir: &Path, killed_ns: u64, most_missing_ns: Option<u64>) -> u64 {
+    let meta = read_meta(dir).unwrap();
+    for table in meta.events.iter().map(|e| e.event.as_str()).chain(SIDE_TABLES.iter().map(|t| t.name)) {
+        for path in segments(dir, table) {
+            read_segment(&path);
+        }
+    }
+    let mut missing_ns = 0;
+    for (table, every) in [("tick", 1), ("rare", RARE_EVERY)] {
+        let rows = values(dir, table);
+        assert!(rows.iter().copied().eq(0..rows.len() as u64), "{table}: a row is missing or doubled");
+        assert_files_do_not_overlap(dir, table);
+        let missing = fed(dir).into_iter().find(|(fed, _)| fed.div_ceil(every) > rows.len() as u64);
+        missing_ns = missing_ns.max(missing.map_or(0, |(_, ts_ns)| killed_ns.saturating_sub(ts_ns)));
+    }
+    assert!(most_missing_ns.is_none_or(|most| missing_ns <= most), "the last {missing_ns} ns are missing");
+    let batches = |table| segments(dir, table).into_iter().flat_map(|path| read_segment(&path));
+    let ids = |batch: &arrow_array::RecordBatch, name| -> Vec<i64> {
+        batch.column_by_name(name).unwrap().as_primitive::<Int64Type>().values().to_vec()
+    };
+    let known: HashSet<i64> = batches("stacks").flat_map(|batch| ids(&batch, "stack_id")).collect();
+    for batch in batches("tick") {
+        assert!(ids(&batch, "stack").iter().all(|id| known.contains(id)), "a stack is missing");
+    }
+    missing_ns
+}
+
+/// What `recorder compact` says. In a process of its own, for this one starts others, which hold its locks for a moment.
+fn compact(dir: &Path) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_recorder")).arg("compact").arg(dir).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    said
+}
+
+/// Fail unless the trace is tidied up, which is told once if its recorder died, and keeps its rows. The result is how
+/// many rows were whole but not published before.
+fn tidy_up(dir: &Path) -> usize {
+    let before = values(dir, "tick");
+    let was_open = read_meta(dir).unwrap().state == State::Open;
+    let told = |said: &str| said.lines().filter(|line| line.contains("the recorder died")).count();
+    let said = compact(dir);
+    assert_eq!(told(&said), usize::from(was_open), "{said}");
+    let state = read_meta(dir).unwrap().state;
+    assert_eq!(state, if was_open { State::Recovered } else { State::Closed });
+    let after = values(dir, "tick");
+    assert!(after.starts_with(&before), "{} rows were {} before", after.len(), before.len());
+    assert!(segments(dir, "tick").len() <= 1);
+    assert_eq!(left_over(dir), [] as [String; 0]);
+    let said = compact(dir);
+    assert_eq!((told(&said), said.lines().count()), (0, 1), "told once: {said}");
+    after.len() - before.len()
+}
+
+/// Names of what is no part of a trace.
+fn left_over(dir: &Path) -> Vec<String> {
+    let dirs = std::iter::once(dir.to_owned()).chain(["tick", "rare", "stacks"].map(|table| dir.join(table)));
+    let names = dirs.filter_map(|dir| std::fs::read_dir(dir).ok()).flatten();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with('.')).collect()
+}
+
+/// Several at a time. Fails if `kill` did, after all others.
+fn in_parallel(lives: &[u64], kill: impl Fn(u64) + Sync) {
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        let work = || {
+            while let Some(life) = lives.get(next.fetch_add(1, Ordering::Relaxed)) {
+                kill(*life);
+            }
+        };
+        (0..AT_A_TIME).for_each(|_| drop(scope.spawn(work)));
+    });
+}
+
+/// Threads that do nothing as fast as they can, until dropped.
+struct Hog<'a>(&'a AtomicBool);
+
+impl Drop for Hog<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn killed_at_random_instants_it_leaves_all_but_the_last_second() {
+    let mut random = Random::new("lives");
+    let lives: Vec<u64> = (0..KILLS).map(|_| random.next(MOST_LIFE_MS)).collect();
+    let temp = tempfile::tempdir().unwrap();
+    for (load, kills) in [("idle", 0..KILLS - KILLS_UNDER_LOAD), ("busy", KILLS - KILLS_UNDER_LOAD..KILLS)] {
+        let (worst_published_ns, worst_ns) = (AtomicU64::new(0), AtomicU64::new(0));
+        let is_busy = AtomicBool::new(load == "busy");
+        let began = Instant::now();
+        std::thread::scope(|scope| {
+            for _ in 0..std::thread::available_parallelism().unwrap().get() {
+                scope.spawn(|| while is_busy.load(Ordering::Relaxed) {});
+            }
+            let _hog = Hog(&is_busy);
+            in_parallel(&lives[kills.clone()], |life_ms| {
+                let dir = tempfile::tempdir_in(&temp).unwrap();
+                let dir = dir.path().join("run.trace");
+                let recording = Recording::start(&dir, &Plan::default());
+                std::thread::sleep(Duration::from_millis(life_ms));
+                let killed_ns = recording.kill();
+                worst_published_ns.fetch_max(judge(&dir, killed_ns, None), Ordering::Relaxed);
+                tidy_up(&dir);
+                // Whatever the disk has been doing.
+                worst_ns.fetch_max(judge(&dir, killed_ns, Some(MOST_MISSING_NS)), Ordering::Relaxed);
+            });
+        });
+        println!(
+            "{load}: {} kills in {:.1} s, at worst {} ms were missing, {} ms were not published",
+            kills.len(),
+            began.elapsed().as_secs_f64(),
+            worst_ns.into_inner() / 1_000_000,
+            worst_published_ns.into_inner() / 1_000_000
+        );
+    }
+}
+
+#[test]
+fn killed_while_it_closes_and_merges_it_loses_nothing_that_was_due() {
+    let mut random = Random::new("kills during close");
+    let temp = tempfile::tempdir().unwrap();
+    let (rows, kills) = (8000, 40);
+    let plan = Plan { rows: Some(rows), segment_age_ms: Some(20), ..Plan::default() };
+    let whole_us = {
+        let mut recording = Recording::start(&temp.path().join("whole.trace"), &plan);
+        recording.wait_for("closing");
+        let began = Instant::now();
+        recording.wait();
+        began.elapsed().as_micros() as u64
+    };
+    // Several at a time take longer.
+    let lives: Vec<u64> = (0..kills).map(|_| random.next(whole_us * 3)).collect();
+    let states = Mutex::new(BTreeMap::<String, u32>::new());
+    in_parallel(&lives, |life_us| {
+        let dir = tempfile::tempdir_in(&temp).unwrap();
+        let dir = dir.path().join("run.trace");
+        let mut recording = Recording::start(&dir, &plan);
+        recording.wait_for("closing");
+        std::thread::sleep(Duration::from_micros(life_us));
+        judge(&dir, recording.kill(), None);
+        let state = read_meta(&dir).unwrap().state;
+        assert!(state == State::Open || values(&dir, "tick").len() as u64 == rows);
+        let merged = if segments(&dir, "tick").len() == 1 { "merged" } else { "not merged" };
+        *states.lock().unwrap().entry(format!("{state:?}, {merged}")).or_default() += 1;
+        tidy_up(&dir);
+    });
+    let states = states.into_inner().unwrap();
+    println!("killed while: {states:?}");
+}
+
+#[test]
+fn recorder_compact_killed_at_random_instants_loses_nothing() {
+    let mut random = Random::new("kills during compact");
+    let temp = tempfile::tempdir().unwrap();
+    let (rows, per_file, kills) = (20_000, 500, 40);
+    let expected: Vec<u64> = (0..rows).collect();
+    let begin = |dir: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_recorder"));
+        command.arg("compact").arg(dir).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let whole = temp.path().join("whole.trace");
+    small_segments(&whole, rows, per_file);
+    let began = Instant::now();
+    assert!(begin(&whole).wait().unwrap().success());
+    let whole_us = began.elapsed().as_micros() as u64;
+    let lives: Vec<u64> = (0..kills).map(|_| random.next(whole_us * 3)).collect();
+    let (unfinished, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    in_parallel(&lives, |life_us| {
+        let dir = tempfile::tempdir_in(&temp).unwrap();
+        let dir = dir.path().join("run.trace");
+        small_segments(&dir, rows, per_file);
+        let mut child = begin(&dir);
+        std::thread::sleep(Duration::from_micros(life_us));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(values(&dir, "tick"), expected);
+        unfinished.fetch_add(usize::from(!left_over(&dir).is_empty()), Ordering::Relaxed);
+        done.fetch_add(usize::from(segments(&dir, "tick").len() == 1), Ordering::Relaxed);
+        assert_eq!(tidy_up(&dir), 0);
+        assert_eq!(segments(&dir, "tick").len(), 1);
+    });
+    let (unfinished, done) = (unfinished.into_inner(), done.into_inner());
+    println!("{kills} kills: {unfinished} left something unfinished, {done} came after the table was merged");
+    assert!(unfinished > 0, "the kills miss it");
+}
