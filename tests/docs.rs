@@ -49,6 +49,18 @@ fn known_chore(words: &str) -> bool {
     help.status.success() && own.filter(|word| word.starts_with("--")).all(|option| text.contains(*option))
 }
 
+/// A benchmark takes minutes: here only its name is checked.
+fn known_benchmark(words: &str) -> bool {
+    let words: Vec<&str> = words.split_whitespace().collect();
+    let after = |option: &str| words.iter().skip_while(|word| **word != option).nth(1).copied();
+    let Some((package, name)) = after("-p").zip(after("--bench")) else { return false };
+    let manifest = fs::read_to_string(host::repo().join(package).join("Cargo.toml")).unwrap_or_default();
+    let benchmarks = manifest.split("[[bench]]").skip(1);
+    benchmarks
+        .filter_map(|text| text.split("[[").next())
+        .any(|text| text.contains(&format!("name = \"{name}\"")))
+}
+
 fn run(path: &str) {
     let dir = tempfile::tempdir().expect("a directory");
     let programs: PathBuf = host::built("recorder").expect("built").parent().expect("a directory").to_owned();
@@ -56,12 +68,13 @@ fn run(path: &str) {
     let search =
         std::env::join_paths([programs].into_iter().chain(std::env::split_paths(&search))).expect("PATH");
     for block in blocks(path, "```sh") {
-        let (chores, commands): (Vec<&str>, Vec<&str>) = block
-            .text
-            .lines()
-            .partition(|line| line.starts_with("cargo xtask") || line.starts_with(".ci/run"));
+        let (chores, commands): (Vec<&str>, Vec<&str>) =
+            block.text.lines().partition(|line| line.starts_with("cargo ") || line.starts_with(".ci/run"));
         for chore in chores.iter().filter_map(|line| line.strip_prefix("cargo xtask ")) {
             assert!(known_chore(chore), "{}: there is no such chore: {chore}", block.place);
+        }
+        for words in chores.iter().filter_map(|line| line.strip_prefix("cargo bench ")) {
+            assert!(known_benchmark(words), "{}: there is no such benchmark: {words}", block.place);
         }
         let mut shell = Command::new("sh");
         shell

@@ -259,7 +259,7 @@ fn probes() -> Schema {
             None,
             "why it was not attached, or what is to be known about it",
         ),
-        field("attached_ts", timestamp(), true, Some("ns"), "when it was attached"),
+        field("attached_ts", timestamp(), true, Some("ns"), "when it began to see: the same for all"),
         field(
             "detached_ts",
             timestamp(),
