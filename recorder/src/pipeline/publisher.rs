@@ -229,7 +229,7 @@ fn at_once<T: Send>(items: impl IntoIterator<Item = T>, sync: impl Fn(T) -> Resu
     let sync = &sync;
     std::thread::scope(|scope| {
         let threads: Vec<_> = items.into_iter().map(|item| scope.spawn(move || sync(item))).collect();
-        let results = threads.into_iter().map(|thread| thread.join());
-        results.map(|result| result.unwrap_or_else(|_| bail!("a thread that syncs has died"))).collect()
+        let mut results = threads.into_iter().map(|thread| thread.join());
+        results.try_for_each(|result| result.unwrap_or_else(|_| bail!("a thread that syncs has died")))
     })
 }
