@@ -291,11 +291,6 @@ fn difference(now: &Counters, before: &Counters) -> Counters {
     }
 }
 
-/// Does that reason lose the event itself?
-pub fn loses_event(reason: &str) -> bool {
-    LOSS_REASONS.iter().any(|r| r.name == reason && r.loses_event)
-}
-
 /// Schema of a side table.
 pub fn side_schema(name: &str) -> Result<Arc<Schema>> {
     let table =

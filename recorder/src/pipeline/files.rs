@@ -2,7 +2,7 @@
 //! and never through a symbolic link that somebody put in the way.
 
 use std::fs::{self, DirBuilder, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -61,7 +61,9 @@ pub fn open_dir(path: &Path) -> Result<File> {
         Err(Errno::ELOOP) => {
             bail!("'{}' leads through a symbolic link now: nothing is written", path.display())
         }
-        Err(error) => Err(error).with_context(|| format!("cannot open directory '{}'", path.display())),
+        Err(error) => {
+            Err(io::Error::from(error)).with_context(|| format!("cannot open directory '{}'", path.display()))
+        }
     }
 }
 
@@ -127,7 +129,9 @@ impl TempFile {
         let dir = open_own_dir(dir_path)?;
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let cannot = || format!("cannot create '{}'", dir_path.join(name).display());
-        let file = openat(&dir, name, flags, Mode::from_bits_truncate(FILE_MODE)).with_context(cannot)?;
+        let file = openat(&dir, name, flags, Mode::from_bits_truncate(FILE_MODE))
+            .map_err(io::Error::from)
+            .with_context(cannot)?;
         let (at_path, name, target) = (dir_path.to_owned(), name.to_owned(), target.to_owned());
         Ok(Self { file: file.into(), at: dir, at_path, name, target, is_published: false })
     }
@@ -158,6 +162,7 @@ impl TempFile {
         let table = self.target.file_name().unwrap_or_default().to_string_lossy();
         let name = format!(".{table}-{number}{WHOLE_SUFFIX}");
         renameat(&self.at, self.name.as_str(), &self.at, name.as_str())
+            .map_err(io::Error::from)
             .with_context(|| format!("cannot create '{}'", self.at_path.join(&name).display()))?;
         self.name = name;
         Ok(())
@@ -175,10 +180,14 @@ impl TempFile {
         let path = dir_path.join(name);
         let cannot = || format!("cannot create '{}'", path.display());
         if dir_path == self.at_path {
-            renameat(&self.at, self.name.as_str(), &self.at, name).with_context(cannot)?;
+            renameat(&self.at, self.name.as_str(), &self.at, name)
+                .map_err(io::Error::from)
+                .with_context(cannot)?;
         } else {
             let dir = open_own_dir(dir_path)?;
-            renameat(&self.at, self.name.as_str(), &dir, name).with_context(cannot)?;
+            renameat(&self.at, self.name.as_str(), &dir, name)
+                .map_err(io::Error::from)
+                .with_context(cannot)?;
         }
         self.is_published = true;
         Ok(path)
@@ -208,7 +217,7 @@ impl Reserve {
             // A file system that cannot promise room does not get in the way.
             Ok(()) | Err(Errno::EOPNOTSUPP | Errno::EINVAL) => {}
             Err(error) => {
-                let error = std::io::Error::from(error);
+                let error = io::Error::from(error);
                 return Err(error).with_context(|| format!("cannot write '{}'", temp.path().display()));
             }
         }

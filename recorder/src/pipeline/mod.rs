@@ -52,7 +52,7 @@ mod merged;
 pub mod recover;
 
 pub use clock::{boottime_ns, utc_minus_boottime_ns};
-pub use counts::{Totals, loses_event};
+pub use counts::Totals;
 pub use decode::decode_record;
 pub use files::{create_trace_dir, own_trace_dir};
 pub use keep::Limits;

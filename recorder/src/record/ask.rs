@@ -3,9 +3,10 @@
 //! The recorder listens on the socket [`SOCKET`] in the trace: whoever may write there may ask, and only the process that
 //! records this very trace can answer, so there is no process id to be mistaken. One line of JSON each way.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -112,6 +113,8 @@ impl Listener {
         let cannot = || format!("cannot listen on '{}'", path.display());
         let file = File::open(dir).with_context(cannot)?;
         let listener = UnixListener::bind(short(&file)).with_context(cannot)?;
+        // In a directory of mode 0700 nobody else was quicker.
+        fs::set_permissions(short(&file), Permissions::from_mode(0o600)).with_context(cannot)?;
         listener.set_nonblocking(true).with_context(cannot)?;
         Ok(Self { listener, path, clients: Vec::new() })
     }

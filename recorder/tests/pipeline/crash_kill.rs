@@ -141,7 +141,11 @@ fn killed_at_random_instants_it_leaves_all_but_the_last_second() {
         let began = Instant::now();
         std::thread::scope(|scope| {
             for _ in 0..std::thread::available_parallelism().unwrap().get() {
-                scope.spawn(|| while is_busy.load(Ordering::Relaxed) {});
+                scope.spawn(|| {
+                    while is_busy.load(Ordering::Relaxed) {
+                        std::hint::spin_loop()
+                    }
+                });
             }
             let _hog = Hog(&is_busy);
             in_parallel(&lives[kills.clone()], |life_ms| {
@@ -171,7 +175,7 @@ fn killed_while_it_closes_and_merges_it_loses_nothing_that_was_due() {
     let mut random = Random::new("kills during close");
     let temp = tempfile::tempdir().unwrap();
     let (rows, kills) = (8000, 40);
-    let plan = Plan { rows: Some(rows), segment_age_ms: Some(20), ..Plan::default() };
+    let plan = Plan { rows: Some(rows), segment_age_ms: Some(20) };
     let whole_us = {
         let mut recording = Recording::start(&temp.path().join("whole.trace"), &plan);
         recording.wait_for("closing");

@@ -45,7 +45,8 @@ impl TraceWriter {
         if let Err(error) = write_meta(&self.dir, &self.meta) {
             failure.get_or_insert(Arc::new(error));
         }
-        let mut not_compacted = kept.problem;
+        // After a failure it would only say the same again.
+        let mut not_compacted = kept.problem.filter(|_| failure.is_none());
         if failure.is_none()
             && self.compact_at_close
             && let Err(error) = compact::compact_tables(&self.dir, &self.meta, &mut |_, _| {
