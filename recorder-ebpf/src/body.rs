@@ -8,8 +8,9 @@ use aya_ebpf::helpers::generated::{
 };
 use schemas::wire::{CpuState, MAX_EACH, MAX_RECORD, NONE, RecordHeader, Stash, lost};
 
-use crate::context::{gather, read, read_u64};
-use crate::maps::{CPUS, OBJECTS, RINGS, STASH, delete, in_pid_set, is_open, lookup, raw, shared, update};
+use crate::context::{gather, read, read_u64, returned};
+use crate::maps::{CPUS, RINGS, STASH, delete, in_pid_set, is_open, lookup, raw};
+use crate::objects;
 use crate::plan::{cpu_count, get};
 use crate::predicate::holds;
 use crate::slot;
@@ -17,9 +18,6 @@ use crate::state::{State, add_to, count, next, opaque};
 
 const BPF_RB_NO_WAKEUP: u64 = 1;
 const ENTRY: bool = false;
-/// The value of every object of the set: that it is there is what counts.
-#[unsafe(link_section = ".rodata")]
-static ONE: u32 = 1;
 
 /// Call a function generic over the slot number once per slot.
 macro_rules! each_slot {
@@ -98,6 +96,9 @@ fn record(context: *mut c_void, cpu: *mut CpuState, copy: u32) {
     if use_stash {
         state.stash = lookup::<u64, Stash>(raw(&STASH), &key);
         if state.stash.is_null() {
+            if get!(ENTRY, child_leaves) != 0 && returned::<ENTRY>(&state).0 == 0 {
+                return;
+            }
             count!(cpu, fired);
             count!(cpu, lost[lost::NO_ENTRY]);
             return;
@@ -257,21 +258,12 @@ fn passes(state: &State) -> bool {
     (from >= to || holds::<ENTRY>(state.temps(), state.temp_nulls, from, to) != 0) && ends_object(state)
 }
 
-/// The object that this event begins goes into the set. If there is no room, ends are not told apart any more.
+/// The object that this event begins goes into the set.
 #[inline(always)]
 fn begin_object(state: &State) {
     let begins = get!(ENTRY, begins);
-    if begins == NONE {
-        return;
-    }
-    let set = lookup::<u32, c_void>(raw(&OBJECTS), &0u32);
-    if set.is_null() || update(set, object(state, begins), &raw const ONE) {
-        return;
-    }
-    let shared = shared();
-    if !shared.is_null() {
-        // SAFETY: a field of a map value.
-        unsafe { core::ptr::write_volatile(&raw mut (*shared).all_ends, 1) };
+    if begins != NONE {
+        objects::begin(state, state.temp(begins));
     }
 }
 
@@ -279,32 +271,7 @@ fn begin_object(state: &State) {
 #[inline(always)]
 fn ends_object(state: &State) -> bool {
     let ends = get!(ENTRY, ends);
-    if ends == NONE {
-        return true;
-    }
-    let set = lookup::<u32, c_void>(raw(&OBJECTS), &0u32);
-    if set.is_null() {
-        return true;
-    }
-    let key = object(state, ends);
-    if !lookup::<u64, u32>(set, key).is_null() {
-        delete(set, key);
-        return true;
-    }
-    let shared = shared();
-    // SAFETY: a field of a map value.
-    !shared.is_null() && unsafe { core::ptr::read_volatile(&raw const (*shared).all_ends) } != 0
-}
-
-/// A temporary as the key of the set of objects.
-#[inline(always)]
-fn object<'a>(state: &State, temp: u8) -> &'a u64 {
-    // SAFETY: a field of this CPU's map value; nothing else uses it while this key is in use.
-    unsafe {
-        let key = &raw mut (*state.cpu).scratch;
-        core::ptr::write_volatile(key, state.temp(temp));
-        &*key
-    }
+    ends == NONE || objects::end(state, state.temp(ends))
 }
 
 #[inline(always)]

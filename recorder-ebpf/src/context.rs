@@ -156,7 +156,7 @@ fn direct<const ENTRY: bool>(state: &State, index: u8) -> (u64, u32) {
 
 /// The return value.
 #[inline(always)]
-fn returned<const ENTRY: bool>(state: &State) -> (u64, u32) {
+pub fn returned<const ENTRY: bool>(state: &State) -> (u64, u32) {
     let c = state.context;
     match kind::<ENTRY>() {
         context::REGS_X86_64 => (load!(c, 80), 0),

@@ -7,7 +7,7 @@ use schemas::wire::{CpuState, RecordHeader, Stash};
 
 use crate::body::{each_slot, excluded, stash_key};
 use crate::context::gather;
-use crate::maps::{CPUS, STASH, is_open, lookup, raw, update};
+use crate::maps::{CPUS, STASH, delete, is_open, lookup, raw, update};
 use crate::plan::{BLANK, inputs};
 use crate::slot;
 use crate::state::{State, count};
@@ -59,6 +59,14 @@ pub fn run(context: *mut c_void) {
         core::ptr::write_volatile(&raw mut (*stash).cuts, state.cuts);
         core::ptr::write_volatile(&raw mut (*stash).stack_faults, state.stack_faults);
     }
+}
+
+/// Run when a thread ends (sched_process_exit): what it has not returned from it never will.
+#[inline(never)]
+pub fn exit(_context: *mut c_void) {
+    // SAFETY: a helper without arguments.
+    let key = stash_key(unsafe { bpf_get_current_pid_tgid() });
+    delete(raw(&STASH), &raw const key);
 }
 
 #[inline(never)]

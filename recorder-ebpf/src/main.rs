@@ -17,6 +17,7 @@ mod context;
 mod entry;
 mod follow;
 mod maps;
+mod objects;
 mod plan;
 mod predicate;
 mod slot;
@@ -41,6 +42,7 @@ programs! {
     on_event in "ktape_event_program" runs body::run;
     on_nested in "ktape_nested_program" runs body::run_nested;
     on_entry in "ktape_entry_program" runs entry::run;
+    on_exit in "ktape_exit_program" runs entry::exit;
     on_fork in "ktape_fork_program" runs follow::fork;
     on_free in "ktape_free_program" runs follow::free;
 }

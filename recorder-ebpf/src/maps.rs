@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::helpers::generated::{bpf_map_delete_elem, bpf_map_lookup_elem, bpf_map_update_elem};
 use aya_ebpf::macros::btf_map;
-use schemas::wire::{CpuState, Shared, Stash};
+use schemas::wire::{CpuState, OBJECT_MAP_FLAGS, OBJECT_WAYS, Shared, Stash};
 
 /// One ring per CPU, then as many for the second copy of a program that nests; the recorder makes the rings and sets
 /// the number of entries.
@@ -22,9 +22,13 @@ pub static CPUS: PerCpuArray<CpuState, 1> = PerCpuArray::new();
 pub static SHARED: ArrayOfMaps<Array<u64, 1>, 1> = ArrayOfMaps::new();
 const _: () = assert!(size_of::<Shared>() == size_of::<u64>());
 
-/// The set of objects that recorded events have begun, one for all probes of an event.
+/// The set of objects that recorded events have begun, one for all probes of an event: buckets.
 #[btf_map]
-pub static OBJECTS: ArrayOfMaps<HashMap<u64, u32, 1>, 1> = ArrayOfMaps::new();
+pub static OBJECTS: ArrayOfMaps<Array<[u64; OBJECT_WAYS], 1, OBJECT_MAP_FLAGS>, 1> = ArrayOfMaps::new();
+
+/// Those of the set that found their bucket full.
+#[btf_map]
+pub static MORE_OBJECTS: ArrayOfMaps<HashMap<u64, u32, 1>, 1> = ArrayOfMaps::new();
 
 /// The one pid set that all probes share: key tgid.
 #[btf_map]

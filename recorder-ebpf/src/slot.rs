@@ -1,8 +1,9 @@
 //! One slot of a plan: source -> pointer loads -> operation -> temporary and record.
 
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_task, bpf_get_current_uid_gid,
-    bpf_get_stack, bpf_probe_read_kernel_str, bpf_probe_read_user_str,
+    bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_get_current_comm,
+    bpf_get_current_task, bpf_get_current_uid_gid, bpf_get_stack, bpf_probe_read_kernel_str,
+    bpf_probe_read_user_str,
 };
 use schemas::wire::{NO_DST, NONE, RETURN_VALUE, flag, op, src};
 
@@ -183,6 +184,8 @@ fn source<const ENTRY: bool, const I: usize>(state: &State) -> Value {
         src::PID_TGID => Value::good(state.pid_tgid),
         // SAFETY: see above.
         src::CGROUP_ID => Value::good(unsafe { bpf_get_current_cgroup_id() }),
+        // SAFETY: see above.
+        src::ANCESTOR_ID => Value::good(unsafe { bpf_get_current_ancestor_cgroup_id(i32::from(index)) }),
         // SAFETY: see above.
         src::UID_GID => Value::good(unsafe { bpf_get_current_uid_gid() }),
         _ => Value { bits: state.item, null: state.item_bad, fault: state.item_bad },

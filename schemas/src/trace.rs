@@ -19,7 +19,7 @@ use crate::column::{Layout, field, text_dictionary, timestamp};
 
 mod losses;
 
-pub use losses::{LOSS_REASONS, LossReason, losses_markdown};
+pub use losses::{LATE, LOSS_REASONS, LossReason, losses_markdown};
 
 /// Version of the format; readers refuse a larger one.
 pub const FORMAT_VERSION: u32 = 1;
@@ -29,6 +29,23 @@ pub const META_FILE: &str = "trace.json";
 pub const TRACE_SUFFIX: &str = ".trace";
 /// Ending of a segment that can be read.
 pub const SEGMENT_SUFFIX: &str = ".parquet";
+/// The side table that has one segment with all rows: a newer one takes its place.
+pub const PROBES: &str = "probes";
+/// The event that tells who a process is: what others name is kept longer than its time.
+pub const PROCESSES: &str = "processes";
+
+const WHOLE_SUFFIX: &str = ".whole";
+
+/// Name, beside the tables, of a segment of `table` that is whole and waits for the disk.
+pub fn whole_name(table: &str, number: u64) -> String {
+    format!(".{table}-{number}{WHOLE_SUFFIX}")
+}
+
+/// Table and number, if `name` is a [`whole_name`].
+pub fn whole_segment(name: &str) -> Option<(&str, u64)> {
+    let (table, number) = name.strip_prefix('.')?.strip_suffix(WHOLE_SUFFIX)?.rsplit_once('-')?;
+    Some((table, number.parse().ok()?))
+}
 
 /// Key in a segment's Parquet metadata: its table as JSON (`doc`, and `columns` with `name`, `type`, `unit`, `doc`),
 /// for readers that do not decode the Arrow schema.
@@ -139,7 +156,7 @@ pub const SIDE_TABLES: &[SideTable] = &[
         schema: losses,
     },
     SideTable { name: "clock", summary: "offset of UTC to the boot clock over time", schema: clock },
-    SideTable { name: "probes", summary: "every probe tried: attached or why not", schema: probes },
+    SideTable { name: PROBES, summary: "every probe tried: attached or why not", schema: probes },
     SideTable { name: "stacks", summary: "each distinct stack once", schema: stacks },
     SideTable {
         name: "symbols",
@@ -180,9 +197,17 @@ fn number(name: &str, doc: &str) -> Field {
     field(name, DataType::Int64, false, None, doc)
 }
 
-fn probe_columns() -> [Field; 4] {
+fn probe_columns() -> [Field; 5] {
     [
-        ns("ts", "end of the interval; it began at the row before, about a second earlier"),
+        ns("ts", "end of the interval"),
+        field(
+            "since_ts",
+            timestamp(),
+            true,
+            Some("ns"),
+            "beginning of the interval: about a second before its end, more while the recorder was held up; NULL in \
+             traces of older recorders, a second then",
+        ),
         text("event", "event table"),
         field("probe", DataType::UInt16, false, None, "row of table probes"),
         field(

@@ -1,4 +1,5 @@
 //! What the kernel side and the user side both know, byte for byte: the fetch plan, the record header, the counters.
+//! (One file, though a long one: the object is made of it, and its digest is in the object's stamp.)
 //!
 //! A **plan** is one event source compiled to slots. The recorder writes it into the frozen `.rodata` of a generic
 //! eBPF program, so the verifier sees constants and prunes what the plan does not use. A **record** is what the
@@ -60,6 +61,9 @@ pub mod src {
     pub const UID_GID: u8 = 9;
     /// The current array item of an `each` source.
     pub const ITEM: u8 = 10;
+    /// `bpf_get_current_ancestor_cgroup_id(index)`: the cgroup that many levels below the root in which the current
+    /// task is, however deep; 0 if it is not that deep.
+    pub const ANCESTOR_ID: u8 = 11;
 }
 
 /// What a slot does with the address or value it has computed ([`Slot::op`]).
@@ -239,8 +243,10 @@ pub struct Plan {
     pub ends: u8,
     /// 1 if a second copy of the program records the events that the kernel skips because this one is running.
     pub nests: u8,
+    /// 1 if the child that the system call makes leaves it too, with 0, without having entered: that is no event.
+    pub child_leaves: u8,
     /// Zero.
-    pub pad: [u8; 2],
+    pub pad: u8,
     /// Process whose events are never recorded: the recorder itself. 0 for none.
     pub exclude_pid: u32,
     /// Record every event of this number that passes the filter, per probe and CPU; 0 and 1 record all.
@@ -322,9 +328,18 @@ pub struct Shared {
     /// 0 while probes are being attached or detached: then nothing is seen. (Entry programs work all the same, so that
     /// calls which are running at the start have their entry.)
     pub is_open: u32,
-    /// The set of objects was full once: from then on all ends pass.
-    pub all_ends: u32,
+    /// A bucket of the set of objects was full once: from then on an object may be in the hash map.
+    pub more_objects: u16,
+    /// The hash map was full once: from then on all ends pass.
+    pub all_ends: u16,
 }
+
+/// Buckets of the set of objects, each a cache line.
+pub const OBJECT_BUCKETS: u32 = 1 << 16;
+/// Objects that a bucket has room for.
+pub const OBJECT_WAYS: usize = 8;
+/// `BPF_F_INNER_MAP`: the recorder may make it larger than the object file says.
+pub const OBJECT_MAP_FLAGS: usize = 0x1000;
 
 /// What the context of a program is, so where arguments and the return value are found (rodata `KIND`, `ENTRY_KIND`).
 pub mod context {
@@ -436,7 +451,8 @@ impl Plan {
         begins: NONE,
         ends: NONE,
         nests: 0,
-        pad: [0; 2],
+        child_leaves: 0,
+        pad: 0,
         exclude_pid: 0,
         sample: 0,
     };

@@ -14,6 +14,20 @@ pub struct LossReason {
     pub remedy: &'static str,
 }
 
+impl LossReason {
+    /// How bad it is, in words.
+    pub const fn severity(&self) -> &'static str {
+        match (self.loses_event, self.is_asked_for) {
+            (true, false) => "event missing",
+            (true, true) => "event missing, as asked for",
+            (false, _) => "event there, incomplete",
+        }
+    }
+}
+
+/// The reason of rows that came late: readers put them in their place.
+pub const LATE: &str = "late";
+
 /// Every reason there is.
 pub const LOSS_REASONS: &[LossReason] = &[
     LossReason {
@@ -34,8 +48,8 @@ pub const LOSS_REASONS: &[LossReason] = &[
         name: "no_entry",
         loses_event: true,
         is_asked_for: false,
-        meaning: "a function returned whose entry was not seen, because it was running already when the probe was attached; at most so many",
-        remedy: "none needed",
+        meaning: "a function returned whose entry was not kept: it was running already when the probe was attached, or the function called itself (what is kept at entry is kept by thread), or the kernel skipped the program at entry, as for recursion and kprobe_missed; at most so many",
+        remedy: "none needed for calls that ran already; of a function that calls itself, or is called where programs are skipped: probe the entry (fentry, kprobe) instead of the return",
     },
     LossReason {
         name: "map_full",
@@ -69,8 +83,15 @@ pub const LOSS_REASONS: &[LossReason] = &[
         name: "kprobe_missed",
         loses_event: true,
         is_asked_for: false,
-        meaning: "the kernel could not run the kprobe, because it came inside another one, or the kretprobe, because too many calls were in progress; at most so many",
-        remedy: "prefer fexit or a tracepoint",
+        meaning: "the kernel could not run the kprobe, because it came inside another one, or the kretprobe, because too many calls were in progress, or the uretprobe, because more than 64 calls of a thread were (no kernel counts these); at most so many",
+        remedy: "prefer fexit or a tracepoint; for calls of a program that go deep: a uprobe at the entry",
+    },
+    LossReason {
+        name: "unread",
+        loses_event: true,
+        is_asked_for: false,
+        meaning: "the recording ended while they were in the ring, behind a record that the kernel had begun and not finished",
+        remedy: "none needed",
     },
     LossReason {
         name: "disk",
@@ -101,7 +122,7 @@ pub const LOSS_REASONS: &[LossReason] = &[
         remedy: "none",
     },
     LossReason {
-        name: "late",
+        name: LATE,
         loses_event: false,
         is_asked_for: false,
         meaning: "a row arrived after later rows had been written; it is kept in a segment of its own until the trace is closed or compacted, which puts it in its place",
@@ -113,12 +134,9 @@ pub const LOSS_REASONS: &[LossReason] = &[
 pub fn losses_markdown() -> String {
     let mut text = String::from(LOSSES_INTRODUCTION);
     text.push_str("\n| reason | severity | meaning | remedy |\n|---|---|---|---|\n");
-    for LossReason { name, loses_event, is_asked_for, meaning, remedy } in LOSS_REASONS {
-        let severity = match (loses_event, is_asked_for) {
-            (true, false) => "event missing",
-            (true, true) => "event missing, as asked for",
-            (false, _) => "event there, incomplete",
-        };
+    for reason in LOSS_REASONS {
+        let LossReason { name, loses_event: _, is_asked_for: _, meaning, remedy } = reason;
+        let severity = reason.severity();
         text.push_str(&format!("| `{name}` | {severity} | {meaning} | {remedy} |\n"));
     }
     text
@@ -133,10 +151,18 @@ and CPU, and read each second: table `counts` has `fired = filtered + seen` and 
 says why. Runs that the kernel skipped (`recursion`, `kprobe_missed`) are counted as fired, seen and lost in rows whose
 `cpu` is NULL, because the kernel counts them for all together. No filter has looked at them, nor at what `no_entry` and
 `map_full` count: with a filter they are upper bounds, \"at most so many\". A reason that a kernel cannot report has one
-row with `count` NULL at the end: unknown, not zero.
+row with `count` NULL in the first interval of the recording, which holds for all of it: unknown, not zero. `--max-age`
+and `--max-size` keep that row.
+
+A row is about the time from `since_ts` to `ts`: about a second, but as long as the recorder was held up (by a disk, a
+debugger, a machine without time for it), which is when most is lost. An event within the time that it takes to read
+the counters of an end can be in either interval.
 
 Nothing is dropped between the rings and the disk: when writing is behind, the drain waits, the rings fill, and it
-becomes `ring_full`. Nothing is seen before all probes are attached, nor after the recording began to end: all probes of
-a recording begin and end at the same instant. `--fail-on-loss` fails for events that are missing, unless that was asked
-for; not for a reason whose count is unknown.
+becomes `ring_full`. So it does while a record that the kernel has begun and not finished holds all later ones back:
+what waits in the recorder is bounded, and then the rings fill. Nothing is seen before all probes are attached, nor
+after the recording began to end: all probes of a recording begin and end at the same instant.
+
+`--fail-on-loss` fails for events that are missing, unless that was asked for; not for a reason whose count is unknown.
+It also fails if a trigger may have been missed, which the recorder says: triggers are in no table.
 ";
