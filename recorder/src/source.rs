@@ -13,6 +13,13 @@ pub trait EventSource {
     /// the call. Returns the boot time (ns) before which no record of any probe is still to come.
     fn drain(&mut self, visit: &mut dyn FnMut(ProbeId, u16, &[u8])) -> Result<u64>;
 
+    /// Leave these `lanes` alone from the next drain on, until the next call: there is no room for what they would give.
+    /// What they still have holds back what a drain returns; those that would hold it at or below `watermark_ns` (boot
+    /// time) are drained all the same, so that it rises. A source of recorded frames has nothing that could fill.
+    fn pause(&mut self, lanes: &[(ProbeId, u16)], watermark_ns: u64) {
+        let _ = (lanes, watermark_ns);
+    }
+
     /// What each probe has counted on each CPU since it was attached.
     fn counters(&mut self) -> Result<Vec<ProbeCounters>>;
 

@@ -13,6 +13,13 @@ use super::units;
 #[derive(Debug, Parser)]
 #[command(name = "recorder", version, max_term_width = 100, disable_help_subcommand = true)]
 #[command(after_help = "\
+Examples:
+  recorder doctor                                  what can be recorded here
+  recorder record listens -d 60                    who starts to listen, for a minute
+  recorder record mkdirs -- make                   what a command and its children do
+  recorder list '*mkdir*'                          what there is to record
+'recorder SUBCOMMAND --help' has more.
+
 Exit codes: 0 done; 1 recorded, but events were lost and --fail-on-loss was given; 2 could not be done.
 With a COMMAND that failed, 'recorder record' exits as the command did (128 + signal if a signal ended it).")]
 pub struct Args {
@@ -27,18 +34,38 @@ pub enum Command {
     /// Record events until Ctrl-C, for a time, or while a command runs
     Record(Box<Record>),
     /// List events, and the tracepoints and functions that can be probed
+    #[command(after_help = "\
+Examples:
+  recorder list                                    the built-in events
+  recorder list '*mkdir*'                          also tracepoints and functions whose names match
+  recorder list 'tp:sock:*'                        the tracepoints of a category
+  recorder list 'fn:tcp_*'                         functions")]
     List {
         /// Only names that match, such as 'sched*' or '*mkdir*'; without it only the built-in events
         glob: Option<String>,
     },
     /// Show what an event records, and how on this kernel
+    #[command(after_help = "\
+Examples:
+  recorder describe listens                        columns, types, and where they come from
+  recorder describe 'mk*'                          several events
+  recorder describe 'syscall:openat{ filename:ustring, retval }'
+  recorder describe ./my-event.toml")]
     Describe {
         /// Built-in event, TOML file, or inline probe
         event: String,
     },
     /// Say what this kernel and these privileges allow, and what to do about the rest
+    #[command(after_help = "\
+Examples:
+  recorder doctor                                  as the user who is going to record
+It attaches every probe for a moment and records nothing. Exit codes: 0 something can be recorded; 2 nothing can.")]
     Doctor,
     /// Keep what a running recording holds now as a closed trace, while it goes on
+    #[command(after_help = "\
+Examples:
+  recorder snapshot flight.trace                   into flight-snapshot-TIME.trace, whose name it prints
+  recorder snapshot flight.trace -o before-the-crash.trace")]
     Snapshot {
         /// The trace being recorded
         trace: PathBuf,
@@ -48,11 +75,18 @@ pub enum Command {
         output: Option<PathBuf>,
     },
     /// Tidy up a trace: mark one whose recorder died as recovered, merge small segments
+    #[command(after_help = "\
+Examples:
+  recorder compact crashed.trace                   after kill -9, a power failure, or a disk that was full
+A signal ends it; the trace stays right, and the next 'recorder compact' goes on.")]
     Compact {
         /// The trace directory
         trace: PathBuf,
     },
     /// Print a completion script for a shell
+    #[command(after_help = "\
+Examples:
+  recorder completions bash                        save it where bash looks for completions")]
     Completions {
         /// Which shell
         shell: clap_complete::Shell,
@@ -75,7 +109,7 @@ Examples:
                                                        keep the last ten minutes, and a copy when it happens
 
 Ctrl-C, SIGTERM and SIGHUP end the recording well and reach the command; a second one does not wait for it,
-a third ends at once. The death of the parent changes nothing.
+a third ends at once, as Ctrl-\\ does. The death of the parent changes nothing.
 Under sudo the command runs as root, and the trace is written as you. See docs/running.md.")]
 pub struct Record {
     /// Built-in event ('recorder list'; patterns allowed), TOML file, or inline probe
@@ -148,7 +182,9 @@ pub struct Tuning {
     #[arg(long, value_name = "WHICH")]
     pub stacks: Option<StackKind>,
 
-    /// Memory for all ring buffers together, such as 64M
+    /// Memory for all ring buffers together, such as 64M: one per probe and processor, a power of two from 64K to 64M
+    /// each, so that many probes take more. Up to 208M of other buffers come on top while writing is behind
+    /// (docs/architecture.md)
     #[arg(long, value_name = "SIZE", default_value = "32M", value_parser = units::size)]
     pub buffer_size: u64,
 

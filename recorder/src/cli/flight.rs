@@ -28,11 +28,11 @@ pub struct Flight {
     #[arg(long = "trigger", value_name = "TRIGGER", help = trigger::help())]
     pub triggers: Vec<String>,
 
-    /// After a snapshot by a trigger, ignore triggers for this time
+    /// After a snapshot by a trigger, ignore this trigger for this time
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::duration)]
     pub trigger_gap: Duration,
 
-    /// Make at most so many snapshots by triggers; the first ones stay
+    /// Make at most so many snapshots an hour by each trigger; nobody removes them
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub max_snapshots: u32,
 }

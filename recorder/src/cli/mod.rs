@@ -4,17 +4,17 @@
 pub mod args;
 pub mod flight;
 pub mod options;
+mod output;
 pub mod units;
 
 use std::ffi::OsString;
-use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{CommandFactory, Parser};
-use nix::sys::stat::fstat;
 
 use args::{Args, Command};
+pub use output::{is_broken_pipe, is_reader_gone, output, say, show};
 
 /// Everything went well.
 pub const EXIT_OK: u8 = 0;
@@ -32,9 +32,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8> {
     };
     match parsed.command {
         Command::Record(record) => crate::record::run(&options::Options::new(record, &args)?),
-        Command::List { glob } => crate::list::list(glob.as_deref(), &mut io::stdout().lock()),
-        Command::Describe { event } => crate::list::describe(&event, &mut io::stdout().lock()),
-        Command::Doctor => crate::doctor::run(&mut io::stdout().lock()),
+        Command::List { glob } => crate::list::list(glob.as_deref(), &mut output()),
+        Command::Describe { event } => crate::list::describe(&event, &mut output()),
+        Command::Doctor => crate::doctor::run(&mut output()),
         Command::Snapshot { trace, output } => crate::record::snapshot(&trace, output.as_deref()),
         Command::Compact { trace } => crate::record::compact(&trace),
         Command::Completions { shell } => completions(shell),
@@ -44,7 +44,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8> {
 /// Help goes to standard output and is a success; a mistake is one message and exit code 2.
 fn usage(error: &clap::Error) -> Result<u8> {
     if !error.use_stderr() {
-        error.print().context("cannot write to standard output")?;
+        let text = error.render();
+        match io::stdout().is_terminal() {
+            true => write!(output(), "{}", text.ansi())?,
+            false => write!(output(), "{text}")?,
+        }
         return Ok(EXIT_OK);
     }
     let text = error.render().to_string();
@@ -59,25 +63,6 @@ fn usage(error: &clap::Error) -> Result<u8> {
 fn completions(shell: clap_complete::Shell) -> Result<u8> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Args::command(), "recorder", &mut script);
-    io::stdout().write_all(&script).context("cannot write to standard output")?;
+    output().write_all(&script)?;
     Ok(EXIT_OK)
-}
-
-/// One message on standard error. A terminal that went away is no reason to do anything else than without it.
-pub fn say(text: impl Display) {
-    let _ = writeln!(io::stderr(), "recorder: {text}");
-}
-
-/// True if the reader of our output went away, which is no failure.
-pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(is_reader_gone))
-}
-
-/// True if standard output was refused because its reader has ended, or its terminal is closed.
-pub fn is_reader_gone(error: &io::Error) -> bool {
-    let is_device = || {
-        let kind = fstat(io::stdout()).map_or(0, |stat| stat.st_mode & libc::S_IFMT);
-        kind == libc::S_IFCHR
-    };
-    error.kind() == io::ErrorKind::BrokenPipe || error.raw_os_error() == Some(libc::EIO) && is_device()
 }

@@ -9,6 +9,7 @@ use anyhow::{Result, bail, ensure};
 
 use super::args::{PrintFormat, Record, StackKind};
 use super::flight::Flight;
+use crate::resolve::Cgroup;
 use crate::snapshot::{cgroups, clock, netns};
 
 /// Longest thread name of the kernel, bytes.
@@ -41,8 +42,8 @@ pub struct Options {
     pub comm: Vec<String>,
     /// Only these network namespaces, by inode.
     pub netns: Vec<u32>,
-    /// Only these cgroups, by id, descendants included.
-    pub cgroup_ids: Vec<u64>,
+    /// Only these cgroups, descendants included.
+    pub cgroups: Vec<Cgroup>,
     /// Only every event of this number; 1 is all.
     pub sample: u32,
     /// Stacks to record with every event.
@@ -112,9 +113,9 @@ impl Options {
                 "--pid {pid}: there is no such process; give a running one, or a COMMAND after --"
             );
         }
-        let mut cgroup_ids = Vec::new();
+        let mut found_cgroups = Vec::new();
         for text in &filter.cgroup {
-            cgroup_ids.extend(cgroups::ids_of(text)?);
+            found_cgroups.extend(cgroups::named(text)?);
         }
         Ok(Self {
             events,
@@ -125,7 +126,7 @@ impl Options {
             pids: filter.pids,
             comm: filter.comm,
             netns: filter.netns.iter().map(|text| netns::inode_of(text)).collect::<Result<_>>()?,
-            cgroup_ids,
+            cgroups: found_cgroups,
             sample: filter.sample.unwrap_or(1),
             stacks: tuning.stacks,
             buffer_bytes: tuning.buffer_size,

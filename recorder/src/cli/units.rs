@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-/// Read a time: a number and `ms`, `s` (also without), `m`, `h` or `d`. Fails if it is zero or unreadable.
+/// Longest time, days: 100 years. The clocks that it is added to end later.
+const MAX_DAYS: u64 = 36_525;
+
+/// Read a time: a number and `ms`, `s` (also without), `m`, `h` or `d`. Fails if it is zero, too long or unreadable.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split(text);
     if number.is_empty() {
@@ -17,8 +20,13 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         _ => return Err(format!("unknown unit '{unit}': use ms, s, m, h or d")),
     };
     let number: f64 = number.parse().map_err(|_| format!("'{number}' is not a number"))?;
-    let duration = Duration::try_from_secs_f64(number * seconds_per_unit).map_err(|e| e.to_string())?;
-    if duration.is_zero() { Err("must be more than 0".to_owned()) } else { Ok(duration) }
+    let too_long = || format!("too long: {MAX_DAYS}d is the most");
+    let duration = Duration::try_from_secs_f64(number * seconds_per_unit).map_err(|_| too_long())?;
+    match duration {
+        Duration::ZERO => Err("must be more than 0".to_owned()),
+        _ if duration > Duration::from_secs(MAX_DAYS * 86_400) => Err(too_long()),
+        _ => Ok(duration),
+    }
 }
 
 /// Read a size in bytes: a number and nothing, `K`, `M` or `G` (powers of 1024; `KiB` and `KB` are the same).
@@ -81,6 +89,14 @@ mod tests {
         }
         for text in ["", "0", "M", "10T", "1.5M", "99999999999G"] {
             assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_no_clock_reaches_is_refused_with_the_longest_one() {
+        assert_eq!(duration("36525d"), Ok(Duration::from_secs(36_525 * 86_400)));
+        for text in ["36526d", "110000000000000d", "99999999999999999999d"] {
+            assert_eq!(duration(text), Err("too long: 36525d is the most".to_owned()), "{text}");
         }
     }
 

@@ -12,8 +12,8 @@ use schemas::def::{EventDef, builtin, parse_inline};
 
 use crate::cli::EXIT_OK;
 use crate::engine::{Engine, EngineOptions, Mechanism};
-use crate::kernel::{Facts, Kernel};
-use crate::privileges::{CAPABILITIES, Capability, Privileges, REQUIRED};
+use crate::kernel::{Facts, Kernel, KernelSymbols};
+use crate::privileges::{CAPABILITIES, Capability, Privileges, REQUIRED, SYSLOG};
 use crate::record::{brief, parts};
 use crate::resolve::{Candidate, Filter, Request, ResolvedSource, Stacks, resolve};
 use crate::snapshot::processes;
@@ -62,7 +62,15 @@ pub fn run(out: &mut impl Write) -> Result<u8> {
 /// What can be done about what does not work.
 fn remedies(facts: &Facts, kernel: &Kernel, privileges: Privileges, out: &mut impl Write) -> Result<()> {
     let mut lines: Vec<String> = Vec::new();
-    lines.extend(needs::remedies(privileges));
+    match privileges.void() {
+        Some(reason) => lines.push(reason.to_owned()),
+        None => lines.extend(needs::remedies(privileges)),
+    }
+    if privileges.has(&SYSLOG)
+        && let Err(error) = KernelSymbols::check()
+    {
+        lines.push(format!("for names of kernel addresses: {error:#}"));
+    }
     if let Err(error) = kernel.tracefs() {
         lines.push(format!("for classic and syscall tracepoints: {error:#}"));
     }
@@ -111,6 +119,9 @@ fn kernel_facts(facts: &Facts, out: &mut impl Write) -> Result<()> {
 
 fn capabilities(privileges: Privileges, out: &mut impl Write) -> Result<()> {
     writeln!(out, "\ncapabilities")?;
+    if let Some(reason) = privileges.void() {
+        writeln!(out, "  {reason}")?;
+    }
     for capability in &CAPABILITIES {
         let Capability { name, purpose, without, .. } = capability;
         let (state, text) = match (privileges.has(capability), REQUIRED.contains(capability)) {
@@ -225,7 +236,12 @@ fn events(kernel: &Kernel, privileges: Privileges, out: &mut impl Write) -> Resu
             Ok(sources) => sources,
             Err(error) => {
                 writeln!(out, "  {}: no: {}", def.name, one_line(&error))?;
-                writeln!(out, "    {:<22} {}", "needs", needs::text(def, &[], privileges))?;
+                writeln!(
+                    out,
+                    "    {:<22} {}",
+                    "needs",
+                    needs::text(def, &[], privileges, kernel.tracefs().is_ok())
+                )?;
                 continue;
             }
         };
@@ -246,7 +262,12 @@ fn events(kernel: &Kernel, privileges: Privileges, out: &mut impl Write) -> Resu
                 }
             }
         }
-        writeln!(out, "    {:<22} {}", "needs", needs::text(def, &used, privileges))?;
+        writeln!(
+            out,
+            "    {:<22} {}",
+            "needs",
+            needs::text(def, &used, privileges, kernel.tracefs().is_ok())
+        )?;
         observed += usize::from(!used.is_empty());
     }
     Ok(observed)

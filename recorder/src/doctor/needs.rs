@@ -3,20 +3,24 @@
 
 use schemas::def::EventDef;
 use schemas::expr::ProbeKind;
+use schemas::trace::PROCESSES;
 
 use crate::engine::Mechanism;
 use crate::privileges::{
     BPF, CAPABILITIES, Capability, DAC_READ_SEARCH, PERFMON, Privileges, SYS_ADMIN, SYS_PTRACE,
 };
-use crate::record::{LISTENS, PROCESSES};
+use crate::record::LISTENS;
 
 /// What recording `def` takes, the probes first, the snapshot second. `used`: mechanisms that its sources use here; if
-/// there is none, a system call would be one that is described in tracefs.
-pub fn text(def: &EventDef, used: &[Mechanism], privileges: Privileges) -> String {
+/// there is none, a system call would be one that is described in tracefs. Where that `is_readable`, it takes nothing.
+pub fn text(def: &EventDef, used: &[Mechanism], privileges: Privileges, is_readable: bool) -> String {
     let mut needs: Vec<(Capability, &str)> = vec![(BPF, ""), (PERFMON, "")];
     let mut probes = def.sources.iter().flat_map(|source| &source.probes);
     let is_call = used.is_empty() && probes.any(|probe| probe.on.kind == ProbeKind::Syscall);
-    if is_call || used.iter().any(|m| matches!(m, Mechanism::Tracepoint | Mechanism::SyscallTracepoints)) {
+    let is_described = |m: &Mechanism| matches!(m, Mechanism::Tracepoint | Mechanism::SyscallTracepoints);
+    // Whoever has the capability may have tracefs readable only through it.
+    let is_needed = privileges.has(&DAC_READ_SEARCH) || !is_readable;
+    if is_needed && (is_call || used.iter().any(is_described)) {
         needs.push((DAC_READ_SEARCH, "to read tracefs"));
     }
     if used.iter().any(|m| matches!(m, Mechanism::Uprobe | Mechanism::Uretprobe)) {
@@ -57,4 +61,22 @@ pub fn remedies(privileges: Privileges) -> Vec<String> {
         format!("  or to a service: AmbientCapabilities={}", all.join(" ")),
         format!("                   CapabilityBoundingSet={}", all.join(" ")),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schemas::def::parse_inline;
+
+    #[test]
+    fn tracefs_takes_a_capability_only_where_it_is_not_readable() {
+        let def = parse_inline("syscall:mkdir{ mode }").unwrap();
+        let used = [Mechanism::SyscallTracepoints];
+        let two = Privileges::with(&[BPF, PERFMON]);
+        let missing = "CAP_BPF, CAP_PERFMON, CAP_DAC_READ_SEARCH (MISSING; to read tracefs)";
+        assert_eq!(text(&def, &used, two, false), missing);
+        assert_eq!(text(&def, &used, two, true), "CAP_BPF, CAP_PERFMON");
+        let all = text(&def, &used, Privileges::with(&CAPABILITIES), true);
+        assert_eq!(all, "CAP_BPF, CAP_PERFMON, CAP_DAC_READ_SEARCH (to read tracefs)");
+    }
 }

@@ -48,7 +48,7 @@ fn check_slot(plan: &Plan, slot: &Slot) -> Result<()> {
     ensure!(temp(slot.guard) && temp(slot.add) && temp(slot.save), "temporary out of range");
     ensure!(slot.bit == NONE || slot.bit < MAX_BITS, "column bit {} out of range", slot.bit);
     ensure!(usize::from(slot.derefs) <= MAX_DEREFS, "more than {MAX_DEREFS} pointer loads");
-    ensure!(slot.src <= src::ITEM && slot.op <= op::PRED, "unknown source or operation");
+    ensure!(slot.src <= src::ANCESTOR_ID && slot.op <= op::PRED, "unknown source or operation");
     match slot.src {
         src::TEMP => ensure!(usize::from(slot.index) < MAX_TEMPS, "temporary out of range"),
         src::ARG if plan.use_stash != 0 || plan.syscall_regs != 0 => {

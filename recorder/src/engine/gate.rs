@@ -16,7 +16,7 @@ pub struct Gate {
 impl Gate {
     /// An open one.
     pub fn new() -> Result<Self> {
-        let map = sys::map_create(sys::ARRAY, 4, size_of::<Shared>() as u32, 1, "ktape_shared")
+        let map = sys::map_create(sys::ARRAY, 4, size_of::<Shared>() as u32, 1, 0, "ktape_shared")
             .context("cannot make a map")?;
         let gate = Self { map };
         gate.set(true)?;
@@ -25,7 +25,7 @@ impl Gate {
 
     /// Open or close it, for all probes at once.
     pub fn set(&self, is_open: bool) -> Result<()> {
-        let shared = Shared { is_open: is_open.into(), all_ends: 0 };
+        let shared = Shared { is_open: is_open.into(), more_objects: 0, all_ends: 0 };
         sys::map_update(self.map.as_fd(), 0, shared).context("cannot open or close the gate of the probes")
     }
 

@@ -86,6 +86,10 @@ pub struct Engine {
     /// Counters of the programs that keep the pid set; they stay when those are detached.
     follow_states: Option<OwnedFd>,
     probes: Vec<Attached>,
+    /// Rings that are left alone, unless nothing comes from them but after ...
+    paused: Vec<(ProbeId, u16)>,
+    /// ... this boot time (ns).
+    paused_beyond_ns: u64,
     online_cpus: Vec<u32>,
     possible_cpus: usize,
 }
@@ -101,7 +105,9 @@ struct Attached {
     /// By number, cpu.
     rings: Vec<(ProbeId, u16, Ring)>,
     states: OwnedFd,
-    program_fds: Vec<OwnedFd>,
+    /// The recording program, whose skips are losses. A call of which the program at entry was skipped is counted when
+    /// it returns and nothing was kept of it.
+    program: OwnedFd,
     /// What the kernel had skipped before the start; not ours.
     skipped_before: Misses,
     /// What it had skipped at the end.
@@ -125,6 +131,8 @@ impl Engine {
             follow: None,
             follow_states: None,
             probes: Vec::new(),
+            paused: Vec::new(),
+            paused_beyond_ns: 0,
             online_cpus: aya::util::online_cpus().map_err(cpus)?,
             possible_cpus,
             options,
@@ -136,12 +144,19 @@ impl Engine {
         self.gate.set(false)
     }
 
-    /// Let all probes see from now on.
-    pub fn start(&mut self) -> Result<()> {
+    /// Let all probes see from now on. Gives the boot time (ns) before which none has seen anything.
+    pub fn start(&mut self) -> Result<u64> {
         for probe in &mut self.probes {
             probe.skipped_before = probe.skipped_until_now();
         }
-        self.gate.set(true)
+        let start_ns = boot_ns().saturating_sub(CLOCK_SLACK_NS);
+        self.gate.set(true)?;
+        Ok(start_ns)
+    }
+
+    /// Bytes of all rings together: more than was asked for, if many probes have the smallest ones.
+    pub fn ring_bytes_made(&self) -> u64 {
+        self.probes.iter().flat_map(|probe| &probe.rings).map(|(_, _, ring)| ring.bytes()).sum()
     }
 
     /// Attach a probe of weight 1. An error says why this kernel will not have it: try the next candidate.
@@ -174,7 +189,8 @@ impl Engine {
             maps.push(("PIDS", 0, self.pids.fd()));
         }
         if plan.begins != NONE || plan.ends != NONE {
-            maps.push(("OBJECTS", 0, self.objects.of(&candidate.event)?));
+            let set = self.objects.of(&candidate.event)?;
+            maps.extend(set.maps().map(|(outer, map)| (outer, 0, map)));
         }
         maps.extend(rings.iter().map(|(id, cpu, ring)| {
             let copy = u32::from(id - probe);
@@ -190,7 +206,7 @@ impl Engine {
             filters_pids: plan.filter_pids != 0,
             copies: candidate.copies(),
             states: programs.map("CPUS")?.try_clone_to_owned()?,
-            program_fds: programs.fds()?,
+            program: programs.event_fd()?,
             programs: Some(programs),
             rings,
             skipped_before: Misses::default(),
@@ -271,10 +287,10 @@ impl Engine {
 impl Attached {
     /// What the kernel has skipped since the probe was attached.
     fn skipped_until_now(&self) -> Misses {
-        let links = self.programs.as_ref().map_or(&[][..], |programs| &programs.kprobe_links);
+        let link = self.programs.as_ref().and_then(|programs| programs.kprobe_link.as_ref());
         Misses {
-            recursion: misses::recursion(self.mechanism, &self.program_fds),
-            kprobe: misses::kprobes(self.mechanism, links),
+            recursion: misses::recursion(self.mechanism, &self.program),
+            kprobe: misses::kprobes(self.mechanism, link),
         }
     }
 }
@@ -291,11 +307,21 @@ impl EventSource for Engine {
         let mut watermark_ns = now_ns;
         for probe in &mut self.probes {
             for (id, cpu, ring) in &mut probe.rings {
+                if ring.floor_ns() > self.paused_beyond_ns && self.paused.contains(&(*id, *cpu)) {
+                    watermark_ns = watermark_ns.min(ring.floor_ns());
+                    continue;
+                }
                 let floor_ns = ring.drain(now_ns, &mut |record| visit(*id, *cpu, record));
                 watermark_ns = watermark_ns.min(floor_ns);
             }
         }
         Ok(watermark_ns)
+    }
+
+    fn pause(&mut self, lanes: &[(ProbeId, u16)], watermark_ns: u64) {
+        self.paused.clear();
+        self.paused.extend_from_slice(lanes);
+        self.paused_beyond_ns = watermark_ns;
     }
 
     fn counters(&mut self) -> Result<Vec<ProbeCounters>> {
@@ -305,11 +331,11 @@ impl EventSource for Engine {
         for probe in &self.probes {
             // Before the counters of the second copy: what it has taken in between is no loss.
             let skipped = probe.skipped.unwrap_or_else(|| probe.skipped_until_now());
-            let Misses { mut recursion, kprobe } = skipped.since(probe.skipped_before);
+            let skipped = skipped.since(probe.skipped_before);
             let first = self.states(&probe.states, 0)?;
             let second = if probe.copies > 1 { self.states(&probe.states, 1)? } else { Vec::new() };
             let taken = second.iter().map(|state| state.taken).sum();
-            recursion = recursion.map(|misses| misses.saturating_sub(taken));
+            let Misses { recursion, kprobe } = skipped.without(taken);
             all.push(ProbeCounters {
                 probe: probe.id,
                 per_cpu: counters(&first),

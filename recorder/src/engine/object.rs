@@ -1,14 +1,17 @@
 //! The compiled kernel side -> a copy whose sections are named after the kinds of program that a probe needs.
 
+use std::sync::LazyLock;
+
 use anyhow::{Context, Result};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!("ktape.bpf.o");
 
 /// The sections of the programs of the object, as recorder-ebpf/src/main.rs names them.
-const SECTIONS: [&str; 5] = [
+const SECTIONS: [&str; 6] = [
     "ktape_event_program",
     "ktape_nested_program",
     "ktape_entry_program",
+    "ktape_exit_program",
     "ktape_fork_program",
     "ktape_free_program",
 ];
@@ -24,16 +27,23 @@ pub struct Sections {
     pub nested: Option<&'static str>,
     /// Of the entry program.
     pub entry: Option<&'static str>,
+    /// Of the program that forgets the calls of threads which end.
+    pub exit: Option<&'static str>,
     /// Of the two programs that keep the pid set.
     pub follow: Option<&'static str>,
 }
 
+/// Where the names of [`SECTIONS`] are. Found once: to look through the object takes longer than all else that is done
+/// to a copy of it, and there is a copy for each probe.
+static PLACES: LazyLock<[Vec<usize>; 6]> = LazyLock::new(|| SECTIONS.map(places));
+
 /// The object with other section names, in memory that is aligned for ELF.
 pub fn with_sections(names: Sections) -> Result<Vec<u64>> {
     let mut bytes = OBJECT.to_vec();
-    let Sections { event, nested, entry, follow } = names;
-    for (section, name) in SECTIONS.iter().zip([event, nested, entry, follow, follow]) {
-        rename(&mut bytes, section, name.unwrap_or(UNUSED)).with_context(|| {
+    let Sections { event, nested, entry, exit, follow } = names;
+    let names = [event, nested, entry, exit, follow, follow];
+    for ((section, places), name) in SECTIONS.iter().zip(&*PLACES).zip(names) {
+        rename(&mut bytes, places, section.len(), name.unwrap_or(UNUSED)).with_context(|| {
             format!("the eBPF object has no section {section}: rebuild it (cargo xtask ebpf)")
         })?;
     }
@@ -41,16 +51,20 @@ pub fn with_sections(names: Sections) -> Result<Vec<u64>> {
     Ok(bytes.chunks_exact(8).filter_map(|chunk| chunk.try_into().ok()).map(u64::from_ne_bytes).collect())
 }
 
-/// Replace the name in the string tables (of ELF and BTF); a shorter one ends with NUL. (The name of the section's
-/// relocations, `.rel` before its own, changes with it.) `None` if it is not there.
-fn rename(bytes: &mut [u8], from: &str, to: &str) -> Option<()> {
-    let old = [from.as_bytes(), &[0]].concat();
-    let mut found = None;
-    while let Some(at) = bytes.windows(old.len()).position(|window| window == old) {
-        let place = bytes.get_mut(at..at + old.len())?;
+/// Places of a name in the string tables (of ELF and BTF).
+fn places(name: &str) -> Vec<usize> {
+    let text = [name.as_bytes(), &[0]].concat();
+    let windows = OBJECT.windows(text.len()).enumerate();
+    windows.filter(|(_, window)| *window == text).map(|(at, _)| at).collect()
+}
+
+/// Put another name there; a shorter one ends with NUL. (The name of the section's relocations, `.rel` before its own,
+/// changes with it.) `None` if there is no place, or too little.
+fn rename(bytes: &mut [u8], places: &[usize], len: usize, to: &str) -> Option<()> {
+    for at in places {
+        let place = bytes.get_mut(*at..at + len)?;
         place.fill(0);
         place.get_mut(..to.len())?.copy_from_slice(to.as_bytes());
-        found = Some(());
     }
-    found
+    (!places.is_empty()).then_some(())
 }

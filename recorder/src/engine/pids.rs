@@ -18,7 +18,8 @@ pub struct PidSet {
 
 impl PidSet {
     pub(super) fn new(most: u32) -> Result<Self> {
-        let map = sys::map_create(sys::HASH, 4, 4, most, "ktape_pids").context("cannot make the pid set")?;
+        let map =
+            sys::map_create(sys::HASH, 4, 4, most, 0, "ktape_pids").context("cannot make the pid set")?;
         Ok(Self { map })
     }
 

@@ -15,13 +15,14 @@ use zerocopy::IntoBytes;
 use super::check;
 use super::object::{self, Sections};
 use super::sys::link_by_id;
-use crate::kernel::TaskOffsets;
+use crate::kernel::{TaskOffsets, Tracefs};
 use crate::resolve::{Candidate, Mechanism};
 
 /// Names of the programs in the object.
 const EVENT: &str = "on_event";
 const NESTED: &str = "on_nested";
 const ENTRY: &str = "on_entry";
+const EXIT: &str = "on_exit";
 const FORK: &str = "on_fork";
 const FREE: &str = "on_free";
 /// Maps of maps are set by this many threads.
@@ -41,11 +42,9 @@ unsafe impl Pod for Frozen {}
 pub struct Programs {
     /// Owns programs, maps and those links that are not in `links`.
     pub ebpf: Ebpf,
-    /// Names of the programs that are attached, the recording one first, its second copy not among them.
-    pub names: Vec<&'static str>,
     links: Vec<FdLink>,
-    /// The links of kprobes once more, to ask for misses; none without CAP_SYS_ADMIN.
-    pub kprobe_links: Vec<OwnedFd>,
+    /// The link of the recording program's kprobe once more, to ask for misses; none without CAP_SYS_ADMIN.
+    pub kprobe_link: Option<OwnedFd>,
 }
 
 /// How the machine's registers look.
@@ -123,6 +122,7 @@ impl Loader {
             event: Some(section),
             nested: (candidate.copies() > 1).then_some(section),
             entry: entry.then_some(entry_section),
+            exit: entry.then_some(RAW_TP.1),
             follow: None,
         })
     }
@@ -130,13 +130,13 @@ impl Loader {
     /// Load the programs that keep the pid set.
     pub fn load_follow(&mut self) -> Result<Programs> {
         self.loader.map_max_entries("RINGS", 1).map_max_entries("CPUS", 1).map_max_entries("STASH", 1);
-        self.finish(Sections { follow: Some("raw_tp"), ..Sections::default() })
+        self.finish(Sections { follow: Some(RAW_TP.1), ..Sections::default() })
     }
 
     fn finish(&mut self, sections: Sections) -> Result<Programs> {
         let object = object::with_sections(sections)?;
         let ebpf = self.loader.load(object.as_bytes()).context("cannot load the eBPF object")?;
-        Ok(Programs { ebpf, names: Vec::new(), links: Vec::new(), kprobe_links: Vec::new() })
+        Ok(Programs { ebpf, links: Vec::new(), kprobe_link: None })
     }
 }
 
@@ -157,7 +157,9 @@ impl Programs {
                 Mechanism::Fentry => self.fentry(NESTED, target, btf()?)?,
                 other => bail!("{other} programs do not nest"),
             }
-            self.names.clear();
+        }
+        if entry {
+            self.raw_tp(EXIT, "sched_process_exit")?;
         }
         match candidate.mechanism {
             Mechanism::TpBtf => self.tp_btf(EVENT, target, btf()?)?,
@@ -198,7 +200,6 @@ impl Programs {
                 self.uprobe(EVENT, target)?;
             }
         }
-        self.names.reverse();
         Ok(())
     }
 
@@ -212,7 +213,6 @@ impl Programs {
     where
         &'a mut T: TryFrom<&'a mut Program, Error = ProgramError>,
     {
-        self.names.push(name);
         let program =
             self.ebpf.program_mut(name).with_context(|| format!("the eBPF object has no program {name}"))?;
         Ok(program.try_into()?)
@@ -250,13 +250,17 @@ impl Programs {
         let link = program.take_link(id)?;
         // Before 5.15 there is no such link; the program owns its perf event then.
         if let Ok(link) = FdLink::try_from(link) {
-            self.kprobe_links.extend(link.info().ok().and_then(|info| link_by_id(info.id()).ok()));
+            if name == EVENT {
+                self.kprobe_link = link.info().ok().and_then(|info| link_by_id(info.id()).ok());
+            }
             self.links.push(link);
         }
         Ok(())
     }
 
     fn tracepoint(&mut self, program: &'static str, category: &str, name: &str) -> Result<()> {
+        // On a machine on which nobody has used it yet, it is not mounted.
+        Tracefs::open()?;
         let program: &mut TracePoint = self.program(program)?;
         program.load().map_err(explain)?;
         program.attach(category, name).map_err(explain)?;
@@ -306,13 +310,10 @@ impl Programs {
         }
     }
 
-    /// Descriptors of the attached programs, the recording one first.
-    pub fn fds(&self) -> Result<Vec<OwnedFd>> {
-        let fd = |name: &&str| -> Result<OwnedFd> {
-            let program = self.ebpf.program(name).with_context(|| format!("no program {name}"))?;
-            Ok(program.fd()?.as_fd().try_clone_to_owned()?)
-        };
-        self.names.iter().map(fd).collect()
+    /// Descriptor of the recording program.
+    pub fn event_fd(&self) -> Result<OwnedFd> {
+        let program = self.ebpf.program(EVENT).with_context(|| format!("no program {EVENT}"))?;
+        Ok(program.fd()?.as_fd().try_clone_to_owned()?)
     }
 }
 

@@ -84,7 +84,7 @@ impl Ring {
     /// Make a ring of `bytes`, a power of two of pages.
     pub fn new(bytes: u32) -> io::Result<Self> {
         let page = page_bytes();
-        let map = sys::map_create(sys::RINGBUF, 0, 0, bytes, "ktape_ring")?;
+        let map = sys::map_create(sys::RINGBUF, 0, 0, bytes, 0, "ktape_ring")?;
         let consumer = Mapping::new(map.as_fd(), page, libc::PROT_READ | libc::PROT_WRITE, 0)?;
         let producer = Mapping::new(map.as_fd(), page + 2 * bytes as usize, libc::PROT_READ, page)?;
         Ok(Self { map, consumer, producer, page, mask: u64::from(bytes) - 1, position: 0, floor_ns: 0 })
@@ -92,6 +92,16 @@ impl Ring {
 
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.map.as_fd()
+    }
+
+    /// Bytes of records that it has room for.
+    pub fn bytes(&self) -> u64 {
+        self.mask + 1
+    }
+
+    /// The time before which nothing more will come, as of the last [`drain`](Self::drain).
+    pub fn floor_ns(&self) -> u64 {
+        self.floor_ns
     }
 
     fn publish(&self) {

@@ -75,13 +75,21 @@ pub fn map_create(
     key_size: u32,
     value_size: u32,
     max_entries: u32,
+    map_flags: u32,
     name: &str,
 ) -> io::Result<OwnedFd> {
     let mut map_name = [0; 16];
     let n = name.len().min(15);
     map_name[..n].copy_from_slice(&name.as_bytes()[..n]);
-    let mut attr =
-        MapCreate { map_type, key_size, value_size, max_entries, map_name, ..MapCreate::new_zeroed() };
+    let mut attr = MapCreate {
+        map_type,
+        key_size,
+        value_size,
+        max_entries,
+        map_flags,
+        map_name,
+        ..MapCreate::new_zeroed()
+    };
     bpf(MAP_CREATE, &mut attr).map(owned)
 }
 

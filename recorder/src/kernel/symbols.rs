@@ -3,9 +3,13 @@
 use std::fs::{self, File};
 use std::io::Read;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 const KALLSYMS: &str = "/proc/kallsyms";
+/// A part of kallsyms in which, on every kernel, there are symbols with addresses: the first ones have offsets.
+const START_BYTES: u64 = 64 << 10;
+/// Who sees addresses: 2 means nobody.
+const KPTR_RESTRICT: &str = "/proc/sys/kernel/kptr_restrict";
 /// A second symbol per function on kernels with call thunks; it is padding, not code.
 const PADDING_PREFIX: &str = "__pfx_";
 
@@ -92,6 +96,16 @@ pub struct Symbol<'a> {
     pub module: Option<&'a str>,
 }
 
+/// Why there are no addresses, and what helps.
+fn hidden() -> String {
+    let is_for_nobody = fs::read_to_string(KPTR_RESTRICT).is_ok_and(|value| value.trim() == "2");
+    let remedy = match is_for_nobody {
+        true => "that is so for everybody: sysctl kernel.kptr_restrict=1",
+        false => "that needs CAP_SYSLOG, which root has ('recorder doctor' tells how to get it)",
+    };
+    format!("{KALLSYMS} shows no addresses; {remedy}")
+}
+
 /// All symbols of the running kernel by address.
 #[derive(Debug, Default)]
 pub struct KernelSymbols {
@@ -112,11 +126,22 @@ impl KernelSymbols {
         let mut text = String::new();
         kallsyms.read_to_string(&mut text).with_context(|| format!("cannot read {KALLSYMS}"))?;
         let symbols = Self::parse(&text);
-        anyhow::ensure!(
-            !symbols.entries.is_empty(),
-            "{KALLSYMS} shows no addresses: run as root or with CAP_SYSLOG, or set kernel.kptr_restrict to 0"
-        );
+        if symbols.is_empty() {
+            bail!(hidden());
+        }
         Ok(symbols)
+    }
+
+    /// Fails if kallsyms shows this thread no addresses.
+    pub fn check() -> Result<()> {
+        let mut start = Vec::new();
+        let read = Self::open()?.take(START_BYTES).read_to_end(&mut start);
+        read.with_context(|| format!("cannot read {KALLSYMS}"))?;
+        let start = String::from_utf8_lossy(&start);
+        if lines(&start).all(|line| line.address == 0) {
+            bail!(hidden());
+        }
+        Ok(())
     }
 
     /// From the text of kallsyms; symbols with a hidden (zero) address are left out.

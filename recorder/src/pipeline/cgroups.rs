@@ -10,13 +10,24 @@ use super::stacks::Cgroup;
 
 /// A cgroup id that is not known makes the tree be read again, at most this often.
 const RESCAN_EVERY: Duration = Duration::from_secs(1);
+/// A cgroup that is gone is known this long, unless it was asked for before: rows that name it may still be on their
+/// way. Where services come and go for weeks, all that there ever were would be too many.
+const REMEMBERED: Duration = Duration::from_secs(600);
 const ROOT_CGROUP: u64 = 1;
 
 /// Paths of cgroups by id, read from the mounted tree when an unknown id comes.
 pub struct CgroupPaths {
     mount: Option<PathBuf>,
-    paths: HashMap<u64, String>,
+    paths: HashMap<u64, Seen>,
     scanned: Option<Instant>,
+}
+
+struct Seen {
+    path: String,
+    /// When it was in the tree.
+    at: Instant,
+    /// It was asked for: its row is written, or will be.
+    is_found: bool,
 }
 
 impl CgroupPaths {
@@ -32,15 +43,18 @@ impl CgroupPaths {
         if !self.paths.contains_key(&id) && self.scanned.is_none_or(|at| at.elapsed() >= RESCAN_EVERY) {
             self.scan();
         }
-        let path = self.paths.get(&id)?.clone();
+        let seen = self.paths.get_mut(&id)?;
+        seen.is_found = true;
+        let path = seen.path.clone();
         let container_id = container_id(&path);
         Some(Cgroup { path, container_id })
     }
 
     fn scan(&mut self) {
-        self.scanned = Some(Instant::now());
+        let now = Instant::now();
+        self.scanned = Some(now);
         let Some(mount) = self.mount.clone() else { return };
-        self.paths.insert(ROOT_CGROUP, "/".to_owned());
+        self.see(ROOT_CGROUP, "/".to_owned(), now);
         let mut todo = vec![mount.clone()];
         while let Some(dir) = todo.pop() {
             // A cgroup that goes while we look is not an error.
@@ -48,11 +62,22 @@ impl CgroupPaths {
                 if entry.file_type().is_ok_and(|t| t.is_dir()) {
                     let path = entry.path();
                     let below = path.strip_prefix(&mount).unwrap_or(&path);
-                    self.paths.insert(entry.ino(), format!("/{}", below.display()));
+                    self.see(entry.ino(), format!("/{}", below.display()), now);
                     todo.push(path);
                 }
             }
         }
+        self.forget(now);
+    }
+
+    fn see(&mut self, id: u64, path: String, at: Instant) {
+        let is_found = self.paths.get(&id).is_some_and(|seen| seen.is_found);
+        self.paths.insert(id, Seen { path, at, is_found });
+    }
+
+    /// Forget those that are not in the tree `now` and that nobody will ask for.
+    fn forget(&mut self, now: Instant) {
+        self.paths.retain(|_, seen| seen.at == now || (!seen.is_found && now - seen.at < REMEMBERED));
     }
 }
 
@@ -91,6 +116,39 @@ pub fn container_id(path: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cgroups_that_are_gone_are_forgotten_once_they_were_asked_for_or_long_ago() {
+        let mount = tempfile::tempdir().unwrap();
+        let mut paths = CgroupPaths {
+            mount: Some(mount.path().to_owned()),
+            paths: HashMap::new(),
+            scanned: Some(Instant::now()),
+        };
+        let mut ids = HashMap::new();
+        for name in ["asked", "unasked", "stays"] {
+            fs::create_dir(mount.path().join(name)).unwrap();
+        }
+        paths.scan();
+        for (id, seen) in &paths.paths {
+            ids.insert(seen.path.clone(), *id);
+        }
+        assert_eq!(ids.len(), 4, "{ids:?}");
+        let path = |paths: &mut CgroupPaths, name: &str| paths.find(ids[name]).map(|cgroup| cgroup.path);
+        assert_eq!(path(&mut paths, "/asked").as_deref(), Some("/asked"));
+        assert_eq!(path(&mut paths, "/stays").as_deref(), Some("/stays"));
+        for name in ["asked", "unasked"] {
+            fs::remove_dir(mount.path().join(name)).unwrap();
+        }
+        paths.scan();
+        assert_eq!(path(&mut paths, "/asked"), None);
+        assert_eq!(path(&mut paths, "/stays").as_deref(), Some("/stays"));
+        let scanned = paths.scanned.unwrap();
+        for (later, is_known) in [(Duration::ZERO, true), (REMEMBERED / 2, true), (REMEMBERED, false)] {
+            paths.forget(scanned + later);
+            assert_eq!(paths.paths.contains_key(&ids["/unasked"]), is_known, "after {later:?}");
+        }
+    }
 
     #[test]
     fn container_ids_are_found_in_paths_of_every_runtime() {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, TimestampNanosecondArray};
 use nix::time::{ClockId, clock_gettime};
 
-use super::counts::side_schema;
+use super::count_rows::side_schema;
 
 /// CLOCK_BOOTTIME now: the time of the kernel's records.
 pub fn boottime_ns() -> u64 {

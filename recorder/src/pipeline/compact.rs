@@ -7,9 +7,11 @@
 //! again) rather than different. On a file system that cannot exchange, the segments stay as they are.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::statvfs::statvfs;
 use schemas::trace::Meta;
@@ -153,7 +155,11 @@ pub fn compact_table(dir: &Path, table: &str, at: &mut dyn FnMut(Step) -> Result
     }
     sync_dir(&work)?;
     at(Step::Built)?;
-    exchange(dir, &work, &table_dir)?;
+    if let Err(error) = exchange(&work, &table_dir) {
+        remove_dir(&work)?;
+        return Err(error);
+    }
+    sync_dir(dir)?;
     at(Step::Exchanged)?;
     remove_dir(&work)
 }
@@ -178,14 +184,18 @@ pub fn remove_dir(path: &Path) -> Result<()> {
     fs::remove_dir_all(path).with_context(|| format!("cannot remove '{}'", path.display()))
 }
 
-/// Let the directories `work` and `table_dir`, both in `dir`, change places. Fails if the file system cannot do that;
-/// `work` is removed then.
-pub fn exchange(dir: &Path, work: &Path, table_dir: &Path) -> Result<()> {
-    if let Err(error) = renameat2(AT_FDCWD, work, AT_FDCWD, table_dir, RenameFlags::RENAME_EXCHANGE) {
-        remove_dir(work)?;
-        bail!("this file system cannot exchange directories ({error}): the small segments stay");
-    }
-    open_dir(dir)?.sync_all().with_context(|| format!("cannot sync directory '{}'", dir.display()))
+/// Let the directories `work` and `table_dir` change places, which is durable once the directory of both is synced.
+/// Fails if the file system cannot do that.
+pub fn exchange(work: &Path, table_dir: &Path) -> Result<()> {
+    let Err(errno) = renameat2(AT_FDCWD, work, AT_FDCWD, table_dir, RenameFlags::RENAME_EXCHANGE) else {
+        return Ok(());
+    };
+    Err(io::Error::from(errno)).with_context(|| match errno {
+        Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP => {
+            "this file system cannot exchange directories: the small segments stay".to_owned()
+        }
+        _ => format!("cannot exchange '{}' and '{}'", work.display(), table_dir.display()),
+    })
 }
 
 /// Segments whose times overlap: one, or several with late rows among them.

@@ -1,19 +1,14 @@
 //! Snapshots of the counters in; rows of tables counts and losses (differences since the snapshot before) and totals
 //! per event out.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::{Context, Result};
-use arrow_array::builder::{
-    Int64Builder, StringDictionaryBuilder, TimestampNanosecondBuilder, UInt16Builder,
-};
-use arrow_array::types::Int32Type;
-use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::Schema;
-use schemas::trace::{LOSS_REASONS, SIDE_TABLES};
+use arrow_array::RecordBatch;
+use schemas::trace::{LATE, LOSS_REASONS};
 use schemas::wire::{Counters, lost};
 
+use super::count_rows::{CountRow, CountsBuilder, Interval, LossesBuilder};
 use super::staging::Fed;
 use crate::source::{ProbeCounters, ProbeId};
 
@@ -47,23 +42,28 @@ impl Totals {
 
 /// What there is to count at one time.
 pub struct Snapshot<'a> {
-    /// UTC nanoseconds.
-    pub ts_ns: i64,
+    /// Since the one before.
+    pub interval: Interval,
     /// From the kernel.
     pub probes: &'a [ProbeCounters],
     /// What came out of the rings.
     pub fed: Vec<Fed>,
     /// Rows that could not be written.
     pub disk_lost: HashMap<(ProbeId, u16), u64>,
-    /// The last snapshot: what nobody knows is said now.
+    /// The last snapshot: what was recorded and has not come out of the rings will not come any more.
     pub is_last: bool,
+    /// Writing ended early, and with it the draining.
+    pub has_failed: bool,
 }
 
 #[derive(Clone, Copy, Default)]
 struct Seen {
     kernel: Counters,
     late: u64,
+    /// Rows that could not be written.
     disk: u64,
+    /// Records that were not taken out of the ring.
+    unread: u64,
 }
 
 /// Counts of a recording.
@@ -72,7 +72,10 @@ pub struct Counts {
     /// Event of each probe.
     events: HashMap<ProbeId, String>,
     last: BTreeMap<(ProbeId, u16), Seen>,
+    /// What the kernel has skipped, the most that it ever said.
     last_skips: HashMap<(ProbeId, &'static str), u64>,
+    /// What is known to be unknown.
+    told_unknown: HashSet<(ProbeId, &'static str)>,
     /// Calls that are still running, or will never return, whose entry found the store full.
     without_entry: HashMap<ProbeId, u64>,
     totals: BTreeMap<String, Totals>,
@@ -114,22 +117,24 @@ impl Counts {
             let totals = self.totals.entry(event.clone()).or_default();
             let d = difference(&now.kernel, &before.kernel);
             let (disk, late) = (now.disk - before.disk, now.late - before.late);
-            let missing = d.lost.iter().sum::<u64>() + disk;
+            let unread = now.unread - before.unread;
+            let in_kernel = d.lost.iter().sum::<u64>();
+            let missing = in_kernel + disk + unread;
             let row = CountRow {
                 fired: d.fired as i64,
                 filtered: d.filtered as i64,
-                seen: (d.recorded + missing - disk) as i64,
-                recorded: d.recorded as i64 - disk as i64,
+                seen: (d.recorded + in_kernel) as i64,
+                recorded: d.recorded as i64 - (disk + unread) as i64,
                 lost: missing as i64,
             };
             let Counters { fired, filtered, recorded, lost: _, faults, cuts, stack_faults, map_full: _ } = d;
             totals.fired += fired;
             totals.filtered += filtered;
-            totals.recorded = (totals.recorded + recorded).saturating_sub(disk);
+            totals.recorded = (totals.recorded + recorded).saturating_sub(disk + unread);
             totals.lost += missing;
             totals.seen = totals.recorded + totals.lost;
             if row != CountRow::default() {
-                counts.append(snapshot.ts_ns, event, probe, Some(cpu), &row);
+                counts.append(snapshot.interval, event, probe, Some(cpu), &row);
             }
             // A call may return on another cpu than the one where its entry found no room.
             let waiting = self.without_entry.entry(probe).or_default();
@@ -141,15 +146,16 @@ impl Counts {
                 ("no_entry", d.lost[lost::NO_ENTRY] - map_full),
                 ("map_full", map_full),
                 ("each_cut", d.lost[lost::EACH_CUT]),
+                ("unread", unread),
                 ("disk", disk),
                 ("fetch_fault", faults),
                 ("string_cut", cuts),
                 ("stack_fault", stack_faults),
-                ("late", late),
+                (LATE, late),
             ];
             for (reason, count) in reasons.into_iter().filter(|(_, count)| *count > 0) {
                 *totals.reasons.entry(reason).or_default() += count;
-                losses.append(snapshot.ts_ns, event, probe, Some(cpu), reason, Some(count as i64));
+                losses.append(snapshot.interval, event, probe, Some(cpu), reason, Some(count as i64));
             }
         }
         self.skips(snapshot, &mut counts, &mut losses)?;
@@ -161,7 +167,7 @@ impl Counts {
     /// as they came.
     fn gather(&self, snapshot: &Snapshot<'_>) -> BTreeMap<(ProbeId, u16), Seen> {
         let mut all: BTreeMap<(ProbeId, u16), Seen> = BTreeMap::new();
-        let mut of_kernel = std::collections::HashSet::new();
+        let mut of_kernel = HashSet::new();
         for ProbeCounters { probe, per_cpu, .. } in snapshot.probes {
             of_kernel.insert(*probe);
             for (cpu, counters) in per_cpu.iter().enumerate() {
@@ -180,21 +186,16 @@ impl Counts {
         for (source, rows) in &snapshot.disk_lost {
             all.entry(*source).or_default().disk = *rows;
         }
-        all
-    }
-
-    /// Rows of table losses for what the kernel cannot tell of `probes`, as the last snapshot gives them.
-    pub fn unknown(&self, ts_ns: i64, probes: &[ProbeCounters]) -> Result<Option<RecordBatch>> {
-        let mut losses = LossesBuilder::default();
-        for ProbeCounters { probe, recursion_misses, kprobe_misses, .. } in probes {
-            let event = self.events.get(probe).map_or("", String::as_str);
-            for (reason, misses) in [("recursion", recursion_misses), ("kprobe_missed", kprobe_misses)] {
-                if misses.is_none() {
-                    losses.append(ts_ns, event, *probe, None, reason, None);
-                }
+        if snapshot.is_last {
+            let fed: HashMap<_, _> = snapshot.fed.iter().map(|f| ((f.probe, f.cpu), f.rows)).collect();
+            for (source, seen) in all.iter_mut().filter(|((probe, _), _)| of_kernel.contains(probe)) {
+                let came = fed.get(source).copied().unwrap_or(0);
+                let left = seen.kernel.recorded.saturating_sub(came);
+                // Who could not write did not drain to the end either.
+                if snapshot.has_failed { seen.disk += left } else { seen.unread = left }
             }
         }
-        losses.finish()
+        all
     }
 
     /// Runs that the kernel skipped; it counts them for all CPUs together, or not at all. No filter has seen them, so
@@ -212,20 +213,20 @@ impl Counts {
             let mut skipped = 0;
             for (reason, misses) in [("recursion", recursion_misses), ("kprobe_missed", kprobe_misses)] {
                 let Some(misses) = *misses else {
-                    if snapshot.is_last {
-                        losses.append(snapshot.ts_ns, event, *probe, None, reason, None);
+                    // With the first counts: who reads a trace that goes on, or was cut off, must know it too.
+                    if self.told_unknown.insert((*probe, reason)) {
+                        losses.append(snapshot.interval, event, *probe, None, reason, None);
                         if !totals.unknown.contains(&reason) {
                             totals.unknown.push(reason);
                         }
                     }
                     continue;
                 };
-                let before = self.last_skips.insert((*probe, reason), misses).unwrap_or(0);
-                let count = misses.saturating_sub(before);
+                let count = rise(self.last_skips.entry((*probe, reason)).or_default(), misses);
                 if count > 0 {
                     skipped += count;
                     *totals.reasons.entry(reason).or_default() += count;
-                    losses.append(snapshot.ts_ns, event, *probe, None, reason, Some(count as i64));
+                    losses.append(snapshot.interval, event, *probe, None, reason, Some(count as i64));
                 }
             }
             if skipped > 0 {
@@ -234,7 +235,7 @@ impl Counts {
                 totals.lost += skipped;
                 let n = skipped as i64;
                 let row = CountRow { fired: n, filtered: 0, seen: n, recorded: 0, lost: n };
-                counts.append(snapshot.ts_ns, event, *probe, None, &row);
+                counts.append(snapshot.interval, event, *probe, None, &row);
             }
         }
         Ok(())
@@ -251,30 +252,22 @@ impl Counts {
                 continue;
             }
             done.push(event);
-            let before = self.last_skips.insert((*probe, REASON), *unfollowed).unwrap_or(0);
-            let count = unfollowed.saturating_sub(before);
+            let count = rise(self.last_skips.entry((*probe, REASON)).or_default(), *unfollowed);
             if count > 0 {
                 *self.totals.entry(event.clone()).or_default().reasons.entry(REASON).or_default() += count;
-                losses.append(snapshot.ts_ns, event, *probe, None, REASON, Some(count as i64));
+                losses.append(snapshot.interval, event, *probe, None, REASON, Some(count as i64));
             }
         }
         Ok(())
     }
 }
 
-/// Rows of table counts at `ts_ns` (UTC) by which `recorded` is to change, without anything lost; `events` are those of
-/// the probes.
-pub fn adjustment(
-    ts_ns: i64,
-    events: &HashMap<ProbeId, String>,
-    difference: &BTreeMap<(ProbeId, u16), i64>,
-) -> Result<Option<RecordBatch>> {
-    let mut counts = CountsBuilder::default();
-    for ((probe, cpu), rows) in difference.iter().filter(|(_, rows)| **rows != 0) {
-        let row = CountRow { fired: *rows, seen: *rows, recorded: *rows, ..CountRow::default() };
-        counts.append(ts_ns, events.get(probe).map_or("", String::as_str), *probe, Some(*cpu), &row);
-    }
-    counts.finish()
+/// By how much `now` is more than the most that there was before. What the kernel skipped less what a second program took
+/// of it is read one after the other and may fall for a moment; when it rises again, that is nothing new.
+fn rise(most: &mut u64, now: u64) -> u64 {
+    let count = now.saturating_sub(*most);
+    *most = now.max(*most);
+    count
 }
 
 fn difference(now: &Counters, before: &Counters) -> Counters {
@@ -291,106 +284,64 @@ fn difference(now: &Counters, before: &Counters) -> Counters {
     }
 }
 
-/// Schema of a side table.
-pub fn side_schema(name: &str) -> Result<Arc<Schema>> {
-    let table =
-        SIDE_TABLES.iter().find(|t| t.name == name).with_context(|| format!("no side table '{name}'"))?;
-    Ok(Arc::new((table.schema)()))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-#[derive(Default, PartialEq, Eq)]
-struct CountRow {
-    fired: i64,
-    filtered: i64,
-    seen: i64,
-    recorded: i64,
-    lost: i64,
-}
+    const NO_TIME: Interval = Interval { since_ns: 0, ts_ns: 0 };
 
-/// The columns that both tables start with.
-#[derive(Default)]
-struct ProbeColumns {
-    ts: TimestampNanosecondBuilder,
-    event: StringDictionaryBuilder<Int32Type>,
-    probe: UInt16Builder,
-    cpu: UInt16Builder,
-    rows: usize,
-}
-
-impl ProbeColumns {
-    fn append(&mut self, ts_ns: i64, event: &str, probe: ProbeId, cpu: Option<u16>) {
-        self.ts.append_value(ts_ns);
-        self.event.append_value(event);
-        self.probe.append_value(probe);
-        self.cpu.append_option(cpu);
-        self.rows += 1;
+    fn snapshot(probes: &[ProbeCounters]) -> Snapshot<'_> {
+        let disk_lost = HashMap::new();
+        Snapshot { interval: NO_TIME, probes, fed: vec![], disk_lost, is_last: false, has_failed: false }
     }
 
-    fn finish(self) -> Vec<ArrayRef> {
-        let Self { mut ts, mut event, mut probe, mut cpu, rows: _ } = self;
-        vec![
-            Arc::new(ts.finish().with_timezone("UTC")),
-            Arc::new(event.finish()),
-            Arc::new(probe.finish()),
-            Arc::new(cpu.finish()),
-        ]
-    }
-}
-
-#[derive(Default)]
-struct CountsBuilder {
-    probe: ProbeColumns,
-    numbers: [Int64Builder; 5],
-}
-
-impl CountsBuilder {
-    fn append(&mut self, ts_ns: i64, event: &str, probe: ProbeId, cpu: Option<u16>, row: &CountRow) {
-        self.probe.append(ts_ns, event, probe, cpu);
-        let CountRow { fired, filtered, seen, recorded, lost } = row;
-        for (builder, value) in self.numbers.iter_mut().zip([fired, filtered, seen, recorded, lost]) {
-            builder.append_value(*value);
+    #[test]
+    fn skips_that_a_second_program_took_later_than_they_were_read_are_counted_once() {
+        let mut counts = Counts::default();
+        counts.add_probe(0, "e");
+        // Skipped by the first program, taken by the second, as they are read.
+        for (skipped, taken, told) in [(100u64, 98u64, 2), (100, 101, 2), (103, 101, 2), (105, 101, 4)] {
+            let recursion_misses = Some(skipped.saturating_sub(taken));
+            let probes =
+                [ProbeCounters { recursion_misses, kprobe_misses: Some(0), ..ProbeCounters::default() }];
+            counts.update(&snapshot(&probes)).unwrap();
+            assert_eq!(counts.totals()["e"].reasons["recursion"], told, "{skipped} skipped, {taken} taken");
+            assert_eq!(counts.totals()["e"].lost, told);
         }
     }
 
-    fn finish(self) -> Result<Option<RecordBatch>> {
-        if self.probe.rows == 0 {
-            return Ok(None);
-        }
-        let mut columns = self.probe.finish();
-        columns.extend(self.numbers.into_iter().map(|mut b| Arc::new(b.finish()) as ArrayRef));
-        Ok(Some(RecordBatch::try_new(side_schema("counts")?, columns)?))
-    }
-}
-
-#[derive(Default)]
-struct LossesBuilder {
-    probe: ProbeColumns,
-    reason: StringDictionaryBuilder<Int32Type>,
-    count: Int64Builder,
-}
-
-impl LossesBuilder {
-    fn append(
-        &mut self,
-        ts_ns: i64,
-        event: &str,
-        probe: ProbeId,
-        cpu: Option<u16>,
-        reason: &str,
-        count: Option<i64>,
-    ) {
-        self.probe.append(ts_ns, event, probe, cpu);
-        self.reason.append_value(reason);
-        self.count.append_option(count);
+    #[test]
+    fn what_a_kernel_cannot_tell_is_said_with_the_first_counts_and_once() {
+        let mut counts = Counts::default();
+        counts.add_probe(0, "e");
+        let probes = [ProbeCounters { kprobe_misses: Some(0), ..ProbeCounters::default() }];
+        let first = counts.update(&snapshot(&probes)).unwrap().losses.unwrap();
+        assert_eq!(first.num_rows(), 1);
+        assert_eq!(first.column_by_name("count").unwrap().null_count(), 1);
+        assert_eq!(counts.totals()["e"].unknown, ["recursion"]);
+        let last = Snapshot { is_last: true, ..snapshot(&probes) };
+        assert!(counts.update(&last).unwrap().losses.is_none());
     }
 
-    fn finish(mut self) -> Result<Option<RecordBatch>> {
-        if self.probe.rows == 0 {
-            return Ok(None);
+    #[test]
+    fn what_was_recorded_and_never_came_is_lost_in_the_end() {
+        for (has_failed, reason) in [(false, "unread"), (true, "disk")] {
+            let mut counts = Counts::default();
+            counts.add_probe(0, "e");
+            let kernel = Counters { fired: 10, recorded: 10, ..Counters::default() };
+            let probes = [ProbeCounters { per_cpu: vec![kernel, kernel], ..ProbeCounters::default() }];
+            let fed = vec![Fed { probe: 0, cpu: 0, rows: 7, late: 0 }];
+            let now = Snapshot { fed, ..snapshot(&probes) };
+            counts.update(&now).unwrap();
+            assert_eq!(
+                (counts.totals()["e"].recorded, counts.totals()["e"].lost),
+                (20, 0),
+                "it may come yet"
+            );
+            counts.update(&Snapshot { is_last: true, has_failed, ..now }).unwrap();
+            let Totals { seen, recorded, lost, reasons, .. } = &counts.totals()["e"];
+            assert_eq!((*seen, *recorded, *lost), (20, 7, 13));
+            assert_eq!(*reasons, BTreeMap::from([(reason, 13)]));
         }
-        let mut columns = self.probe.finish();
-        columns.push(Arc::new(self.reason.finish()));
-        columns.push(Arc::new(self.count.finish()));
-        Ok(Some(RecordBatch::try_new(side_schema("losses")?, columns)?))
     }
 }

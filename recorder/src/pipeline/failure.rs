@@ -22,6 +22,7 @@ fn remedy(failure: &Error) -> Option<&'static str> {
     let io = failure.chain().find_map(|cause| cause.downcast_ref::<io::Error>())?;
     match io.raw_os_error()? {
         libc::ENOSPC | libc::EDQUOT => Some("free space, or write to another disk with -o"),
+        libc::EFBIG => Some("raise the limit of file sizes: see 'ulimit -f'"),
         libc::EROFS => {
             Some("the file system was made read-only: see 'dmesg', or write to another disk with -o")
         }

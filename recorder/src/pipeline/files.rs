@@ -1,24 +1,30 @@
 //! Names and bytes in, files and directories of a trace out: private to the user who writes, visible only when whole,
 //! and never through a symbolic link that somebody put in the way.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, fchown};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2, posix_fallocate, renameat};
-use nix::sys::stat::Mode;
+use nix::fcntl::{
+    AT_FDCWD, AtFlags, OFlag, OpenHow, RenameFlags, ResolveFlag, openat, openat2, posix_fallocate, renameat,
+    renameat2,
+};
+use nix::sys::stat::{Mode, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
+use schemas::trace::whole_name;
 
 /// Mode of every file of a trace.
 pub const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
 /// Ending of a file that is being written.
 pub const TEMP_SUFFIX: &str = ".tmp";
-/// Ending of a segment that is whole and waits for the disk.
-pub const WHOLE_SUFFIX: &str = ".whole";
 
 /// Make the directory of a new trace and give it to user and group `ids`. Fails if anything has that name already. The result is
 /// the way there as it is now, without symbolic links.
@@ -26,18 +32,42 @@ pub fn create_trace_dir(path: &Path, ids: Option<(u32, u32)>) -> Result<PathBuf>
     let cannot = || format!("cannot create directory '{}'", path.display());
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let parent = parent.canonicalize().with_context(cannot)?;
-    let path = parent.join(path.file_name().with_context(cannot)?);
-    create_dir(&path)?;
-    own_trace_dir(&path, ids)?;
-    File::open(&parent).and_then(|parent| parent.sync_all()).with_context(cannot)?;
-    Ok(path)
+    let name = path.file_name().with_context(cannot)?;
+    let path = parent.join(name);
+    // From here on it is this directory, whatever takes its place.
+    let parent = open_dir(&parent)?;
+    mkdirat(&parent, name, Mode::from_bits_truncate(DIR_MODE))
+        .map_err(io::Error::from)
+        .with_context(cannot)?;
+    let done = own_new_dir(&parent, name, &path, ids).and_then(|()| parent.sync_all().with_context(cannot));
+    if done.is_err() {
+        // It is empty, or not ours; the first error says more.
+        let _ = unlinkat(&parent, name, UnlinkatFlags::RemoveDir);
+    }
+    done.map(|()| path)
+}
+
+/// Give the directory `name`, which was made in `parent` just now, to user and group `ids`.
+fn own_new_dir(parent: &File, name: &OsStr, path: &Path, ids: Option<(u32, u32)>) -> Result<()> {
+    let cannot = || format!("cannot create directory '{}'", path.display());
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let dir =
+        File::from(openat(parent, name, flags, Mode::empty()).map_err(io::Error::from).with_context(cannot)?);
+    // Another one of ours, moved to this place, is not given away.
+    let entries = fs::read_dir(format!("/proc/self/fd/{}", dir.as_raw_fd())).with_context(cannot)?;
+    ensure!(entries.count() == 0, "'{}' was replaced while it was made: nothing is written", path.display());
+    own(&dir, path, ids)
 }
 
 /// Give a new trace directory of ours to user and group `ids`.
 pub fn own_trace_dir(path: &Path, ids: Option<(u32, u32)>) -> Result<()> {
-    let dir = open_own_dir(path)?;
+    own(&open_dir(path)?, path, ids)
+}
+
+fn own(dir: &File, path: &Path, ids: Option<(u32, u32)>) -> Result<()> {
+    check_owner(dir, path)?;
     if let Some((uid, gid)) = ids {
-        fchown(&dir, Some(uid), Some(gid))
+        fchown(dir, Some(uid), Some(gid))
             .with_context(|| format!("cannot give '{}' to user {uid}", path.display()))?;
     }
     Ok(())
@@ -56,7 +86,11 @@ pub fn create_dir(path: &Path) -> Result<()> {
 pub fn open_dir(path: &Path) -> Result<File> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
-    match openat2(AT_FDCWD, path, how) {
+    let opened = match openat2(AT_FDCWD, path, how) {
+        Err(Errno::ENOSYS) => open_by_parts(path, flags),
+        opened => opened,
+    };
+    match opened {
         Ok(dir) => Ok(dir.into()),
         Err(Errno::ELOOP) => {
             bail!("'{}' leads through a symbolic link now: nothing is written", path.display())
@@ -67,13 +101,37 @@ pub fn open_dir(path: &Path) -> Result<File> {
     }
 }
 
+/// The same where there is no openat2, one part of the path after the other. Filters of system calls that cannot see
+/// its flags refuse it: those of systemd's `RestrictSUIDSGID=`, and of some containers.
+fn open_by_parts(path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
+    let step = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let start = if path.is_absolute() { "/" } else { "." };
+    let mut dir = openat(AT_FDCWD, start, step, Mode::empty())?;
+    for part in path.components() {
+        if let Component::Normal(_) | Component::ParentDir = part {
+            let name = part.as_os_str();
+            dir = openat(&dir, name, step, Mode::empty()).map_err(|error| {
+                let found = fstatat(&dir, name, AtFlags::AT_SYMLINK_NOFOLLOW);
+                let is_link = found.is_ok_and(|found| found.st_mode & libc::S_IFMT == libc::S_IFLNK);
+                if is_link { Errno::ELOOP } else { error }
+            })?;
+        }
+    }
+    openat(&dir, ".", flags, Mode::empty())
+}
+
 /// Open a directory to write into it: it must belong to this user, as all do that a recorder makes.
 pub fn open_own_dir(path: &Path) -> Result<File> {
     let dir = open_dir(path)?;
+    check_owner(&dir, path)?;
+    Ok(dir)
+}
+
+fn check_owner(dir: &File, path: &Path) -> Result<()> {
     let owner = dir.metadata().with_context(|| format!("cannot open directory '{}'", path.display()))?.uid();
     let own = geteuid().as_raw();
     ensure!(owner == own, "'{}' belongs to user {owner}, not to {own}: nothing is written", path.display());
-    Ok(dir)
+    Ok(())
 }
 
 /// Make what happened in the directory `path` durable.
@@ -85,10 +143,23 @@ fn sync(dir: &File, path: &Path) -> Result<()> {
     dir.sync_all().with_context(|| format!("cannot sync directory '{}'", path.display()))
 }
 
-/// Hold the trace in `dir` for this process, as long as the result lives. Fails if another process holds it.
+/// Times that a lock is tried, and the time between: who looks whether a recorder lives holds it for microseconds.
+const LOCK_TRIES: usize = 10;
+const LOCK_EVERY: Duration = Duration::from_millis(10);
+
+/// Hold the trace in `dir` for this process, as long as the result lives. Fails if another process holds it all the
+/// time that it is tried.
 pub fn lock(dir: &Path) -> Result<File> {
     let file = open_dir(dir)?;
-    match file.try_lock() {
+    let mut locked = file.try_lock();
+    for _ in 1..LOCK_TRIES {
+        if !matches!(locked, Err(fs::TryLockError::WouldBlock)) {
+            break;
+        }
+        std::thread::sleep(LOCK_EVERY);
+        locked = file.try_lock();
+    }
+    match locked {
         Ok(()) => Ok(file),
         Err(fs::TryLockError::WouldBlock) => {
             bail!("'{}' is being written by another recorder: wait until it ends", dir.display())
@@ -109,6 +180,7 @@ pub struct TempFile {
     /// The directory that it is meant for.
     target: PathBuf,
     is_published: bool,
+    is_torn: AtomicBool,
 }
 
 impl TempFile {
@@ -133,7 +205,15 @@ impl TempFile {
             .map_err(io::Error::from)
             .with_context(cannot)?;
         let (at_path, name, target) = (dir_path.to_owned(), name.to_owned(), target.to_owned());
-        Ok(Self { file: file.into(), at: dir, at_path, name, target, is_published: false })
+        Ok(Self {
+            file: file.into(),
+            at: dir,
+            at_path,
+            name,
+            target,
+            is_published: false,
+            is_torn: AtomicBool::new(false),
+        })
     }
 
     /// Another handle of the file.
@@ -151,16 +231,29 @@ impl TempFile {
         self.at_path.join(&self.name)
     }
 
-    /// Make the contents durable: a file that has its name is whole, also after a power-off.
+    /// Make the contents durable: a file that has its name is whole, also after a power-off. Once that has failed, it
+    /// fails for good: Linux takes pages that could not be written for clean, and the next fsync would say that all is
+    /// well.
     pub fn sync(&self) -> Result<()> {
-        self.file.sync_all().with_context(|| format!("cannot write '{}'", self.path().display()))
+        let cannot = || format!("cannot write '{}'", self.path().display());
+        if self.is_torn() {
+            return Err(io::Error::from(Errno::EIO)).with_context(cannot);
+        }
+        let result = self.file.sync_all();
+        self.is_torn.store(result.is_err(), Ordering::Relaxed);
+        result.with_context(cannot)
+    }
+
+    /// The disk may have only parts of it: it never gets its name.
+    pub fn is_torn(&self) -> bool {
+        self.is_torn.load(Ordering::Relaxed)
     }
 
     /// The segment, [created beside](Self::create_beside) its table, is whole, though the disk may not have it: from now
-    /// on it is `TRACE/.TABLE-NUMBER.whole`, so that tidying up can publish it if the recorder dies before it does so itself.
+    /// on it is `TRACE/.TABLE-NUMBER.whole`, so that `analyze` sees it and tidying up can publish it if the recorder dies before it does so itself.
     pub fn is_whole(&mut self, number: u64) -> Result<()> {
         let table = self.target.file_name().unwrap_or_default().to_string_lossy();
-        let name = format!(".{table}-{number}{WHOLE_SUFFIX}");
+        let name = whole_name(&table, number);
         renameat(&self.at, self.name.as_str(), &self.at, name.as_str())
             .map_err(io::Error::from)
             .with_context(|| format!("cannot create '{}'", self.at_path.join(&name).display()))?;
@@ -168,27 +261,41 @@ impl TempFile {
         Ok(())
     }
 
-    /// Give the file, which was [synced](Self::sync), its `name`, replacing a file or link of that name. That is
-    /// durable once the directory is synced too.
+    /// Give the file, which was [synced](Self::sync), its `name`. That is durable once the directory is synced too. Fails
+    /// if anything has that name: no number is used twice.
     pub fn reveal(&mut self, name: &str) -> Result<PathBuf> {
         let target = self.target.clone();
-        self.reveal_in(&target, name)
+        self.rename(&target, name, RenameFlags::RENAME_NOREPLACE)
     }
 
     /// The same in another directory of the same file system.
     pub fn reveal_in(&mut self, dir_path: &Path, name: &str) -> Result<PathBuf> {
+        self.rename(dir_path, name, RenameFlags::RENAME_NOREPLACE)
+    }
+
+    /// The same, replacing a file or link of that name.
+    pub fn replace(&mut self, name: &str) -> Result<PathBuf> {
+        let target = self.target.clone();
+        self.rename(&target, name, RenameFlags::empty())
+    }
+
+    fn rename(&mut self, dir_path: &Path, name: &str, flags: RenameFlags) -> Result<PathBuf> {
         let path = dir_path.join(name);
         let cannot = || format!("cannot create '{}'", path.display());
-        if dir_path == self.at_path {
-            renameat(&self.at, self.name.as_str(), &self.at, name)
-                .map_err(io::Error::from)
-                .with_context(cannot)?;
-        } else {
-            let dir = open_own_dir(dir_path)?;
-            renameat(&self.at, self.name.as_str(), &dir, name)
-                .map_err(io::Error::from)
-                .with_context(cannot)?;
-        }
+        ensure!(!self.is_torn(), "{}: the disk may not have all of it", cannot());
+        let other = if dir_path == self.at_path { None } else { Some(open_own_dir(dir_path)?) };
+        let dir = other.as_ref().unwrap_or(&self.at);
+        let own = self.name.as_str();
+        let renamed = match renameat2(&self.at, own, dir, name, flags) {
+            // Some file systems know no flags. Nobody but us makes files here.
+            Err(Errno::EINVAL) if !flags.is_empty() => match fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+            {
+                Err(Errno::ENOENT) => renameat(&self.at, own, dir, name),
+                result => Err(result.err().unwrap_or(Errno::EEXIST)),
+            },
+            result => result,
+        };
+        renamed.map_err(io::Error::from).with_context(cannot)?;
         self.is_published = true;
         Ok(path)
     }
@@ -246,6 +353,18 @@ impl Drop for TempFile {
 pub fn replace(dir: &Path, name: &str, contents: &[u8]) -> Result<()> {
     let mut temp = TempFile::create(dir, name)?;
     temp.file.write_all(contents).with_context(|| format!("cannot write '{}'", dir.join(name).display()))?;
-    temp.publish(name)?;
-    Ok(())
+    temp.sync()?;
+    temp.replace(name)?;
+    sync_dir(dir)
 }
+
+#[cfg(test)]
+impl TempFile {
+    /// As after an fsync that failed.
+    pub fn tear(&self) {
+        self.is_torn.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -24,7 +24,9 @@ pub struct Known {
     places: Table,
     ids: Vec<u64>,
     seconds: Vec<u32>,
-    forgotten: HashSet<u64>,
+    /// The last ones and those before: rows of the latter may still be there too, but not of earlier ones, because
+    /// nothing more is removed, and hence forgotten, before the rows of what was retired have gone.
+    forgotten: [HashSet<u64>; 2],
     /// One that was forgotten lately is there again.
     pub is_again: bool,
 }
@@ -37,7 +39,7 @@ impl Known {
         if is_new {
             self.ids.push(id);
             self.seconds.push(second);
-            self.is_again |= !self.forgotten.is_empty() && self.forgotten.contains(&id);
+            self.is_again |= self.forgotten.iter().any(|ids| !ids.is_empty() && ids.contains(&id));
             return Met::New;
         }
         let last = &mut self.seconds[place as usize];
@@ -53,7 +55,8 @@ impl Known {
             return None;
         }
         let forgotten: HashSet<u64> = dead.into_iter().map(|(id, _)| id).collect();
-        *self = Self { forgotten: forgotten.clone(), is_again: self.is_again, ..Self::default() };
+        let [last, _] = std::mem::take(&mut self.forgotten);
+        *self = Self { forgotten: [forgotten.clone(), last], is_again: self.is_again, ..Self::default() };
         for (id, last) in alive {
             self.meet(id, last);
         }

@@ -32,6 +32,18 @@ pub struct Chunk {
 }
 
 impl Chunk {
+    /// Boot time (ns) of the oldest record, if there is one.
+    pub fn first_ns(&self) -> Option<u64> {
+        let first = |buffer: &Buffer| {
+            let starts = [0].into_iter().chain(buffer.breaks.iter().copied());
+            starts
+                .filter(|start| *start < buffer.bytes.len())
+                .map(|start| ts_ns(&buffer.bytes[start..]))
+                .min()
+        };
+        self.buffers.iter().filter_map(first).min()
+    }
+
     /// Boot time (ns) of the youngest record.
     pub fn last_ns(&self) -> u64 {
         let last = |buffer: &Buffer| {

@@ -15,11 +15,11 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{TimestampNanosecondType, UInt16Type, UInt64Type};
 use arrow_schema::{Schema, SchemaRef};
 use arrow_select::interleave::interleave_record_batch;
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, ArrowWriterOptions, compute_leaves};
+use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::file::metadata::PageIndexPolicy;
 use parquet::file::statistics::Statistics;
@@ -32,6 +32,8 @@ use super::segment::{ROW_GROUP_ROWS, plain_io, writer_properties};
 /// Row groups of this size and more are spliced.
 const SPLICE_ROWS: usize = 64 * 1024;
 const BATCH_ROWS: usize = 8192;
+/// Decoded rows that become a row group though they are few: long stacks take a KiB each.
+const MOST_BYTES: usize = 32 << 20;
 const ZSTD_LEVEL: i32 = 1;
 /// Unit of `st_blocks`.
 const BLOCK_BYTES: u64 = 512;
@@ -76,11 +78,24 @@ impl Input {
         self.reader((0..self.metadata.metadata().num_row_groups()).collect())
     }
 
+    /// Columns with these names of all its rows, in the order of the table.
+    pub fn columns(&self, names: &[&str]) -> Result<ParquetRecordBatchReader> {
+        let schema = self.metadata.parquet_schema();
+        self.build(|builder| builder.with_projection(ProjectionMask::columns(schema, names.iter().copied())))
+    }
+
     fn reader(&self, row_groups: Vec<usize>) -> Result<ParquetRecordBatchReader> {
+        self.build(|builder| builder.with_row_groups(row_groups))
+    }
+
+    fn build(
+        &self,
+        what: impl FnOnce(ParquetRecordBatchReaderBuilder<File>) -> ParquetRecordBatchReaderBuilder<File>,
+    ) -> Result<ParquetRecordBatchReader> {
         let file = self.file.try_clone()?;
-        ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
+        let all = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone());
+        what(all)
             .with_batch_size(BATCH_ROWS)
-            .with_row_groups(row_groups)
             .build()
             .map_err(plain_io)
             .with_context(|| format!("cannot read '{}'", self.path.display()))
@@ -112,6 +127,7 @@ pub struct Merged {
     temp: TempFile,
     pending: Vec<RecordBatch>,
     pending_rows: usize,
+    pending_bytes: usize,
     row_groups: usize,
 }
 
@@ -129,7 +145,16 @@ impl Merged {
             .and_then(ArrowWriter::into_serialized_writer)
             .map_err(plain_io)
             .with_context(|| format!("cannot write '{}'", temp.path().display()))?;
-        Ok(Self { writer, factory, schema, temp, pending: Vec::new(), pending_rows: 0, row_groups: 0 })
+        Ok(Self {
+            writer,
+            factory,
+            schema,
+            temp,
+            pending: Vec::new(),
+            pending_rows: 0,
+            pending_bytes: 0,
+            row_groups: 0,
+        })
     }
 
     /// Append segments that overlap each other (mostly just one); units come in time order.
@@ -213,8 +238,10 @@ impl Merged {
     /// Append rows that come after all rows so far.
     pub fn push(&mut self, batch: RecordBatch) -> Result<()> {
         self.pending_rows += batch.num_rows();
+        self.pending_bytes += batch.get_array_memory_size();
         self.pending.push(batch);
-        if self.pending_rows >= ROW_GROUP_ROWS { self.flush() } else { Ok(()) }
+        let is_full = self.pending_rows >= ROW_GROUP_ROWS || self.pending_bytes >= MOST_BYTES;
+        if is_full { self.flush() } else { Ok(()) }
     }
 
     /// Encode what is pending as a row group.
@@ -237,7 +264,7 @@ impl Merged {
             column.close().and_then(|chunk| chunk.append_to_row_group(&mut out)).map_err(plain_io)?;
         }
         out.close().map_err(plain_io)?;
-        self.pending_rows = 0;
+        (self.pending_rows, self.pending_bytes) = (0, 0);
         self.row_groups += 1;
         Ok(())
     }
@@ -290,3 +317,7 @@ impl Stream {
         Some((ts, cpu.unwrap_or(0), seq.unwrap_or(0)))
     }
 }
+
+#[cfg(test)]
+#[path = "merged_tests.rs"]
+mod tests;

@@ -26,13 +26,16 @@ mod stacks;
 mod decode;
 mod encode;
 
+mod outbox;
 mod queue;
 
 mod files;
 mod segment;
 
 mod clock;
+mod count_rows;
 mod counts;
+mod event_table;
 mod probes;
 
 mod failure;
@@ -49,13 +52,14 @@ mod keep;
 pub mod cgroups;
 pub mod compact;
 mod merged;
+mod recount;
 pub mod recover;
 
 pub use clock::{boottime_ns, utc_minus_boottime_ns};
 pub use counts::Totals;
 pub use decode::decode_record;
 pub use files::{create_trace_dir, own_trace_dir};
-pub use keep::Limits;
+pub use keep::{Limits, Warn};
 pub use meta::{boot_id, read_meta};
 pub use options::{End, Options, Summary};
 pub use probes::ProbeRow;

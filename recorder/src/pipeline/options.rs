@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::counts::Totals;
-use super::keep::Limits;
+use super::keep::{Limits, Warn};
 use super::stacks::{CgroupFinder, Symbolizer};
 use super::worker::BatchHook;
 use crate::source::ProbeCounters;
@@ -19,6 +19,12 @@ pub struct Options {
     pub zstd_level: i32,
     /// Raw records that may wait for the encoder (64 MiB); when they are more, the drain waits and the rings fill.
     pub queue_bytes: usize,
+    /// Raw records that may wait for the watermark (64 MiB); when they are more, the rings of those that have most are
+    /// left alone and fill.
+    pub staged_bytes: usize,
+    /// Wait for room in the calls that fill that queue (true), or return and leave the waiting to
+    /// [`has_room`](super::TraceWriter::has_room).
+    pub waits: bool,
     /// How much stays while recording (everything).
     pub limits: Limits,
     /// Merge small segments at the end (true).
@@ -31,6 +37,8 @@ pub struct Options {
     pub cgroups: CgroupFinder,
     /// Sees each batch of each event, in the order of the event's table.
     pub on_batch: Option<BatchHook>,
+    /// Told at once what is not as it should be though recording goes on (nobody by default).
+    pub warn: Warn,
 }
 
 impl Default for Options {
@@ -39,12 +47,15 @@ impl Default for Options {
             segment_age: Duration::from_secs(1),
             zstd_level: 1,
             queue_bytes: 64 << 20,
+            staged_bytes: 64 << 20,
+            waits: true,
             limits: Limits::default(),
             compact_at_close: true,
             is_live: true,
             symbolizer: Box::new(|_| None),
             cgroups: Box::new(|_| None),
             on_batch: None,
+            warn: Box::new(|_| {}),
         }
     }
 }

@@ -10,11 +10,10 @@ use arrow_array::types::Int32Type;
 use arrow_array::{ArrayRef, RecordBatch};
 use serde::{Deserialize, Serialize};
 
-use super::counts::side_schema;
-use crate::source::ProbeId;
+use schemas::trace::PROBES;
 
-/// Its table, which has one segment with all rows.
-pub const TABLE: &str = "probes";
+use super::count_rows::side_schema;
+use crate::source::ProbeId;
 
 /// A probe that was tried: a row of table probes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,5 +68,5 @@ pub fn batch(rows: &[ProbeRow]) -> Result<RecordBatch> {
     ]);
     columns.extend(times.iter_mut().map(|b| Arc::new(b.finish().with_timezone("UTC")) as ArrayRef));
     columns.push(Arc::new(programs.finish()));
-    Ok(RecordBatch::try_new(side_schema(TABLE)?, columns)?)
+    Ok(RecordBatch::try_new(side_schema(PROBES)?, columns)?)
 }

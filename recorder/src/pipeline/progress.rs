@@ -20,6 +20,8 @@ pub struct Progress {
     pub bytes: u64,
     /// Published segments.
     pub segments: u64,
+    /// Segments of events that are published or lost.
+    pub event_segments: u64,
     /// Rows on disk, by event.
     pub rows: Vec<u64>,
     /// Rows that could not be written.

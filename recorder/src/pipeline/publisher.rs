@@ -7,10 +7,11 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
+use arrow_array::RecordBatch;
 use schemas::trace::Meta;
 
 use super::clock::boottime_ns;
@@ -19,7 +20,7 @@ use super::keep::{Freeze, Keeper, Retired};
 use super::profile::{Stage, time};
 use super::progress::{RowsBySource, SharedProgress};
 use super::queue::{Receiver, Sender, bounded};
-use super::segment::segment_name;
+use super::segment::{Segment, segment_name, writer_properties};
 
 /// Files that may wait for their names; when they are more, the encoder waits.
 const MOST_WAITING: usize = 64;
@@ -34,6 +35,8 @@ pub struct Publication {
     pub is_again: bool,
     /// The event whose rows it has, `None` for a side table.
     pub event: Option<usize>,
+    /// Rows of a side table, for another file in case the disk does not take this one.
+    pub side_rows: Option<RecordBatch>,
     /// Rows of an event, by probe and CPU.
     pub rows: RowsBySource,
     /// Boot time at which it was to be published, if that is to be measured.
@@ -43,7 +46,12 @@ pub struct Publication {
 /// Something to do between two publications.
 pub enum Control {
     /// It is this time (UTC ns): let go what is old, merge what is small.
-    Keep(i64),
+    Keep {
+        /// The time.
+        now_ns: i64,
+        /// No row that is not published is older (UTC ns), if there are any.
+        unpublished_ns: Option<i64>,
+    },
     /// No row names these ids any more.
     Retire(Retired),
     /// What `trace.json` is to say.
@@ -154,7 +162,7 @@ fn run(queue: &Receiver<Job>, keeper: &mut Keeper, progress: &SharedProgress) {
 
 fn obey(control: Control, keeper: &mut Keeper) -> Result<()> {
     match control {
-        Control::Keep(now_ns) => keeper.keep(now_ns),
+        Control::Keep { now_ns, unpublished_ns } => keeper.keep(now_ns, unpublished_ns),
         Control::Describe(meta) => keeper.describe(*meta),
         Control::Retire(retired) => {
             keeper.retire(retired);
@@ -185,7 +193,9 @@ fn publish(mut batch: Vec<Publication>, keeper: &mut Keeper, progress: &SharedPr
     let result = if is_over { Ok(()) } else { publish_all(&mut batch, keeper, progress) };
     let (events, side): (Vec<_>, Vec<_>) = batch.into_iter().partition(|it| it.event.is_some());
     for publication in events {
-        progress.lock().lose(publication.rows);
+        let mut progress = progress.lock();
+        progress.event_segments += 1;
+        progress.lose(publication.rows);
     }
     told(progress, result);
     side
@@ -197,14 +207,17 @@ fn publish_all(
     keeper: &mut Keeper,
     progress: &SharedProgress,
 ) -> Result<()> {
+    batch.iter_mut().try_for_each(Publication::mend)?;
     time(Stage::Write, || at_once(batch.iter(), |publication| publication.temp.sync()))?;
     let (mut side_dirs, mut event_dirs) = (BTreeSet::new(), BTreeSet::new());
     while let Some(publication) = batch.front_mut() {
         if publication.is_again {
             keeper.forget()?;
         }
-        let name = if publication.is_only { segment_name(0) } else { keeper.name(publication.temp.dir())? };
-        let path = publication.temp.reveal(&name)?;
+        let path = match publication.is_only {
+            true => publication.temp.replace(&segment_name(0))?,
+            false => publication.temp.reveal(&keeper.name(publication.temp.dir())?)?,
+        };
         let dirs = if publication.event.is_some() { &mut event_dirs } else { &mut side_dirs };
         dirs.extend(path.parent().map(Path::to_owned));
         let Some(Publication { event, rows, due_ns, is_only, .. }) = batch.pop_front() else { break };
@@ -213,6 +226,7 @@ fn publish_all(
         progress.bytes += bytes;
         progress.segments += 1;
         if let Some(event) = event {
+            progress.event_segments += 1;
             progress.rows[event] += of_event;
         }
         if let Some(due_ns) = due_ns {
@@ -223,13 +237,42 @@ fn publish_all(
     at_once(&event_dirs, |dir| sync_dir(dir))
 }
 
+impl Publication {
+    /// If the disk did not take the file, write another one.
+    fn mend(&mut self) -> Result<()> {
+        if let Some(rows) = self.side_rows.as_ref().filter(|_| self.temp.is_torn()) {
+            let properties = writer_properties(&rows.schema(), 1, false)?;
+            let mut segment = Segment::create(self.temp.dir(), "again", &rows.schema(), properties)?;
+            segment.write(rows)?;
+            self.temp = segment.finish()?;
+        }
+        Ok(())
+    }
+}
+
 /// `sync` all of `items` at the same time: file systems commit what waits together in one go. Fails with one of the
 /// errors.
 fn at_once<T: Send>(items: impl IntoIterator<Item = T>, sync: impl Fn(T) -> Result<()> + Sync) -> Result<()> {
     let sync = &sync;
+    let items: Vec<Mutex<Option<T>>> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
+    let take = |item: &Mutex<Option<T>>| item.lock().unwrap_or_else(PoisonError::into_inner).take();
     std::thread::scope(|scope| {
-        let threads: Vec<_> = items.into_iter().map(|item| scope.spawn(move || sync(item))).collect();
-        let mut results = threads.into_iter().map(|thread| thread.join());
-        results.try_for_each(|result| result.unwrap_or_else(|_| bail!("a thread that syncs has died")))
+        let mut results = Vec::new();
+        let mut threads = Vec::new();
+        for item in &items {
+            let work = move || take(item).map_or(Ok(()), sync);
+            match std::thread::Builder::new().spawn_scoped(scope, work) {
+                Ok(thread) => threads.push(thread),
+                // No more threads are to be had: in turn, then.
+                Err(_) => results.push(work()),
+            }
+        }
+        let died = || Err(anyhow!("a thread that syncs has died"));
+        results.extend(threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| died())));
+        results.into_iter().collect()
     })
 }
+
+#[cfg(test)]
+#[path = "publisher_tests.rs"]
+mod tests;

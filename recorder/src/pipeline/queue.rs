@@ -1,7 +1,7 @@
 //! Jobs of one thread in, the same jobs in order to the next thread out; bounded.
 //!
 //! Drain -> encoder (in bytes) -> publisher (in files). A full queue makes the thread before it wait, in the end the
-//! drain. The rings then fill, and what does not fit is counted by the kernel as
+//! drain ([`outbox`](super::outbox)). The rings then fill, and what does not fit is counted by the kernel as
 //! `ring_full`: there is no loss between ring and disk that is not counted somewhere.
 
 use std::collections::VecDeque;
@@ -25,6 +25,17 @@ impl<T> Shared<T> {
     }
 }
 
+/// What became of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It is in the queue.
+    Taken,
+    /// There is no room for it now.
+    Full,
+    /// Nobody takes jobs any more.
+    Closed,
+}
+
 /// The end that puts jobs in; dropped, it ends the queue.
 pub struct Sender<T>(Arc<Shared<T>>);
 
@@ -41,9 +52,24 @@ pub fn bounded<T>(limit_bytes: usize) -> (Sender<T>, Receiver<T>) {
 impl<T> Sender<T> {
     /// Put a job of `bytes` in, after waiting for room. False if nobody takes jobs any more.
     pub fn send(&self, bytes: usize, job: T) -> bool {
-        let full = |s: &mut State<T>| s.bytes > 0 && s.bytes + bytes > self.0.limit_bytes && !s.is_closed;
-        let guard = self.0.changed.wait_while(self.0.lock(), full);
-        let mut state = guard.unwrap_or_else(PoisonError::into_inner);
+        let guard = self.0.changed.wait_while(self.0.lock(), |state| self.is_full(state, bytes));
+        self.put(&mut guard.unwrap_or_else(PoisonError::into_inner), bytes, job)
+    }
+
+    /// Put a job of `bytes` in if there is room now, without waiting; otherwise it is given back.
+    pub fn try_send(&self, bytes: usize, job: T) -> (Sent, Option<T>) {
+        let mut state = self.0.lock();
+        if self.is_full(&state, bytes) {
+            return (Sent::Full, Some(job));
+        }
+        (if self.put(&mut state, bytes, job) { Sent::Taken } else { Sent::Closed }, None)
+    }
+
+    fn is_full(&self, state: &State<T>, bytes: usize) -> bool {
+        state.bytes > 0 && state.bytes + bytes > self.0.limit_bytes && !state.is_closed
+    }
+
+    fn put(&self, state: &mut State<T>, bytes: usize, job: T) -> bool {
         if state.is_closed {
             return false;
         }

@@ -4,16 +4,18 @@
 //! again since: then the disk may have only parts of them.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use schemas::trace::{Meta, State};
+use schemas::trace::{Meta, PROBES, State, whole_segment};
 
-use super::compact::WORK_PREFIX;
-use super::files::{RESERVE, TEMP_SUFFIX, WHOLE_SUFFIX, lock, sync_dir};
+use super::compact::{WORK_PREFIX, remove_dir};
+use super::files::{RESERVE, TEMP_SUFFIX, lock, sync_dir};
+use super::keep::make_way;
 use super::merged::Input;
 use super::meta::{boot_id, read_meta, tables, write_meta};
-use super::probes;
+use super::recount::balance;
 use super::segment::{list_segments, segment_name};
 
 /// Remove what a recorder that died has left half-made in `dir` and mark the trace as recovered. The result is one
@@ -27,16 +29,23 @@ pub fn recover(dir: &Path) -> Result<Option<String>> {
 /// The same, for whoever holds the trace.
 pub fn tidy_up(dir: &Path) -> Result<(Meta, Option<String>)> {
     let mut meta = read_meta(dir)?;
-    let (published, not_durable) = publish_whole(dir, &meta)?;
+    // First, because what is half-made takes the names of what is made below.
     let removed = remove_unfinished(dir, &meta)?;
+    let (published, not_durable) = publish_whole(dir, &meta)?;
     if meta.state != State::Open && published + not_durable + removed == 0 {
         return Ok((meta, None));
     }
     let mut parts = Vec::new();
     if meta.state == State::Open {
+        // Before the state is written: stopped in between, it is done again.
+        let counted = balance(dir, &meta);
         meta.state = State::Recovered;
         write_meta(dir, &meta)?;
         parts.push("the recorder died, up to a second may be missing at the end".to_owned());
+        if let Err(error) = counted {
+            // A segment that cannot be read is no reason to leave the others as they are.
+            parts.push(format!("table counts may tell of other rows than there are ({error:#})"));
+        }
     }
     for (number, what) in [
         (published, "segments published that waited for the disk"),
@@ -60,14 +69,17 @@ fn publish_whole(dir: &Path, meta: &Meta) -> Result<(usize, usize)> {
     for table in side.into_iter().chain(events) {
         let table_dir = dir.join(table);
         for path in whole_segments(dir, table)? {
-            if !is_same_boot || !table_dir.is_dir() || Input::open(0, &path).is_err() {
+            if !is_same_boot || !table_dir.is_dir() || is_damaged(&path)? {
                 remove_file(&path)?;
                 numbers.1 += 1;
                 continue;
             }
+            if meta.kept_from_ns.is_some() {
+                make_way(dir, table, &path)?;
+            }
             let last = list_segments(&table_dir)?.last().map(|(number, _)| *number);
             // All rows of this table are in one segment, the newest.
-            let number = if table == probes::TABLE { 0 } else { last.map_or(0, |last| last + 1) };
+            let number = if table == PROBES { 0 } else { last.map_or(0, |last| last + 1) };
             let sync = || File::open(&path)?.sync_all();
             sync().with_context(|| format!("cannot write '{}'", path.display()))?;
             let to = table_dir.join(segment_name(number));
@@ -79,13 +91,21 @@ fn publish_whole(dir: &Path, meta: &Meta) -> Result<(usize, usize)> {
     Ok(numbers)
 }
 
+/// Fails if that cannot be told because the machine is short of something: the segment is not given up then.
+fn is_damaged(path: &Path) -> Result<bool> {
+    let Err(error) = Input::open(0, path) else { return Ok(false) };
+    let is_of_system = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|io| io.raw_os_error().is_some());
+    if is_of_system { Err(error) } else { Ok(true) }
+}
+
 /// Segments of `table` that are whole but not published, in their order.
 fn whole_segments(dir: &Path, table: &str) -> Result<Vec<PathBuf>> {
-    let prefix = format!(".{table}-");
     let mut found = Vec::new();
     for (name, path) in entries(dir)? {
-        let number = name.strip_prefix(&prefix).and_then(|name| name.strip_suffix(WHOLE_SUFFIX));
-        if let Some(number) = number.and_then(|digits| digits.parse::<u64>().ok()) {
+        if let Some((_, number)) = whole_segment(&name).filter(|(of, _)| *of == table) {
             found.push((number, path));
         }
     }
@@ -102,7 +122,11 @@ fn remove_unfinished(dir: &Path, meta: &Meta) -> Result<usize> {
             if name.starts_with(WORK_PREFIX) && path.is_dir() {
                 fs::remove_dir_all(&path).with_context(|| format!("cannot remove '{}'", path.display()))?;
             } else if name.starts_with('.') && name.ends_with(TEMP_SUFFIX) {
-                remove_file(&path)?;
+                // A directory is a snapshot that was being made.
+                match path.symlink_metadata() {
+                    Ok(metadata) if metadata.is_dir() => remove_dir(&path)?,
+                    _ => remove_file(&path)?,
+                }
             } else {
                 continue;
             }
@@ -125,4 +149,22 @@ fn entries(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
 
 fn remove_file(path: &Path) -> Result<()> {
     fs::remove_file(path).with_context(|| format!("cannot remove '{}'", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_is_damaged_by_what_is_in_it_and_not_by_what_the_machine_lacks() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join(".tick-1.whole");
+        fs::write(&path, "PAR1 and no more").unwrap();
+        assert!(is_damaged(&path).unwrap());
+        fs::write(&path, "").unwrap();
+        assert!(is_damaged(&path).unwrap());
+        fs::remove_file(&path).unwrap();
+        // As too many open files, or a disk that cannot be read just now.
+        assert!(is_damaged(&path).is_err());
+    }
 }

@@ -61,7 +61,7 @@ impl<R: Read> FrameFile<R> {
     /// Read frames from `reader`. Fails if it does not begin like a frame file.
     pub fn new(mut reader: R) -> Result<Self> {
         let magic: [u8; 8] = read_array(&mut reader).context("not a frame file")?;
-        ensure!(magic == *MAGIC, "not a frame file: it does not begin with ktapefr1");
+        ensure!(magic == *MAGIC, "not a frame file: it does not begin with {}", MAGIC.escape_ascii());
         let length = u32::from_le_bytes(read_array(&mut reader)?);
         ensure!(length <= MAX_HEADER, "the header has {length} bytes, at most {MAX_HEADER} are possible");
         let mut json = vec![0; length as usize];
@@ -219,6 +219,10 @@ impl<S: EventSource, W: Write> EventSource for Tee<S, W> {
                 .err();
         }
         Ok(watermark)
+    }
+
+    fn pause(&mut self, lanes: &[(ProbeId, u16)], watermark_ns: u64) {
+        self.source.pause(lanes, watermark_ns);
     }
 
     fn counters(&mut self) -> Result<Vec<ProbeCounters>> {

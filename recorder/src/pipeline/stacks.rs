@@ -332,6 +332,21 @@ mod tests {
     }
 
     #[test]
+    fn what_was_forgotten_two_times_ago_is_known_to_be_written_again() {
+        let mut all = Collector::new(Box::new(|_| None));
+        let mut forget = |second: u64, ids: std::ops::Range<u64>| {
+            all.at(second * S);
+            ids.for_each(|id| all.cgroup(id));
+            assert_eq!(all.retire((second + 1) * S, &HashSet::new()).len(), 1);
+            assert!(!all.take_again());
+        };
+        forget(1, 0..1024);
+        forget(3, 5000..6024);
+        all.cgroup(7);
+        assert!(all.take_again(), "its old row may not have been removed yet");
+    }
+
+    #[test]
     fn a_few_dead_ids_are_not_worth_the_work_and_cgroups_that_are_needed_stay() {
         let mut all = Collector::new(Box::new(|_| None));
         all.at(S);

@@ -62,9 +62,20 @@ impl Lane {
         self.buffer.bytes.extend_from_slice(record);
     }
 
+    /// Time of the first record of each run, which is its oldest.
+    fn starts(&self) -> impl Iterator<Item = u64> + '_ {
+        let Buffer { bytes, breaks, .. } = &self.buffer;
+        let starts = [0].into_iter().chain(breaks.iter().copied());
+        starts.filter(|&at| at < bytes.len()).map(|at| ts_ns(&bytes[at..]))
+    }
+
     /// Take the records before `watermark` (all for `None`).
     fn cut(&mut self, watermark: Option<u64>, record_size: usize, pool: &Pool) -> Option<Buffer> {
         if self.buffer.bytes.is_empty() {
+            return None;
+        }
+        // While the watermark stands still, to find that out must not cost a copy of all that is waiting.
+        if watermark.is_some_and(|watermark| self.starts().all(|start| start >= watermark)) {
             return None;
         }
         // The next one will be as large: growing step by step would touch all of it twice.
@@ -139,6 +150,8 @@ pub struct Staging {
     pub bytes: usize,
     /// Watermark at the first late record since the last late cut.
     pub late_since_ns: Option<u64>,
+    /// Bytes of late records.
+    pub late_bytes: usize,
     pool: Pool,
 }
 
@@ -152,6 +165,7 @@ impl Staging {
             first_ns: None,
             bytes: 0,
             late_since_ns: None,
+            late_bytes: 0,
             pool,
         }
     }
@@ -174,6 +188,7 @@ impl Staging {
             source.late.push(record);
             source.late_total += 1;
             self.late_since_ns.get_or_insert(self.cut_until_ns);
+            self.late_bytes += record.len();
         } else {
             source.on_time.push(record);
             self.bytes += record.len();
@@ -191,25 +206,25 @@ impl Staging {
             sources.iter_mut().filter_map(|s| s.on_time.cut(watermark_ns, *record_size, pool)).collect();
         let chunk = Chunk { buffers, record_size: *record_size };
         self.bytes -= chunk.bytes();
-        self.first_ns = sources
-            .iter()
-            .flat_map(|s| {
-                let Buffer { bytes, breaks, .. } = &s.on_time.buffer;
-                [0].into_iter()
-                    .chain(breaks.iter().copied())
-                    .filter(|&at| at < bytes.len())
-                    .map(|at| ts_ns(&bytes[at..]))
-            })
-            .min();
+        self.first_ns = sources.iter().flat_map(|s| s.on_time.starts()).min();
         chunk
     }
 
     /// All late records.
     pub fn cut_late(&mut self) -> Chunk {
         self.late_since_ns = None;
+        self.late_bytes = 0;
         let Self { sources, record_size, pool, .. } = self;
         let buffers = sources.iter_mut().filter_map(|s| s.late.cut(None, *record_size, pool)).collect();
         Chunk { buffers, record_size: *record_size }
+    }
+
+    /// Bytes staged of each probe and CPU, late ones not counted.
+    pub fn lanes(&self) -> impl Iterator<Item = ((ProbeId, u16), usize)> + '_ {
+        self.sources.iter().map(|s| {
+            let Buffer { probe, cpu, bytes, .. } = &s.on_time.buffer;
+            ((*probe, *cpu), bytes.len())
+        })
     }
 
     /// What each probe and CPU has fed.
@@ -220,5 +235,35 @@ impl Staging {
             rows: s.fed,
             late: s.late_total,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::column::Layout;
+
+    use super::super::record_builder::RecordBuilder;
+    use super::*;
+
+    #[test]
+    fn while_the_watermark_stands_still_what_waits_is_not_copied() {
+        let layout = Layout::new("event", "", vec![], |_| false).0;
+        let record = |ts_ns| RecordBuilder::new(&layout, ts_ns).build();
+        let size = layout.record_size as usize;
+        let mut staging = Staging::new(size, Pool::default());
+        let (large, small) = (staging.add_source(0, 0), staging.add_source(0, 1));
+        (1000..20_000).for_each(|ts_ns| staging.push(large, &record(ts_ns)));
+        // A run of its own.
+        staging.push(large, &record(1000));
+        staging.push(small, &record(500));
+        let place = |staging: &Staging| staging.sources[large].on_time.buffer.bytes.as_ptr();
+        let before = place(&staging);
+        for (watermark_ns, rows) in [(500, 0), (1000, 1), (1000, 0)] {
+            assert_eq!(staging.cut(Some(watermark_ns)).bytes(), rows * size, "before {watermark_ns}");
+            assert_eq!(place(&staging), before, "the large lane was copied");
+        }
+        assert_eq!(staging.first_ns, Some(1000));
+        assert_eq!(staging.cut(Some(1001)).bytes(), 2 * size, "of both runs");
+        assert_eq!(staging.lanes().collect::<Vec<_>>(), [((0, 0), 18_999 * size), ((0, 1), 0)]);
     }
 }

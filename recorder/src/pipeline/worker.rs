@@ -13,10 +13,10 @@ use arrow_schema::SchemaRef;
 use schemas::column::{Layout, Type};
 use schemas::trace::Meta;
 
-use super::decode::Decoder;
+use super::event_table::{EventTable, OnTheirWay, rows_of};
 use super::files::TempFile;
 use super::keep::{Freeze, Keeper, Kept, SharedKept};
-use super::merge::{Chunk, Merge, Rows, SeqCounter};
+use super::merge::{Chunk, Merge, Rows};
 use super::profile::{Stage, time};
 use super::progress::{RowsBySource, SharedProgress};
 use super::publisher::{Control, Publication, Publisher};
@@ -24,7 +24,6 @@ use super::queue::Receiver;
 use super::segment::{Segment, list_segments, writer_properties};
 use super::stacks::{CgroupFinder, Collector, Symbolizer};
 use super::staging::Pool;
-use crate::source::ProbeId;
 
 /// Rows decoded at a time: raw records and columns of a batch stay in the processor's cache.
 const BATCH_ROWS: usize = 4096;
@@ -48,8 +47,9 @@ pub enum Job {
     Finish,
     /// Write again after a failure: what is known about the loss, as far as it can be written.
     Retry,
-    /// It is that time (UTC ns), about a second after the last time.
-    Keep { now_ns: i64 },
+    /// It is that time (UTC ns), about a second after the last time. No record that has not come is older than
+    /// `staged_ns`, if there are any.
+    Keep { now_ns: i64, staged_ns: Option<i64> },
     /// What `trace.json` is to say.
     Describe(Box<Meta>),
     /// Make a snapshot of everything before this.
@@ -60,16 +60,6 @@ pub enum Job {
 
 /// Called with each batch of an event, in the order of the table.
 pub type BatchHook = Box<dyn FnMut(&str, &RecordBatch) + Send>;
-
-struct EventTable {
-    name: String,
-    dir: PathBuf,
-    decoder: Decoder,
-    counters: Vec<SeqCounter>,
-    open: Option<Segment>,
-    /// Rows in `open`, or on their way into it.
-    unpublished: RowsBySource,
-}
 
 struct SideTable {
     dir: PathBuf,
@@ -86,7 +76,6 @@ pub struct Setup {
     pub utc_minus_boottime_ns: i64,
     /// Compression.
     pub zstd_level: i32,
-    /// Of the files.
     /// For table symbols.
     pub symbolizer: Symbolizer,
     /// For table cgroups.
@@ -118,6 +107,7 @@ pub struct Worker {
     files: u64,
     /// Numbers files that are whole, in the order in which they are to be published.
     whole_files: u64,
+    on_their_way: OnTheirWay,
     has_failed: bool,
 }
 
@@ -133,18 +123,7 @@ impl Worker {
             .any(|column| matches!(column.ty, Type::Sym | Type::KernelStack(_)));
         let events = events
             .iter()
-            .map(|layout| {
-                let decoder = Decoder::new(layout, utc_minus_boottime_ns)?;
-                writer_properties(decoder.schema(), zstd_level, false)?;
-                Ok(EventTable {
-                    name: layout.event.clone(),
-                    dir: dir.join(&layout.event),
-                    decoder,
-                    counters: Vec::new(),
-                    open: None,
-                    unpublished: HashMap::new(),
-                })
-            })
+            .map(|layout| EventTable::new(&dir, layout, utc_minus_boottime_ns, zstd_level))
             .collect::<Result<Vec<_>>>()?;
         let side = schemas::trace::SIDE_TABLES
             .iter()
@@ -172,6 +151,7 @@ impl Worker {
             held: Vec::new(),
             files: 0,
             whole_files: 0,
+            on_their_way: OnTheirWay::default(),
             has_failed: false,
         })
     }
@@ -229,16 +209,20 @@ impl Worker {
             _ if self.has_failed => Ok(()),
             Job::Publish { event, due_ns } => self.publish(event, due_ns),
             Job::Finish => self.finish(),
-            Job::Keep { now_ns } => self.keep(now_ns),
+            Job::Keep { now_ns, staged_ns } => self.keep(now_ns, staged_ns),
             Job::Describe(meta) => self.publisher.control(Control::Describe(meta)),
             Job::Freeze(freeze) => self.publisher.control(Control::Freeze(freeze)),
             Job::ReplaceSide { table, batch } => self.write_side(table, &batch, true, false),
         }
     }
 
-    /// Forget what no kept row names, and let the publisher do what is due.
-    fn keep(&mut self, now_ns: i64) -> Result<()> {
+    /// Forget what no row names, kept or on its way, and let the publisher do what is due.
+    fn keep(&mut self, now_ns: i64, staged_ns: Option<i64>) -> Result<()> {
+        // Before what is kept: what is published in between is in both.
+        let unpublished_ns = self.unpublished_ns();
         let Kept { oldest_ns, cgroups, .. } = self.kept.lock().clone();
+        // Of ids of records that have not come nobody knows: they are written again.
+        let oldest_ns = oldest_ns.map(|oldest_ns| unpublished_ns.map_or(oldest_ns, |ns| ns.min(oldest_ns)));
         if let Some(oldest_ns) = oldest_ns.filter(|_| oldest_ns > self.retired_ns) {
             self.retired_ns = Some(oldest_ns);
             let boottime_ns = u64::try_from(oldest_ns - self.utc_minus_boottime_ns).unwrap_or(0);
@@ -246,7 +230,16 @@ impl Worker {
                 self.publisher.control(Control::Retire(retired))?;
             }
         }
-        self.publisher.control(Control::Keep(now_ns))
+        let unpublished_ns = unpublished_ns.into_iter().chain(staged_ns).min();
+        self.publisher.control(Control::Keep { now_ns, unpublished_ns })
+    }
+
+    /// No row that the publisher has not published is older (UTC ns), if there are any.
+    fn unpublished_ns(&mut self) -> Option<i64> {
+        let published = self.progress.lock().event_segments;
+        let open = self.events.iter().filter_map(|event| event.open_since_ns);
+        let first_ns = open.chain(self.on_their_way.oldest_ns(published)).min()?;
+        Some(first_ns.cast_signed().wrapping_add(self.utc_minus_boottime_ns))
     }
 
     /// Write nothing more: what is open will not be published.
@@ -254,7 +247,7 @@ impl Worker {
         self.has_failed = true;
         let mut progress = self.progress.lock();
         for event in &mut self.events {
-            event.open = None;
+            (event.open, event.open_since_ns) = (None, None);
             progress.lose(event.unpublished.drain());
         }
     }
@@ -317,8 +310,16 @@ impl Worker {
         self.flush_collected()?;
         let temp = self.whole(segment)?;
         let rows = std::mem::take(&mut self.events[event].unpublished);
-        let event = Some(event);
-        self.publisher.publish(Publication { temp, event, rows, due_ns, is_only: false, is_again: false })
+        self.on_their_way.push(self.events[event].open_since_ns.take());
+        self.publisher.publish(Publication {
+            temp,
+            event: Some(event),
+            side_rows: None,
+            rows,
+            due_ns,
+            is_only: false,
+            is_again: false,
+        })
     }
 
     fn whole(&mut self, segment: Segment) -> Result<TempFile> {
@@ -376,28 +377,19 @@ impl Worker {
         let mut segment = Segment::create(&side.dir, &temp_name, &side.schema, properties)?;
         segment.write(batch)?;
         let (temp, rows) = (self.whole(segment)?, RowsBySource::new());
-        self.publisher.publish(Publication { temp, event: None, rows, due_ns: None, is_only, is_again })
+        let side_rows = Some(batch.clone());
+        self.publisher.publish(Publication {
+            temp,
+            event: None,
+            side_rows,
+            rows,
+            due_ns: None,
+            is_only,
+            is_again,
+        })
     }
-}
-
-/// Rows of a chunk, by probe and CPU.
-fn rows_of(chunk: &Chunk) -> impl Iterator<Item = ((ProbeId, u16), u64)> + '_ {
-    let rows = |bytes: &[u8]| (bytes.len() / chunk.record_size) as u64;
-    chunk.buffers.iter().map(move |buffer| ((buffer.probe, buffer.cpu), rows(&buffer.bytes)))
 }
 
 fn is_empty(dir: &Path) -> Result<bool> {
     Ok(list_segments(dir)?.is_empty())
-}
-
-impl EventTable {
-    fn count(&mut self, chunk: &Chunk) {
-        for (source, rows) in rows_of(chunk) {
-            *self.unpublished.entry(source).or_default() += rows;
-        }
-        let sources = chunk.buffers.iter().map(|buffer| buffer.source + 1).max().unwrap_or(0);
-        if sources > self.counters.len() {
-            self.counters.resize(sources, SeqCounter::default());
-        }
-    }
 }

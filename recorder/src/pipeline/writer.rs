@@ -7,36 +7,41 @@
 //!       file -> durable segment                                                          (thread `publish`)
 //! ```
 //! Memory is the sum of
-//! - raw records: [`CUT_BYTES`] per event and what one drain gives beyond, [`Options::queue_bytes`] on their way to the
-//!   encoder, 16 MiB of buffers for reuse;
+//! - raw records: [`CUT_BYTES`] per event and what one drain gives beyond, or, while the watermark stands still, up to
+//!   twice [`Options::staged_bytes`] and one drain; [`Options::queue_bytes`] on their way to the encoder; 16 MiB of
+//!   buffers for reuse;
 //! - the open row group of each event (at most 256 Ki rows): its encoded pages, about 8 bytes a row; per column the
 //!   distinct values, at most 2 MiB (and those of 4096 rows) of a dictionary and 8 MiB of hash table, mostly a few
 //!   KiB of both; a page of at most 20 Ki indices or 1 MiB;
 //! - the distinct stacks, addresses and cgroups of the recording, at most 64 bytes each.
 
+mod account;
 mod close;
+mod cut;
 mod freeze;
+mod room;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use schemas::trace::{Meta, State};
+use schemas::trace::{Meta, PROBES, State};
 
 use super::clock;
-use super::counts::{Counts, Snapshot, Totals};
+use super::counts::{Counts, Totals};
 use super::failure;
 use super::files::{Reserve, create_dir, create_trace_dir, lock};
 use super::keep::{Keeper, SharedKept};
 use super::merge::ts_ns;
 use super::meta::{check_events, tables, write_meta};
 use super::options::Options;
+use super::outbox::Outbox;
 use super::probes::{self, ProbeRow};
 use super::progress::SharedProgress;
-use super::queue::{Sender, bounded};
+use super::queue::bounded;
 use super::staging::{Pool, Staging};
 use super::worker::{Job, Setup, Worker};
 use crate::source::{EventSource, ProbeCounters, ProbeId};
@@ -45,8 +50,6 @@ pub use freeze::SnapshotName;
 
 /// Staged bytes of an event after which they go to the encoder.
 pub const CUT_BYTES: usize = 1 << 20;
-/// Age of staged records after which they go to the encoder, so that its work comes in small pieces.
-const CUT_AGE_NS: u64 = 100_000_000;
 /// 146 years after boot: with the offset to UTC this is still a timestamp that rises.
 const MAX_TS_NS: u64 = 1 << 62;
 const COUNTS_EVERY_NS: u64 = 1_000_000_000;
@@ -80,10 +83,13 @@ pub struct TraceWriter {
     counts: Counts,
     progress: SharedProgress,
     kept: SharedKept,
-    queue: Option<Sender<Job>>,
+    queue: Option<Outbox<Job>>,
     encoder: Option<JoinHandle<()>>,
     segment_age_ns: u64,
+    staged_bytes: usize,
     next_counts_ns: u64,
+    /// End (UTC ns) of the last interval of table counts.
+    counted_ns: Option<i64>,
     next_clock_ns: u64,
     watermark_ns: u64,
     /// The last watermark that is a time (the end of recorded frames is not).
@@ -123,12 +129,15 @@ impl TraceWriter {
             segment_age,
             zstd_level,
             queue_bytes,
+            staged_bytes,
+            waits,
             limits,
             compact_at_close,
             is_live,
             symbolizer,
             cgroups,
             on_batch,
+            warn,
         } = options;
         let lock = lock(dir)?;
         for name in tables(&meta) {
@@ -150,7 +159,7 @@ impl TraceWriter {
             on_batch,
         };
         let kept = SharedKept::default();
-        let keeper = Keeper::start(dir, meta.clone(), limits, kept.clone())?;
+        let keeper = Keeper::start(dir, meta.clone(), limits, kept.clone(), warn)?;
         let worker = Worker::new(setup, keeper, pool.clone(), progress.clone())?;
         let (sender, receiver) = bounded(queue_bytes);
         let encoder = std::thread::Builder::new()
@@ -173,10 +182,12 @@ impl TraceWriter {
             counts: Counts::default(),
             progress,
             kept,
-            queue: Some(sender),
+            queue: Some(Outbox::new(sender, waits)),
             encoder: Some(encoder),
             segment_age_ns: u64::try_from(segment_age.as_nanos()).unwrap_or(u64::MAX),
+            staged_bytes,
             next_counts_ns: 0,
+            counted_ns: None,
             next_clock_ns: 0,
             watermark_ns: 0,
             replay_now_ns: 0,
@@ -222,14 +233,6 @@ impl TraceWriter {
         Ok(())
     }
 
-    /// A probe was detached at that time (UTC ns); without this the time of [`close`](Self::close) counts.
-    pub fn probe_detached(&mut self, probe: ProbeId, detached_ns: i64) {
-        for row in self.probes.iter_mut().filter(|row| row.probe == Some(probe)) {
-            row.detached_ns = Some(detached_ns);
-            self.probes_are_dirty = true;
-        }
-    }
-
     /// Wait until addresses can be named, those of programs that are attached by now included: that takes a moment and
     /// rights, so it is for when all is attached, nothing is seen yet, and no right is given up.
     pub fn get_ready(&self) {
@@ -270,6 +273,7 @@ impl TraceWriter {
 
     /// Drain `source` once, feed what it gave, and [`tick`](Self::tick).
     pub fn pump(&mut self, source: &mut dyn EventSource) -> Result<()> {
+        source.pause(&self.crowded(), self.watermark_ns);
         let mut failed = None;
         let watermark_ns = source.drain(&mut |probe, cpu, record| {
             if failed.is_none() {
@@ -300,7 +304,7 @@ impl TraceWriter {
         }
         if self.probes_are_dirty {
             self.probes_are_dirty = false;
-            self.send(0, Job::ReplaceSide { table: probes::TABLE, batch: probes::batch(&self.probes)? });
+            self.send(0, Job::ReplaceSide { table: PROBES, batch: probes::batch(&self.probes)? });
         }
         let publish_after_ns = self.progress.lock().lag.publish_after_ns(self.segment_age_ns);
         for event in 0..self.events.len() {
@@ -312,7 +316,11 @@ impl TraceWriter {
                 let counters = counters()?;
                 self.count(&counters, now_ns, false)?;
             }
-            self.send(0, Job::Keep { now_ns: self.utc_ns(now_ns) });
+            let staged = self.events.iter().map(|event| &event.staging);
+            let staged_ns =
+                staged.flat_map(|staging| [staging.first_ns, staging.late_since_ns]).flatten().min();
+            let staged_ns = staged_ns.map(|ns| self.utc_ns(ns));
+            self.send(0, Job::Keep { now_ns: self.utc_ns(now_ns), staged_ns });
             self.next_counts_ns = now_ns.saturating_add(COUNTS_EVERY_NS);
         }
         if now_ns >= self.next_clock_ns {
@@ -320,41 +328,6 @@ impl TraceWriter {
             self.next_clock_ns = now_ns.saturating_add(CLOCK_EVERY_NS);
         }
         Ok(())
-    }
-
-    fn hand_over(&mut self, event: usize, watermark_ns: u64, publish_after_ns: u64) {
-        let age = |since: Option<u64>| since.map_or(0, |since| watermark_ns.saturating_sub(since));
-        let Event { staging, open_since_ns } = &self.events[event];
-        let since = [*open_since_ns, staging.first_ns, staging.late_since_ns].into_iter().flatten().min();
-        let publish = age(since) >= publish_after_ns;
-        let cut = staging.bytes >= CUT_BYTES || age(staging.first_ns) >= CUT_AGE_NS;
-        if publish || cut {
-            self.cut(event, Some(watermark_ns));
-        }
-        if publish {
-            let due_ns = since.filter(|_| self.is_live).map(|since| since + publish_after_ns);
-            self.publish(event, due_ns);
-        }
-    }
-
-    fn cut(&mut self, event: usize, watermark_ns: Option<u64>) {
-        let Event { staging, open_since_ns } = &mut self.events[event];
-        let first_ns = staging.first_ns;
-        let chunk = staging.cut(watermark_ns);
-        if !chunk.buffers.is_empty() {
-            *open_since_ns = [*open_since_ns, first_ns].into_iter().flatten().min();
-            self.send(chunk.bytes(), Job::Rows { event, chunk });
-        }
-    }
-
-    fn publish(&mut self, event: usize, due_ns: Option<u64>) {
-        let Event { staging, open_since_ns } = &mut self.events[event];
-        *open_since_ns = None;
-        let late = staging.cut_late();
-        if !late.buffers.is_empty() {
-            self.send(late.bytes(), Job::LateRows { event, chunk: late });
-        }
-        self.send(0, Job::Publish { event, due_ns });
     }
 
     fn send(&self, bytes: usize, job: Job) {
@@ -376,29 +349,18 @@ impl TraceWriter {
         (boottime_ns as i64).wrapping_add(self.meta.utc_minus_boottime_ns)
     }
 
-    fn count(&mut self, counters: &[ProbeCounters], now_ns: u64, is_last: bool) -> Result<()> {
-        let snapshot = Snapshot {
-            ts_ns: self.utc_ns(now_ns),
-            probes: counters,
-            fed: self.events.iter().flat_map(|e| e.staging.fed()).collect(),
-            disk_lost: if is_last { self.progress.lock().disk_lost.clone() } else { HashMap::new() },
-            is_last,
-        };
-        let rows = self.counts.update(&snapshot)?;
-        for (table, batch) in [("counts", rows.counts), ("losses", rows.losses)] {
-            if let Some(batch) = batch {
-                self.send(0, Job::Side { table, batch });
-            }
-        }
-        Ok(())
+    /// Whether the encoder keeps up. If it does not, drain nothing more until it does ([`Options::waits`]).
+    pub fn has_room(&self) -> bool {
+        self.queue.as_ref().is_none_or(Outbox::has_room)
     }
 
-    fn clock(&self) -> Result<()> {
-        if self.is_live {
-            let batch = clock::batch(self.meta.utc_minus_boottime_ns)?;
-            self.send(0, Job::Side { table: "clock", batch });
+    /// How many rows are on the disk, by event; to be asked while another thread closes the trace.
+    pub fn rows_on_disk(&self) -> impl Fn() -> Vec<(String, u64)> + use<> {
+        let (progress, meta) = (self.progress.clone(), self.meta.clone());
+        move || {
+            let rows = progress.lock().rows.clone();
+            meta.events.iter().map(|event| event.event.clone()).zip(rows).collect()
         }
-        Ok(())
     }
 
     /// Totals by event as of the last counters, for a progress line.

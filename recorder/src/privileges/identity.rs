@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use nix::unistd::{Gid, Uid, User, geteuid, getgrouplist};
+use nix::unistd::{Gid, Pid, Uid, User, geteuid, getgrouplist, getppid};
 
 /// A user with all groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +51,7 @@ impl Identity {
     pub(super) fn assume(&self) -> Result<()> {
         let (uid, gid) = self.ids();
         let groups: Vec<libc::gid_t> = self.groups.iter().map(|gid| gid.as_raw()).collect();
+        let end = ParentEnd::take();
         // The functions of the C library change all threads; the system calls change this one.
         // SAFETY: plain numbers, and a list that is read with its length.
         let done = unsafe {
@@ -61,7 +62,40 @@ impl Identity {
         };
         done.with_context(|| {
             format!("cannot write as user {uid}, who called sudo; to write as root: sudo env -u SUDO_UID recorder ...")
-        })
+        })?;
+        end.restore();
+        Ok(())
+    }
+}
+
+/// The signal that this thread is sent at the end of its parent (`setpriv --pdeathsig`): the kernel forgets it when
+/// user or group change.
+struct ParentEnd {
+    signal: libc::c_int,
+    parent: Pid,
+}
+
+impl ParentEnd {
+    fn take() -> Self {
+        let (mut signal, parent) = (0, getppid());
+        // SAFETY: the kernel writes to a local variable; where it does not, there is no signal.
+        unsafe { libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut signal, 0, 0, 0) };
+        Self { signal, parent }
+    }
+
+    fn restore(self) {
+        let Self { signal, parent } = self;
+        if signal == 0 {
+            return;
+        }
+        // SAFETY: plain numbers; a signal that was set is a valid one.
+        unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, signal, 0, 0, 0);
+            // It ended in between.
+            if getppid() != parent {
+                libc::kill(libc::getpid(), signal);
+            }
+        }
     }
 }
 

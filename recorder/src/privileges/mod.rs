@@ -85,21 +85,49 @@ pub const CAPABILITIES: [Capability; 7] =
 /// Those without which nothing can be recorded.
 pub const REQUIRED: [Capability; 2] = [BPF, PERFMON];
 
+/// The first user namespace has this inode on every kernel.
+const INITIAL_USERNS: &str = "user:[4026531837]";
+/// Why capabilities do not count, and what helps.
+const IN_USERNS: &str = "this is a user namespace of its own (a rootless container, unshare --user): the capabilities \
+                         there count for nothing that is recorded; run it outside, or in a container that the host's \
+                         root runs, without user namespace";
+
 /// The effective capabilities of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Privileges(u64);
+pub struct Privileges {
+    effective: u64,
+    /// The thread is in a user namespace other than the first, and they hold in there alone.
+    is_in_userns: bool,
+}
 
 impl Privileges {
     /// Of this thread. What cannot be read counts as not there.
     pub fn own() -> Self {
         let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
-        Self(effective(&status).unwrap_or(0))
+        let userns = fs::read_link("/proc/thread-self/ns/user");
+        Self {
+            effective: effective(&status).unwrap_or(0),
+            is_in_userns: userns.is_ok_and(|userns| userns.as_os_str() != INITIAL_USERNS),
+        }
+    }
+
+    /// Exactly these.
+    #[cfg(test)]
+    pub(crate) fn with(capabilities: &[Capability]) -> Self {
+        let effective = capabilities.iter().fold(0, |all, capability| all | capability.mask());
+        Self { effective, is_in_userns: false }
     }
 
     /// Whether `capability` is there, by itself or through CAP_SYS_ADMIN.
     pub fn has(self, capability: &Capability) -> bool {
-        let through = REQUIRED.contains(capability) && self.0 & SYS_ADMIN.mask() != 0;
-        self.0 & capability.mask() != 0 || through
+        let Self { effective, is_in_userns } = self;
+        let through = REQUIRED.contains(capability) && effective & SYS_ADMIN.mask() != 0;
+        !is_in_userns && (effective & capability.mask() != 0 || through)
+    }
+
+    /// Why no capability counts, if that is so.
+    pub fn void(self) -> Option<&'static str> {
+        self.is_in_userns.then_some(IN_USERNS)
     }
 
     /// Names of those of `wanted` that are not there.
@@ -112,6 +140,9 @@ impl Privileges {
         let missing = self.missing(&REQUIRED);
         if missing.is_empty() {
             return Ok(());
+        }
+        if let Some(reason) = self.void() {
+            bail!("no privilege to record: {reason}");
         }
         bail!(
             "no privilege to record: {} is missing; run it as root (sudo recorder ...), or give it what it needs: \
@@ -132,10 +163,18 @@ mod tests {
 
     #[test]
     fn without_capabilities_the_error_says_which_and_what_to_do() {
-        let error = Privileges(1 << 39).check().unwrap_err().to_string();
+        let error = Privileges::with(&[BPF]).check().unwrap_err().to_string();
         assert!(error.contains("CAP_PERFMON is missing") && error.contains("sudo"), "{error}");
-        assert!(Privileges(1 << 39 | 1 << 38).check().is_ok());
-        assert!(Privileges(SYS_ADMIN.mask()).check().is_ok());
+        assert!(Privileges::with(&[BPF, PERFMON]).check().is_ok());
+        assert!(Privileges::with(&[SYS_ADMIN]).check().is_ok());
+    }
+
+    #[test]
+    fn in_a_user_namespace_no_capability_counts() {
+        let all = Privileges { is_in_userns: true, ..Privileges::with(&CAPABILITIES) };
+        assert_eq!(all.missing(&REQUIRED), ["CAP_BPF", "CAP_PERFMON"]);
+        let error = all.check().unwrap_err().to_string();
+        assert!(error.contains("user namespace") && error.contains("run it outside"), "{error}");
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub struct Attached {
 
 /// Attach all of `plan`. Fails if nothing that was asked for can be observed, or with `require` if anything cannot, or
 /// if a signal comes meanwhile.
-pub fn attach(engine: &mut Engine, plan: &Plan, require: bool, signals: &mut Signals) -> Result<Attached> {
+pub fn attach(engine: &mut Engine, plan: &Plan, require: bool, signals: &Signals) -> Result<Attached> {
     let mut attached = Attached::default();
     for (event, reason) in &plan.denied {
         attached.warnings.push(format!("event {event} is not recorded: {}", brief(&lines_of(reason))));

@@ -1,13 +1,14 @@
 //! `recorder compact`: a trace in, the same tidied up and its small segments merged out.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+use super::setup;
 use super::signals::Signals;
-use crate::cli::{EXIT_OK, say};
+use crate::cli::{EXIT_OK, say, show};
 use crate::pipeline::compact::{Compacted, compact as compact_trace};
 use crate::privileges::{Identity, renounce};
 
@@ -16,10 +17,14 @@ const EVERY: Duration = Duration::from_millis(500);
 
 /// Compact `trace`. SIGINT, SIGTERM and SIGHUP end it; the table that is being merged stays as it was then.
 pub fn compact(trace: &Path) -> Result<u8> {
-    let mut signals = Signals::block()?;
+    let signals = Signals::block()?;
+    // All segments of a table are open at a time.
+    setup::raise_file_limit();
     // As the user whose trace it is, so that it stays theirs and root cannot be led elsewhere.
     let identity = Identity::of_owner(trace)?;
     renounce(identity.as_ref(), &[], trace)?;
+    // So that a third one ends it also while the disk does not answer.
+    signals.watch(|| Ok(()))?;
     let is_shown = io::stderr().is_terminal();
     let mut shown = Instant::now();
     let result = compact_trace(trace, &mut |table, segments| {
@@ -28,13 +33,12 @@ pub fn compact(trace: &Path) -> Result<u8> {
         }
         if is_shown && shown.elapsed() >= EVERY {
             shown = Instant::now();
-            // A terminal that went away is no reason to stop.
-            let _ = write!(io::stderr(), "\r\x1b[Kmerging {table}: {segments} segments");
+            show(format_args!("\r\x1b[Kmerging {table}: {segments} segments"));
         }
         Ok(())
     });
     if is_shown {
-        let _ = write!(io::stderr(), "\r\x1b[K");
+        show("\r\x1b[K");
     }
     let Compacted { recovered, segments_before, segments_after } = result?;
     if let Some(what) = recovered {

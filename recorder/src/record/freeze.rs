@@ -11,6 +11,7 @@ use anyhow::{Result, anyhow};
 use schemas::trace::{Frozen, FrozenBy, TRACE_SUFFIX};
 
 use super::ask::{Client, Listener, Usr1};
+use super::budget::{Answer, Budget};
 use super::trigger::{Hit, Triggers};
 use crate::cli::flight::Flight;
 use crate::cli::say;
@@ -20,8 +21,13 @@ use crate::source::ProbeCounters;
 
 /// What a trigger's probe and the event's own probe see of one event may be this far apart.
 const SAME_EVENT_NS: u64 = 1_000_000;
-/// Longest wait for snapshots when the recording ends.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest wait for snapshots when the recording ends: with closing it has to be over before systemd's patience is
+/// (`TimeoutStopSec`, a minute in contrib/).
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Why there is no snapshot when whoever makes it has gone.
+const NO_ANSWER: &str = "nothing can be written any more";
+/// Snapshots that may be asked for and not begun.
+const MOST_PENDING: usize = 32;
 
 /// A snapshot to be made.
 struct Request {
@@ -29,7 +35,9 @@ struct Request {
     at_ns: u64,
     to: Option<PathBuf>,
     why: Frozen,
+    /// Who waits for it, and whose budget it is.
     client: Option<Client>,
+    trigger: Option<usize>,
 }
 
 /// Makes snapshots of a recording.
@@ -39,11 +47,9 @@ pub struct Freezer {
     listener: Option<Listener>,
     gap: Duration,
     most: u32,
-    /// By triggers, those that were asked for included.
-    made: u32,
-    last: Option<Instant>,
+    /// By trigger.
+    budgets: Vec<Budget>,
     suppressed: u64,
-    is_full: bool,
     pending: VecDeque<Request>,
     running: Option<(Request, Receiver<Result<PathBuf>>)>,
 }
@@ -57,10 +63,8 @@ impl Freezer {
             listener: None,
             gap: flight.trigger_gap,
             most: flight.max_snapshots,
-            made: 0,
-            last: None,
+            budgets: Vec::new(),
             suppressed: 0,
-            is_full: false,
             pending: VecDeque::new(),
             running: None,
         }
@@ -79,39 +83,57 @@ impl Freezer {
     /// Look whether anybody asks.
     pub fn look(&mut self) {
         if self.usr1.arrived() {
-            self.request(FrozenBy::Signal, Some("SIGUSR1".to_owned()), None, None);
+            let mut pending = self.pending.iter_mut();
+            match pending.find(|request| request.why.by == FrozenBy::Signal) {
+                // One that has not begun is for both.
+                Some(request) => request.at_ns = now_ns(),
+                None => self.ask(FrozenBy::Signal, Some("SIGUSR1".to_owned()), None, None),
+            }
         }
         for (client, to) in self.listener.as_mut().map(Listener::requests).unwrap_or_default() {
-            self.request(FrozenBy::Command, None, to, Some(client));
+            self.ask(FrozenBy::Command, None, to, Some(client));
         }
     }
 
-    fn request(&mut self, by: FrozenBy, text: Option<String>, to: Option<PathBuf>, client: Option<Client>) {
+    fn ask(&mut self, by: FrozenBy, text: Option<String>, to: Option<PathBuf>, client: Option<Client>) {
         let why = Frozen { by, text, event: None, from: self.dir.display().to_string() };
-        self.pending.push_back(Request { at_ns: clock::boottime_ns().cast_unsigned(), to, why, client });
+        self.push(Request { at_ns: now_ns(), to, why, client, trigger: None });
+    }
+
+    fn push(&mut self, request: Request) {
+        if self.pending.len() < MOST_PENDING {
+            self.pending.push_back(request);
+        } else {
+            self.tell(
+                request,
+                Err(anyhow!("{MOST_PENDING} others are waiting: ask again when they are made")),
+            );
+        }
     }
 
     /// Triggers were set off.
     pub fn hit(&mut self, triggers: &mut Triggers) {
-        for hit in triggers.take_hits() {
-            if self.last.is_some_and(|last| last.elapsed() < self.gap) {
+        for Hit { trigger, ts_ns, text, event } in triggers.take_hits() {
+            if trigger >= self.budgets.len() {
+                self.budgets.resize_with(trigger + 1, Budget::default);
+            }
+            let answer = self.budgets[trigger].ask(Instant::now(), self.gap, self.most);
+            if answer != Answer::Granted {
                 self.suppressed += 1;
-            } else if self.made >= self.most {
-                self.suppressed += 1;
-                if !std::mem::replace(&mut self.is_full, true) {
-                    say(format_args!(
-                        "warning: trigger '{}' makes no more snapshots: there are {} of this recording \
-                         (--max-snapshots)",
-                        hit.text, self.made
-                    ));
+            }
+            match answer {
+                Answer::Granted => {
+                    let from = self.dir.display().to_string();
+                    let why = Frozen { by: FrozenBy::Trigger, text: Some(text), event, from };
+                    let at_ns = ts_ns + SAME_EVENT_NS;
+                    self.push(Request { at_ns, to: None, why, client: None, trigger: Some(trigger) });
                 }
-            } else {
-                self.made += 1;
-                self.last = Some(Instant::now());
-                let Hit { ts_ns, text, event } = hit;
-                let from = self.dir.display().to_string();
-                let why = Frozen { by: FrozenBy::Trigger, text: Some(text), event, from };
-                self.pending.push_back(Request { at_ns: ts_ns + SAME_EVENT_NS, to: None, why, client: None });
+                Answer::UsedUp { is_news: true } => say(format_args!(
+                    "warning: trigger '{text}' makes no more snapshots for now: there are {} of the last hour \
+                     (--max-snapshots)",
+                    self.most
+                )),
+                Answer::UsedUp { is_news: false } | Answer::TooSoon => {}
             }
         }
         self.suppressed += triggers.take_more();
@@ -126,21 +148,29 @@ impl Freezer {
         if let Some((request, answer)) = self.running.take() {
             match answer.try_recv() {
                 Err(TryRecvError::Empty) => self.running = Some((request, answer)),
-                Ok(result) => tell(request, result),
-                Err(TryRecvError::Disconnected) => {
-                    tell(request, Err(anyhow!("nothing can be written any more")))
-                }
+                Ok(result) => self.tell(request, result),
+                Err(TryRecvError::Disconnected) => self.tell(request, Err(anyhow!(NO_ANSWER))),
             }
         }
         let is_due = |request: &mut Request| request.at_ns < writer.watermark_ns();
         if self.running.is_none()
             && let Some(request) = self.pending.pop_front_if(is_due)
         {
-            let is_exact = request.to.is_some();
-            let path = request.to.clone().unwrap_or_else(|| default_name(&self.dir));
-            let answer = writer.freeze(SnapshotName { path, is_exact }, request.why.clone(), counters)?;
-            self.running = Some((request, answer));
+            self.begin(request, writer, counters)?;
         }
+        Ok(())
+    }
+
+    fn begin(
+        &mut self,
+        request: Request,
+        writer: &mut TraceWriter,
+        counters: &mut dyn FnMut() -> Result<Vec<ProbeCounters>>,
+    ) -> Result<()> {
+        let is_exact = request.to.is_some();
+        let path = request.to.clone().unwrap_or_else(|| default_name(&self.dir));
+        let answer = writer.freeze(SnapshotName { path, is_exact }, request.why.clone(), counters)?;
+        self.running = Some((request, answer));
         Ok(())
     }
 
@@ -149,40 +179,62 @@ impl Freezer {
         !self.pending.is_empty()
     }
 
-    /// The recording ends: wait for what runs, refuse the rest.
-    pub fn finish(&mut self) {
-        if let Some((request, answer)) = self.running.take() {
-            let result = answer.recv_timeout(PATIENCE).unwrap_or_else(|error| {
-                Err(match error {
-                    RecvTimeoutError::Timeout => anyhow!("it takes too long"),
-                    RecvTimeoutError::Disconnected => anyhow!("nothing can be written any more"),
-                })
-            });
-            tell(request, result);
-        }
-        for request in self.pending.drain(..) {
-            tell(request, Err(anyhow!("the recording has ended")));
-        }
+    /// The recording has ended, and all of it is in the hands of `writer`: make what was asked for, as far as there is
+    /// time. Fails if `counters` do.
+    pub fn finish(
+        &mut self,
+        writer: &mut TraceWriter,
+        counters: &mut dyn FnMut() -> Result<Vec<ProbeCounters>>,
+    ) -> Result<()> {
+        let end = Instant::now() + PATIENCE;
+        // Later requests find nobody.
         self.listener = None;
+        let mut result = Ok(());
+        loop {
+            if let Some((request, answer)) = self.running.take() {
+                let answer = answer.recv_timeout(end.saturating_duration_since(Instant::now()));
+                let answer = answer.unwrap_or_else(|error| {
+                    Err(match error {
+                        RecvTimeoutError::Timeout => anyhow!("it takes too long"),
+                        RecvTimeoutError::Disconnected => anyhow!(NO_ANSWER),
+                    })
+                });
+                self.tell(request, answer);
+            }
+            let Some(request) = self.pending.pop_front() else { break };
+            if result.is_ok() && Instant::now() < end {
+                result = self.begin(request, writer, counters);
+            } else {
+                self.tell(request, Err(anyhow!("the recording has ended")));
+            }
+        }
         if self.suppressed > 0 {
             say(format_args!(
                 "{} more times a trigger was set off that made no snapshot (--trigger-gap, --max-snapshots)",
                 self.suppressed
             ));
         }
+        result
+    }
+
+    fn tell(&mut self, request: Request, result: Result<PathBuf>) {
+        let Request { why, client, trigger, .. } = request;
+        let why = why.text.unwrap_or_else(|| "recorder snapshot".to_owned());
+        match &result {
+            Ok(path) => say(format_args!("snapshot {} ({why})", path.display())),
+            Err(error) => say(format_args!("warning: no snapshot ({why}): {error:#}")),
+        }
+        if let Some(client) = client {
+            client.reply(&result);
+        }
+        if let Some(budget) = trigger.and_then(|trigger| self.budgets.get_mut(trigger)) {
+            budget.done(Instant::now(), result.is_ok());
+        }
     }
 }
 
-fn tell(request: Request, result: Result<PathBuf>) {
-    let Request { why, client, .. } = request;
-    let why = why.text.unwrap_or_else(|| "recorder snapshot".to_owned());
-    match &result {
-        Ok(path) => say(format_args!("snapshot {} ({why})", path.display())),
-        Err(error) => say(format_args!("warning: no snapshot ({why}): {error:#}")),
-    }
-    if let Some(client) = client {
-        client.reply(&result);
-    }
+fn now_ns() -> u64 {
+    clock::boottime_ns().cast_unsigned()
 }
 
 /// `run.trace` -> `run-snapshot-20261120-135505.trace`, beside it.
@@ -191,4 +243,44 @@ fn default_name(dir: &Path) -> PathBuf {
     let stem = name.strip_suffix(TRACE_SUFFIX).unwrap_or(&name);
     let stamp = clock::file_stamp(clock::boottime_ns() + clock::utc_minus_boottime_ns());
     dir.with_file_name(format!("{stem}-snapshot-{stamp}{TRACE_SUFFIX}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::signal::{Signal, raise};
+
+    use super::*;
+
+    fn freezer() -> Freezer {
+        let flight = Flight {
+            max_age: None,
+            max_size: None,
+            triggers: Vec::new(),
+            trigger_gap: Duration::ZERO,
+            max_snapshots: 10,
+        };
+        Freezer::new(Path::new("/t.trace"), Usr1::block().unwrap(), &flight)
+    }
+
+    #[test]
+    fn signals_that_come_before_a_snapshot_begins_make_one() {
+        let mut freezer = freezer();
+        raise(Signal::SIGUSR1).unwrap();
+        freezer.look();
+        let first_ns = freezer.pending[0].at_ns;
+        std::thread::sleep(Duration::from_millis(1));
+        raise(Signal::SIGUSR1).unwrap();
+        freezer.look();
+        assert_eq!(freezer.pending.len(), 1);
+        assert!(freezer.pending[0].at_ns > first_ns, "it holds what came before the last of them");
+    }
+
+    #[test]
+    fn only_so_many_requests_wait() {
+        let mut freezer = freezer();
+        for _ in 0..2 * MOST_PENDING {
+            freezer.ask(FrozenBy::Command, None, None, None);
+        }
+        assert_eq!(freezer.pending.len(), MOST_PENDING);
+    }
 }

@@ -8,9 +8,12 @@
 
 mod ask;
 mod attach;
+mod budget;
 mod compact;
 mod freeze;
+mod patience;
 mod plan;
+mod printing;
 mod progress;
 mod recording;
 mod seed;
@@ -20,22 +23,22 @@ mod signals;
 mod summary;
 pub mod trigger;
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::Result;
 
-use crate::cli::EXIT_OK;
 use crate::cli::options::Options;
-use crate::command::Command;
+use crate::cli::{EXIT_OK, output};
+use crate::command::{Command, Inherited};
 use crate::kernel::Kernel;
-use crate::privileges::Privileges;
+use crate::privileges::{Identity, Privileges, renounce};
 use crate::select::Selection;
 use crate::snapshot::{clock, processes};
 
 pub use attach::{brief, parts};
 pub use compact::compact;
-pub use seed::{LISTENS, PROCESSES};
+pub use seed::LISTENS;
 
 use ask::Usr1;
 use plan::Plan;
@@ -57,21 +60,25 @@ pub fn run(options: &Options) -> Result<u8> {
     let kernel = Kernel::running()?;
     let plan = Plan::new(&kernel, options, selection)?;
     if options.explain {
-        write!(io::stdout(), "{}", plan.explain())?;
+        write!(output(), "{}", plan.explain())?;
         return Ok(EXIT_OK);
     }
+    let inherited = Inherited::take()?;
     // Both before the first thread: the one so that all threads leave signals to us, the other because a child of
     // several threads is a delicate thing.
-    let (mut signals, usr1) = (Signals::block()?, Usr1::block()?);
-    let command = command.map(Command::hold).transpose()?;
+    let (signals, usr1) = (Signals::block()?, Usr1::block()?);
+    let command = command.map(|command| command.hold(inherited)).transpose()?;
+    // Counting signals takes no rights.
+    let owner = Identity::of_caller();
+    signals.watch(move || renounce(owner.as_ref(), &[], Path::new("/")))?;
     // Not before: the command keeps the limit that it would have had.
     setup::raise_file_limit();
-    Recording::begin(options, plan, command, dir, usr1, &mut signals)?.run(signals)
+    Recording::begin(options, plan, command, dir, usr1, &signals)?.run(&signals)
 }
 
 /// `recorder snapshot`.
 pub fn snapshot(trace: &Path, to: Option<&Path>) -> Result<u8> {
     let path = ask::ask(trace, to)?;
-    writeln!(io::stdout(), "{}", path.display())?;
+    writeln!(output(), "{}", path.display())?;
     Ok(EXIT_OK)
 }

@@ -2,7 +2,7 @@
 //! found here, before anything is made.
 
 use anyhow::Result;
-use schemas::column::Layout;
+use schemas::column::{Layout, Type};
 use schemas::def::{Context, EventDef};
 
 use super::trigger::{PlannedTrigger, Trigger};
@@ -50,7 +50,7 @@ impl Plan {
             let always = Filter {
                 comm: Vec::new(),
                 netns: Vec::new(),
-                cgroup_ids: Vec::new(),
+                cgroups: Vec::new(),
                 sample: 0,
                 ..filter.clone()
             };
@@ -75,8 +75,7 @@ impl Plan {
                 Err(error) => return Err(error),
             }
         }
-        let trigger =
-            |text: &String| PlannedTrigger::new(kernel, Trigger::parse(text)?, options.follows_processes());
+        let trigger = |text: &String| PlannedTrigger::new(kernel, Trigger::parse(text)?, options);
         let triggers = options.flight.triggers.iter().map(trigger).collect::<Result<_>>()?;
         let task_offsets = kernel.task_offsets();
         Ok(Self { events, asked: asked - denied.len(), denied, triggers, task_offsets })
@@ -107,6 +106,12 @@ impl Plan {
         &self.events[..self.asked]
     }
 
+    /// Whether addresses of the kernel are recorded that want names.
+    pub fn names_addresses(&self) -> bool {
+        let columns = self.asked().iter().flat_map(|event| &event.resolved.layout.columns);
+        columns.into_iter().any(|column| matches!(column.ty, Type::Sym | Type::KernelStack(_)))
+    }
+
     /// What `--explain` shows.
     pub fn explain(&self) -> String {
         let texts: Vec<String> = self.asked().iter().map(|event| explain(&event.resolved)).collect();
@@ -126,12 +131,13 @@ fn is_denied(kernel: &Kernel, error: &anyhow::Error) -> bool {
     is_missing && kernel.tracefs().is_err() && error.downcast_ref::<Unobservable>().is_some()
 }
 
-fn filter(options: &Options) -> Filter {
+/// What is recorded of the events that were asked for.
+pub fn filter(options: &Options) -> Filter {
     Filter {
         pids: options.follows_processes(),
         comm: options.comm.clone(),
         netns: options.netns.clone(),
-        cgroup_ids: options.cgroup_ids.clone(),
+        cgroups: options.cgroups.clone(),
         exclude_pid: Some(std::process::id()),
         extra: None,
         sample: options.sample,

@@ -1,12 +1,12 @@
 //! Counts of a running recording in, one line on the terminal out; without a terminal only a warning, once, when
 //! something is lost.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use super::summary::lost;
-use crate::cli::say;
 use crate::cli::units::show_size;
+use crate::cli::{say, show};
 use crate::pipeline::TraceWriter;
 
 const EVERY: Duration = Duration::from_millis(500);
@@ -50,8 +50,7 @@ impl Progress {
                 "{hours:02}:{minutes:02}:{seconds:02}  {rate:.0}/s  {records} recorded  {size}  lost {lost}{why}"
             );
             let line: String = line.chars().take(columns() - 1).collect();
-            // A terminal that went away is no reason to stop recording.
-            let _ = write!(io::stderr(), "{AGAIN}{line}");
+            show(format_args!("{AGAIN}{line}"));
         } else if lost > 0 && !self.has_warned {
             self.has_warned = true;
             let why = loss
@@ -66,7 +65,7 @@ impl Progress {
     /// Take the line away, so that other text can be written.
     pub fn clear(&self) {
         if self.is_shown {
-            let _ = write!(io::stderr(), "{AGAIN}");
+            show(AGAIN);
         }
     }
 

@@ -13,8 +13,6 @@ use crate::snapshot::clock;
 use crate::snapshot::listeners::{self, Found, Listener};
 use crate::snapshot::processes::{self, Process};
 
-/// Event of the processes.
-pub const PROCESSES: &str = "processes";
 /// Event of the listening sockets.
 pub const LISTENS: &str = "listens";
 const AF_INET: u64 = 2;
@@ -124,7 +122,7 @@ impl Wanted {
     }
 }
 
-/// Records of event [`PROCESSES`].
+/// Records of event `processes`.
 pub fn process_records(layout: &Layout, snapshot: &Snapshot) -> Vec<Vec<u8>> {
     let record = |(seq, process): (usize, &Process)| {
         let Process { pid, ppid, comm, filename, start_boottime_ns, uid, cgroup_id, netns, mntns, pidns } =

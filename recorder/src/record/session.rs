@@ -1,7 +1,5 @@
 //! Attached probes, a writer and perhaps a command in; the same, drained, out, once there is a reason to end.
 
-use std::io;
-use std::sync::{Arc, OnceLock};
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
@@ -9,6 +7,8 @@ use anyhow::Result;
 use nix::sys::signal::Signal;
 
 use super::freeze::Freezer;
+use super::patience::Patience;
+use super::printing::Printing;
 use super::progress::Progress;
 use super::seed::{self, Snapshot};
 use super::signals::{Arrived, Signals};
@@ -41,11 +41,11 @@ pub struct Session<'a, S: EventSource> {
     /// Makes snapshots.
     pub freezer: &'a mut Freezer,
     /// What ends it.
-    pub signals: &'a mut Signals,
+    pub signals: &'a Signals,
     /// The line on the terminal.
     pub progress: &'a mut Progress,
-    /// Set when what is printed cannot be written any more.
-    pub closed: Arc<OnceLock<io::Error>>,
+    /// What shows events as they happen.
+    pub printing: &'a Printing,
     /// When to end by itself.
     pub duration: Option<Duration>,
     /// Records so far.
@@ -59,6 +59,8 @@ pub struct Ended {
     pub command_exit_code: Option<i32>,
     /// The command, if it still runs.
     pub still_running: Option<u32>,
+    /// Not everything could be handed over to be written: the disk does not answer.
+    pub is_stuck: bool,
     /// What went wrong while recording; what was recorded until then is in the trace.
     pub failure: Option<anyhow::Error>,
 }
@@ -71,7 +73,10 @@ impl<S: EventSource> Session<'_, S> {
         start_ns: u64,
     ) -> Result<Option<Snapshot>> {
         while !thread.is_finished() {
-            self.drain(Some(start_ns))?;
+            if self.writer.has_room() {
+                self.make_room();
+                self.drain(Some(start_ns))?;
+            }
             if self.signals.next().is_some() {
                 return Ok(None);
             }
@@ -86,8 +91,8 @@ impl<S: EventSource> Session<'_, S> {
         let mut ended = Ended::default();
         if let Err(error) = self.until_end(&mut child) {
             // The command is not left alone with a recorder that does not record.
-            if let Some(child) = &child {
-                child.signal(Signal::SIGTERM);
+            if let Some(child) = &mut child {
+                self.end_command(child);
             }
             ended.failure = Some(error);
         }
@@ -98,6 +103,15 @@ impl<S: EventSource> Session<'_, S> {
         Ok(ended)
     }
 
+    /// Tell the command to end, and give it its time, unless another signal says not to wait.
+    fn end_command(&mut self, child: &mut Child) {
+        child.signal(Signal::SIGTERM);
+        let start = Instant::now();
+        while child.poll().is_none() && start.elapsed() < GRACE && self.signals.next().is_none() {
+            sleep(CONTROL);
+        }
+    }
+
     fn until_end(&mut self, child: &mut Option<Child>) -> Result<()> {
         let end = self.duration.map(|duration| Instant::now() + duration);
         let mut give_up: Option<Instant> = None;
@@ -105,7 +119,11 @@ impl<S: EventSource> Session<'_, S> {
         let mut looked = Instant::now();
         loop {
             let before = self.records;
-            self.drain(None)?;
+            // While the disk or the reader of what is printed takes nothing, what happens stays in the rings.
+            if self.writer.has_room() {
+                self.make_room();
+                self.drain(None)?;
+            }
             pause = if self.records > before { BUSY } else { (pause * 2).min(IDLE) };
             if looked.elapsed() >= CONTROL {
                 looked = Instant::now();
@@ -141,7 +159,7 @@ impl<S: EventSource> Session<'_, S> {
             Some(Arrived { signal, .. }) => return Some(Some(signal)),
             None => {}
         }
-        let is_closed = self.closed.get().is_some();
+        let is_closed = self.printing.is_closed();
         (!is_stopping && (is_over || is_closed)).then_some(Some(Signal::SIGTERM))
     }
 
@@ -167,20 +185,33 @@ impl<S: EventSource> Session<'_, S> {
         writer.tick(watermark_ns, &mut counters)?;
         freezer.work(writer, &mut counters)?;
         freezer.hit(triggers);
+        triggers.warn();
         Ok(*records - before)
+    }
+
+    /// Let the rings fill whose records the writer has no room for.
+    fn make_room(&mut self) {
+        self.source.pause(&self.writer.crowded(), self.writer.watermark_ns());
     }
 
     /// Drain until `detaching` has finished or taken long, and then until the rings are empty. Nothing comes any more
     /// when the gate is closed; the kernel may need much longer to take hundreds of probes apart, one after another.
-    pub fn drain_rest(&mut self, detaching: &JoinHandle<()>) -> Result<()> {
+    /// False if `patience` was over before everything could be handed over.
+    pub fn drain_rest(&mut self, detaching: &JoinHandle<()>, patience: &Patience) -> Result<bool> {
         let start = Instant::now();
+        // No more comes than is in the rings.
+        self.source.pause(&[], 0);
         while !detaching.is_finished() && start.elapsed() < DETACHING {
+            if !self.wait_for_room(patience) {
+                return Ok(false);
+            }
             self.drain(None)?;
-            // Counted, so that the one after the second gets through.
-            self.signals.next();
             sleep(BUSY);
         }
         for _ in 0..LAST_DRAINS {
+            if !self.wait_for_room(patience) {
+                return Ok(false);
+            }
             if self.drain(None)? == 0 && !self.freezer.is_waiting() {
                 break;
             }
@@ -188,6 +219,18 @@ impl<S: EventSource> Session<'_, S> {
                 sleep(BUSY);
             }
         }
-        Ok(())
+        Ok(self.wait_for_room(patience))
+    }
+
+    /// False if there is none and `patience` is over.
+    fn wait_for_room(&self, patience: &Patience) -> bool {
+        while !self.writer.has_room() {
+            if patience.is_over() {
+                return false;
+            }
+            self.printing.end(patience.is_hurried());
+            sleep(BUSY);
+        }
+        true
     }
 }

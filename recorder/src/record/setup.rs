@@ -1,25 +1,23 @@
-//! Options and a plan in, a trace writer out, and what it needs to know: metadata, names of addresses, who sees the
-//! batches.
+//! Options and a plan in, a trace writer out, and what it needs to know: metadata, names of addresses.
 
 use std::cell::OnceCell;
-use std::collections::HashSet;
 use std::fs;
-use std::io::{self, BufWriter};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow};
+use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::utsname::uname;
-use nix::unistd::mkdtemp;
+use nix::unistd::{AccessFlags, faccessat, geteuid, mkdtemp};
 use schemas::trace::{FORMAT_VERSION, Meta, State};
 
 use super::plan::Plan;
 use crate::cli::options::Options;
+use crate::cli::say;
 use crate::kernel::KernelSymbols;
-use crate::pipeline::{self, BatchHook, Symbol, Symbolizer, TraceWriter, boot_id};
-use crate::print::Printer;
+use crate::pipeline::{self, Symbol, Symbolizer, TraceWriter, boot_id};
 use crate::privileges::{Identity, renounce};
 use crate::snapshot::clock;
 
@@ -37,18 +35,23 @@ pub fn trace_dir(name: Option<&Path>, owner: Option<&Identity>) -> Result<PathBu
     pipeline::create_trace_dir(name, owner)
 }
 
-/// The writer of a trace in the new directory `dir`. Its threads have no rights but those of the owner.
+/// The writer of a trace in the new directory `dir`, and why there cannot be snapshots beside it, if there cannot. Its
+/// threads have no rights but those of the owner. Fails if there are to be snapshots for sure (`must_freeze`) and cannot.
 pub fn writer(
     dir: &Path,
     owner: Option<&Identity>,
     meta: Meta,
     options: pipeline::Options,
-) -> Result<TraceWriter> {
+    must_freeze: bool,
+) -> Result<(TraceWriter, Option<String>)> {
     // Threads inherit the rights of the one that starts them, so another one starts them.
     let made = thread::scope(|scope| {
         let work = || {
             renounce(owner, &[], dir)?;
-            TraceWriter::in_new_dir(dir, meta, options)
+            let place = snapshot_place(dir);
+            let problem = if must_freeze { place.map(|()| None)? } else { place.err() };
+            let writer = TraceWriter::in_new_dir(dir, meta, options)?;
+            Ok((writer, problem.map(|problem| format!("{problem:#}"))))
         };
         scope.spawn(work).join().unwrap_or_else(|_| Err(anyhow!("the thread that makes the trace has died")))
     });
@@ -57,6 +60,21 @@ pub fn writer(
         let _ = fs::remove_dir_all(dir);
     }
     made
+}
+
+/// May this thread make directories beside `dir`? Whoever made this one may have had more rights.
+fn snapshot_place(dir: &Path) -> Result<()> {
+    let parent = dir.parent().unwrap_or(Path::new("/"));
+    faccessat(AT_FDCWD, parent, AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::AT_EACCESS)
+        .map_err(io::Error::from)
+        .with_context(|| {
+            format!(
+                "snapshots cannot be made in '{}': user {} may not write there; record to a directory of that user \
+                 (-o), or name another place with 'recorder snapshot -o'",
+                parent.display(),
+                geteuid()
+            )
+        })
 }
 
 /// Every probe has about a dozen descriptors and one per processor: hundreds of probes need more than programs are
@@ -116,18 +134,47 @@ pub fn symbolizer() -> Symbolizer {
     })
 }
 
-/// Prints the events that were asked for.
-pub fn print_hook(options: &Options, plan: &Plan, closed: Arc<OnceLock<io::Error>>) -> Option<BatchHook> {
-    let format = options.print?;
-    let asked: HashSet<String> = plan.asked().iter().map(|event| event.def.name.clone()).collect();
-    let mut printer = Printer::new(BufWriter::new(io::stdout()), format);
-    Some(Box::new(move |event, batch| {
-        if asked.contains(event)
-            && closed.get().is_none()
-            && let Err(error) = printer.print(event, batch)
-        {
-            // The first error is the one that counts.
-            let _ = closed.set(error);
+/// A trace that nobody wants: removed when it is closed, and whatever else becomes of it.
+pub struct Unwanted(PathBuf);
+
+impl Unwanted {
+    /// The new directory `dir`.
+    pub fn new(dir: &Path) -> Self {
+        Self(dir.to_owned())
+    }
+
+    /// Remove it. Fails if it cannot be.
+    pub fn remove(&self) -> Result<()> {
+        match fs::remove_dir_all(&self.0) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove '{}'", self.0.display()))
+            }
+            _ => Ok(()),
         }
-    }))
+    }
+}
+
+impl Drop for Unwanted {
+    fn drop(&mut self) {
+        if let Err(error) = self.remove() {
+            say(format_args!("warning: {error:#}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_that_nobody_wants_goes_with_whoever_made_it() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = place.path().join("t");
+        fs::create_dir_all(dir.join("mkdirs")).unwrap();
+        let failed: Result<()> = (|| {
+            let _unwanted = Unwanted::new(&dir);
+            anyhow::bail!("closing failed")
+        })();
+        assert!(failed.is_err() && !dir.exists());
+    }
 }

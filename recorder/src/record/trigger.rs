@@ -1,54 +1,61 @@
 //! Triggers as written in; probes whose records make snapshots instead of rows out.
 //!
 //! A trigger is an event and a predicate: one more probe of that event, so the kernel decides. Its records and counters
-//! are kept apart from those of the trace.
+//! are kept apart from those of the trace. What it may have missed is told, because no table does.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, Result, bail};
-use schemas::def::{EventDef, builtin, parse_inline};
+use schemas::def::{EventDef, builtin, parse_inline, parse_toml};
+use schemas::trace::PROCESSES;
+use schemas::wire::NONE;
 
 use super::attach::{Attached, brief};
-use super::seed::PROCESSES;
+use super::plan::filter;
 use super::signals::{ENDED_EARLY, Signals};
 use crate::cli::args::PrintFormat;
+use crate::cli::options::Options;
+use crate::cli::say;
 use crate::engine::Engine;
 use crate::kernel::Kernel;
 use crate::pipeline::decode_record;
 use crate::print::Printer;
-use crate::resolve::{Filter, Request, ResolvedEvent, Stacks, resolve};
+use crate::resolve::{Candidate, Filter, Request, ResolvedEvent, ResolvedSource, Stacks, resolve};
 use crate::select::find;
 use crate::source::{ProbeCounters, ProbeId};
 
-/// Hits that are looked at between two drains; more of them are only counted.
+/// Hits of a trigger that are looked at between two drains; more of them are only counted.
 const MOST_HITS: usize = 16;
 
 /// A trigger that has a name.
 struct Named {
     name: &'static str,
-    /// What it is short for.
-    event: &'static str,
-    /// The only source of a built-in event that counts.
-    source: Option<&'static str>,
+    event: Short,
     predicate: Option<&'static str>,
-    /// Also of processes that are not followed.
+    /// Also of what is not recorded.
     is_global: bool,
     doc: &'static str,
+}
+
+/// What a name is short for.
+enum Short {
+    /// A definition.
+    Def(&'static str),
+    /// A built-in event, and the only source of it that counts.
+    BuiltIn(&'static str, &'static str),
 }
 
 const NAMED: [Named; 2] = [
     Named {
         name: "oom",
-        event: "oom=tp:oom:mark_victim",
-        source: None,
+        event: Short::Def(include_str!("oom.toml")),
         predicate: None,
         is_global: true,
         doc: "the kernel kills a process because memory is short",
     },
     Named {
         name: "exit!=0",
-        event: PROCESSES,
-        source: Some("exit"),
+        event: Short::BuiltIn(PROCESSES, "exit"),
         predicate: Some("exit_code != 0"),
         is_global: false,
         doc: "a recorded process exits with another code than 0, or by a signal",
@@ -84,11 +91,14 @@ impl Trigger {
     fn parse_plain(text: &str) -> Result<Self> {
         let dense: String = text.split_whitespace().collect();
         if let Some(named) = NAMED.iter().find(|named| named.name == dense) {
-            let mut def = match named.source {
-                None => parse_inline(named.event)?,
-                Some(_) => one(named.event)?,
+            let def = match named.event {
+                Short::Def(text) => parse_toml(named.name, text)?,
+                Short::BuiltIn(event, source) => {
+                    let mut def = one(event)?;
+                    def.sources.retain(|own| own.name == source);
+                    def
+                }
             };
-            def.sources.retain(|source| named.source.is_none_or(|name| source.name == name));
             let predicate = named.predicate.map(str::to_owned);
             return Ok(Self { text: text.to_owned(), def, predicate, is_global: named.is_global });
         }
@@ -103,6 +113,14 @@ impl Trigger {
             None => (one(text.trim())?, None),
         };
         Ok(Self { text: text.to_owned(), def, predicate, is_global: false })
+    }
+
+    /// What may set it off, where rows pass the filter `rows`.
+    fn filter(&self, rows: Filter) -> Filter {
+        // What concerns the whole machine may come about in any process, this one included.
+        let base = if self.is_global { Filter::default() } else { rows };
+        // Every one counts, also of rows of which only some are recorded.
+        Filter { extra: self.predicate.clone(), sample: 0, ..base }
     }
 }
 
@@ -122,18 +140,20 @@ pub struct PlannedTrigger {
 }
 
 impl PlannedTrigger {
-    /// Resolve `trigger`; with `pids` it is set off only by processes of the pid set. Fails if its condition does not
-    /// fit this kernel.
-    pub fn new(kernel: &Kernel, trigger: Trigger, pids: bool) -> Result<Self> {
-        let filter = Filter {
-            pids: pids && !trigger.is_global,
-            exclude_pid: Some(std::process::id()),
-            extra: trigger.predicate.clone(),
-            ..Filter::default()
-        };
+    /// Resolve `trigger`; it is set off only by what `options` record. Fails if its condition does not fit this kernel.
+    pub fn new(kernel: &Kernel, trigger: Trigger, options: &Options) -> Result<Self> {
+        let filter = trigger.filter(filter(options));
         let request =
             Request { def: &trigger.def, filter: &filter, stacks: Stacks::None, all_sources: false };
-        let resolved = resolve(kernel, &request).with_context(|| format!("--trigger '{}'", trigger.text))?;
+        let mut resolved =
+            resolve(kernel, &request).with_context(|| format!("--trigger '{}'", trigger.text))?;
+        if let Some(why) = never(&resolved) {
+            bail!("--trigger '{}' can never come: {why}", trigger.text);
+        }
+        // Objects that it has seen begin are its own: what it takes away would be missing from the trace.
+        for candidate in resolved.sources.iter_mut().flat_map(|source| &mut source.candidates) {
+            candidate.event = format!("{} of --trigger '{}'", candidate.event, trigger.text);
+        }
         Ok(Self { trigger, resolved })
     }
 
@@ -143,8 +163,26 @@ impl PlannedTrigger {
     }
 }
 
+/// Why `event` cannot come with its condition.
+fn never(event: &ResolvedEvent) -> Option<&'static str> {
+    let all = || event.sources.iter().flat_map(|source| &source.candidates);
+    let is_end = |candidate: &&Candidate| candidate.plan.ends != NONE;
+    if !all().filter(|candidate| !is_end(candidate)).all(|candidate| candidate.is_never) {
+        return None;
+    }
+    if all().filter(is_end).all(|candidate| candidate.is_never) {
+        return Some("no event meets its condition");
+    }
+    Some(
+        "its condition is met only where an object ends, and an end counts if its begin met it too: change it, or record \
+         without a filter by process",
+    )
+}
+
 /// A trigger was set off.
 pub struct Hit {
+    /// Which trigger.
+    pub trigger: usize,
     /// When, boot time (ns).
     pub ts_ns: u64,
     /// The trigger as written.
@@ -161,47 +199,78 @@ pub struct Triggers {
     utc_minus_boottime_ns: i64,
     hits: Vec<Hit>,
     more: u64,
+    /// Events that may have set one off and did not come, as of the last counters.
+    missed: BTreeMap<ProbeId, u64>,
+    has_warned: bool,
 }
 
 impl Triggers {
     /// Attach `planned`; probes get the numbers after those in `attached`. Fails if one cannot be observed at all: a
-    /// trigger that never comes would not be noticed.
+    /// trigger that never comes would not be noticed. Of one that is observed in part, `attached` gets a warning.
     pub fn attach(
         engine: &mut Engine,
         planned: Vec<PlannedTrigger>,
         attached: &mut Attached,
         utc_minus_boottime_ns: i64,
-        signals: &mut Signals,
+        signals: &Signals,
     ) -> Result<Self> {
-        let mut probes = HashMap::new();
+        let mut triggers = Self { utc_minus_boottime_ns, ..Self::default() };
         for (index, PlannedTrigger { trigger, resolved }) in planned.iter().enumerate() {
-            let before = probes.len();
-            let mut reasons = Vec::new();
+            let (mut all, mut missing) = (Vec::new(), Vec::new());
             for source in &resolved.sources {
                 anyhow::ensure!(signals.next().is_none(), ENDED_EARLY);
-                reasons.extend(source.refused.iter().map(|(probe, reason)| format!("{probe}: {reason}")));
-                for candidate in &source.candidates {
-                    match engine.attach_weighted(attached.next, candidate, 1) {
-                        Ok(()) => {
-                            probes.insert(attached.next, index);
-                            attached.next += 1;
-                            break;
-                        }
-                        Err(error) => reasons.push(format!("{error:#}")),
-                    }
+                let Err(reasons) = triggers.source(engine, index, source, &mut attached.next) else {
+                    continue;
+                };
+                if !source.optional {
+                    let why = if reasons.is_empty() { "it has no probe".to_owned() } else { brief(&reasons) };
+                    missing.push(format!(
+                        "--trigger '{}', source {} is not observed: {why}",
+                        trigger.text, source.name
+                    ));
                 }
+                all.extend(reasons);
             }
-            if probes.len() == before {
-                bail!("--trigger '{}' cannot be observed: {}", trigger.text, brief(&reasons));
+            if !triggers.probes.values().any(|of| *of == index) {
+                bail!("--trigger '{}' cannot be observed: {}", trigger.text, brief(&all));
+            }
+            attached.warnings.extend(missing);
+        }
+        Ok(Self { planned, ..triggers })
+    }
+
+    /// Attach the best candidate of a source that the kernel takes; it gets the numbers from `next` on. Otherwise the
+    /// reasons.
+    fn source(
+        &mut self,
+        engine: &mut Engine,
+        trigger: usize,
+        source: &ResolvedSource,
+        next: &mut ProbeId,
+    ) -> Result<(), Vec<String>> {
+        let mut reasons: Vec<String> =
+            source.refused.iter().map(|(probe, reason)| format!("{probe}: {reason}")).collect();
+        for candidate in &source.candidates {
+            match engine.attach_weighted(*next, candidate, 1) {
+                Ok(()) => {
+                    // The second number, if there is one, is for what happens in interrupts.
+                    for _ in 0..candidate.copies() {
+                        self.probes.insert(*next, trigger);
+                        *next += 1;
+                    }
+                    return Ok(());
+                }
+                Err(error) => reasons.push(format!("{error:#}")),
             }
         }
-        Ok(Self { planned, probes, utc_minus_boottime_ns, ..Self::default() })
+        Err(reasons)
     }
 
     /// Take a record if it is of a trigger.
     pub fn take(&mut self, probe: ProbeId, cpu: u16, record: &[u8]) -> bool {
         let Some(&index) = self.probes.get(&probe) else { return false };
-        if self.hits.len() >= MOST_HITS {
+        // Each on its own: a frequent one does not hide a rare one.
+        if self.hits.iter().filter(|hit| hit.trigger == index).count() >= MOST_HITS {
             self.more += 1;
             return true;
         }
@@ -214,7 +283,7 @@ impl Triggers {
             Printer::new(&mut line, PrintFormat::Ndjson).print(&trigger.def.name, &batch).ok()?;
             serde_json::from_slice(&line).ok()
         });
-        self.hits.push(Hit { ts_ns, text: trigger.text.clone(), event });
+        self.hits.push(Hit { trigger: index, ts_ns, text: trigger.text.clone(), event });
         true
     }
 
@@ -228,16 +297,55 @@ impl Triggers {
         std::mem::take(&mut self.more)
     }
 
-    /// `counters` without those of triggers.
-    pub fn without(&self, mut counters: Vec<ProbeCounters>) -> Vec<ProbeCounters> {
-        counters.retain(|counters| !self.probes.contains_key(&counters.probe));
+    /// `counters` without those of triggers, of which only what was missed is kept.
+    pub fn without(&mut self, mut counters: Vec<ProbeCounters>) -> Vec<ProbeCounters> {
+        counters.retain(|counters| {
+            let is_trigger = self.probes.contains_key(&counters.probe);
+            if is_trigger {
+                let most = self.missed.entry(counters.probe).or_default();
+                *most = missed(counters).max(*most);
+            }
+            !is_trigger
+        });
         counters
     }
+
+    /// What each trigger may have missed, as it is to be told: there is no snapshot of that.
+    pub fn missed(&self) -> Vec<String> {
+        let mut by_trigger: BTreeMap<usize, u64> = BTreeMap::new();
+        for (probe, missed) in self.missed.iter().filter(|(_, missed)| **missed > 0) {
+            *by_trigger.entry(self.probes[probe]).or_default() += missed;
+        }
+        let text = |(index, missed): (usize, u64)| {
+            let trigger = &self.planned[index].trigger.text;
+            format!(
+                "trigger '{trigger}' was missed, {missed} times at most: its ring buffer was full, or the kernel skipped \
+                 its program; raise --buffer-size, or narrow its condition"
+            )
+        };
+        by_trigger.into_iter().map(text).collect()
+    }
+
+    /// Say once, while recording, that some were missed.
+    pub fn warn(&mut self) {
+        if !self.has_warned && self.missed.values().any(|missed| *missed > 0) {
+            self.has_warned = true;
+            self.missed().iter().for_each(|text| say(format_args!("warning: {text}")));
+        }
+    }
+}
+
+/// Events of a trigger's probe that did not come, or may not have.
+fn missed(counters: &ProbeCounters) -> u64 {
+    let ProbeCounters { probe: _, per_cpu, recursion_misses, kprobe_misses, unfollowed: _ } = counters;
+    let in_program: u64 = per_cpu.iter().flat_map(|counters| counters.lost).sum();
+    in_program + recursion_misses.unwrap_or(0) + kprobe_misses.unwrap_or(0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resolve::Cgroup;
 
     #[test]
     fn a_trigger_is_an_event_and_a_condition_or_an_inline_probe_or_a_name() {
@@ -253,6 +361,30 @@ mod tests {
         let exit = parse("exit != 0");
         let sources: Vec<&str> = exit.def.sources.iter().map(|source| source.name.as_str()).collect();
         assert_eq!((sources, exit.predicate.as_deref()), (vec!["exit"], Some("exit_code != 0")));
+    }
+
+    #[test]
+    fn a_trigger_is_set_off_by_what_is_recorded_or_by_anybody_if_it_is_about_the_machine() {
+        let web = Cgroup { id: 8, level: Some(2) };
+        let rows = Filter {
+            pids: true,
+            comm: vec!["sh".to_owned()],
+            netns: vec![7],
+            cgroups: vec![web],
+            exclude_pid: Some(9),
+            extra: None,
+            sample: 10,
+        };
+        let own = Trigger::parse("listens: port == 4444").unwrap().filter(rows.clone());
+        assert_eq!(
+            (own.pids, own.comm, own.netns, own.cgroups),
+            (true, vec!["sh".to_owned()], vec![7], vec![web])
+        );
+        assert_eq!((own.exclude_pid, own.extra.as_deref(), own.sample), (Some(9), Some("port == 4444"), 0));
+        let global = Trigger::parse("oom").unwrap().filter(rows);
+        assert_eq!((global.pids, global.comm, global.netns), (false, vec![], vec![]));
+        // The allocation that was too much may be one of the recorder.
+        assert_eq!((global.cgroups, global.exclude_pid, global.sample), (vec![], None, 0));
     }
 
     #[test]

@@ -8,7 +8,8 @@ use schemas::wire::{
 };
 
 use super::columns::{Output, What};
-use super::nodes::{Bits, Compare, Formula, Node, NodeId, Nodes, Place, Right};
+use super::draft::{Draft, merged};
+use super::nodes::{Compare, Formula, Node, NodeId, Nodes, Place, Right};
 
 /// What a plan is to do.
 #[derive(Debug, Default)]
@@ -89,18 +90,6 @@ struct Assembler<'a> {
     clauses: Vec<u32>,
     /// A temporary that is 0.
     never: Option<u8>,
-}
-
-/// A slot in the making.
-#[derive(Clone, Copy)]
-struct Draft {
-    slot: Slot,
-    /// The last step is a load, which may turn into a pointer to follow.
-    loaded: Option<Place>,
-    /// Bits are worked on already.
-    finished: bool,
-    loads: u8,
-    all_typed: bool,
 }
 
 impl Assembler<'_> {
@@ -387,33 +376,4 @@ impl Assembler<'_> {
         self.terms.push(term);
         Ok(self.terms.len() - 1)
     }
-}
-
-impl Draft {
-    fn new(slot: Slot) -> Self {
-        Self { slot, loaded: None, finished: false, loads: 0, all_typed: true }
-    }
-
-    fn temp(index: u8) -> Self {
-        Self::new(Slot { src: src::TEMP, index, ..Slot::END })
-    }
-
-    fn set_bits(&mut self, bits: Bits) {
-        let Bits { rshift, keep, signed, swap, lshift } = bits;
-        let slot = &mut self.slot;
-        (slot.rshift, slot.bits, slot.lshift) = (rshift, keep, lshift);
-        if signed {
-            slot.flags |= flag::SIGNED;
-        }
-        if swap != 0 {
-            slot.flags |= flag::SWAP;
-            slot.size = swap.into();
-        }
-    }
-}
-
-/// Work on bits after other such work, as one step, where that is possible: a shift left after anything without one.
-fn merged(slot: &Slot, bits: Bits) -> Option<Slot> {
-    let only_left = Bits { lshift: 0, ..bits } == Bits::default();
-    (only_left && slot.lshift == 0).then_some(Slot { lshift: bits.lshift, ..*slot })
 }

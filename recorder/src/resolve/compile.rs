@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, anyhow};
 use schemas::column::{Layout, Type};
 use schemas::def::{ColumnDef, Context, EventDef, ProbeDef};
 use schemas::expr::{Field, Kind, ParseError};
-use schemas::wire::{Plan, cmp};
+use schemas::wire::{Plan, cmp, src};
 
 use super::assemble::{Wanted, assemble};
 use super::lower::{Lower, Value};
@@ -12,6 +12,9 @@ use super::nodes::{Compare, Formula, Node, NodeId, Nodes, Right};
 use super::scope::{Offer, Scope};
 use super::{Candidate, Filter, Mechanism, explain};
 use crate::kernel::Kernel;
+
+/// System calls that the child leaves too, which they make.
+const MAKING_CHILDREN: [&str; 4] = ["clone", "clone3", "fork", "vfork"];
 
 /// Everything that one candidate is made of.
 pub(super) struct Compiler<'a> {
@@ -113,15 +116,17 @@ impl<'a> Compiler<'a> {
         let base = plan;
         if needs_entry {
             plan.use_stash = 1;
+            let makes_child = MAKING_CHILDREN.contains(&scope.target.as_str());
+            plan.child_leaves = (scope.mechanism == Mechanism::SyscallTracepoints && makes_child).into();
             plan.stash_size = if at_entry.is_empty() { 0 } else { self.stash_size };
         }
-        let plan = self.plan(scope, plan, |name| !at_entry.contains(&name), true)?;
+        let (plan, is_never) = self.plan(scope, plan, |name| !at_entry.contains(&name), true)?;
         let entry = if needs_entry {
             let base = Plan { stash_size: plan.stash_size, sample: 0, ..base };
             // With subjects the filter needs values that the entry program does not have.
             let own_filter = self.probe.filter_pids.is_empty();
             let base = Plan { filter_pids: if own_filter { base.filter_pids } else { 0 }, ..base };
-            Some(Box::new(self.plan(&entry_scope, base, |name| at_entry.contains(&name), false)?))
+            Some(Box::new(self.plan(&entry_scope, base, |name| at_entry.contains(&name), false)?.0))
         } else {
             None
         };
@@ -134,6 +139,7 @@ impl<'a> Compiler<'a> {
             entry,
             btf_id: scope.btf_id,
             better: 0,
+            is_never,
             explain: String::new(),
         };
         candidate.explain = explain::candidate(self, scope, &candidate);
@@ -142,16 +148,23 @@ impl<'a> Compiler<'a> {
 
     /// Whether only some events are recorded, so that the ends that go with them must be told from others.
     fn knows_objects(&self) -> bool {
-        let Filter { pids, comm, netns, cgroup_ids, exclude_pid: _, extra: _, sample } = self.filter;
-        *pids || !comm.is_empty() || !netns.is_empty() || !cgroup_ids.is_empty() || *sample > 1
+        let Filter { pids, comm, netns, cgroups, exclude_pid: _, extra: _, sample } = self.filter;
+        *pids || !comm.is_empty() || !netns.is_empty() || !cgroups.is_empty() || *sample > 1
     }
 
     fn is_entry(&self, column: &ColumnDef) -> bool {
         self.probe.value(column).is_some_and(|field| matches!(field.expr.kind, Kind::Entry(_)))
     }
 
-    /// One plan: the columns that `wants` names and, if `whole`, the filter and all that goes with it.
-    fn plan(&self, scope: &Scope, plan: Plan, wants: impl Fn(&str) -> bool, whole: bool) -> Result<Plan> {
+    /// One plan: the columns that `wants` names and, if `whole`, the filter and all that goes with it. And whether that
+    /// filter lets nothing pass.
+    fn plan(
+        &self,
+        scope: &Scope,
+        plan: Plan,
+        wants: impl Fn(&str) -> bool,
+        whole: bool,
+    ) -> Result<(Plan, bool)> {
         let mut nodes = Nodes::default();
         let mut lower = Lower {
             kernel: self.kernel,
@@ -192,7 +205,8 @@ impl<'a> Compiler<'a> {
                 lower.nodes.add(Node::Holds(output.guard.clone()));
             }
         }
-        assemble(&nodes, &wanted, &plan)
+        let is_never = wanted.filter == Some(Formula::Never);
+        Ok((assemble(&nodes, &wanted, &plan)?, is_never))
     }
 
     /// What is computed before the columns: where, filters, subjects, identity, array.
@@ -228,7 +242,7 @@ impl<'a> Compiler<'a> {
             lower.columns_first = false;
             all.push(formula.context("filter")?);
         }
-        let Filter { pids: _, comm, netns, cgroup_ids, exclude_pid: _, extra: _, sample: _ } = self.filter;
+        let Filter { pids: _, comm, netns, cgroups, exclude_pid: _, extra: _, sample: _ } = self.filter;
         let by_thread = self.def.context == Context::Process && probe.ends.is_none();
         if by_thread {
             if !comm.is_empty() {
@@ -238,9 +252,12 @@ impl<'a> Compiler<'a> {
                     names.collect::<Result<Vec<_>, ParseError>>().context("filter by comm")?,
                 ));
             }
-            if !cgroup_ids.is_empty() {
-                let node = number(lower, &Field::parse("$cgroup_id")?)?;
-                all.push(one_of(node, cgroup_ids.iter().copied()));
+            if !cgroups.is_empty() {
+                let own = number(lower, &Field::parse("$cgroup_id")?)?;
+                all.push(Formula::any(cgroups.iter().map(|cgroup| {
+                    let at_level = |level| lower.nodes.source(src::ANCESTOR_ID, level);
+                    equals(cgroup.level.map_or(own, at_level), cgroup.id)
+                })));
             }
         }
         if !netns.is_empty() {
@@ -267,8 +284,9 @@ fn number(lower: &mut Lower<'_>, field: &Field) -> Result<NodeId, ParseError> {
 }
 
 fn one_of(left: NodeId, values: impl Iterator<Item = u64>) -> Formula {
-    Formula::any(values.map(|value| {
-        let right = Right::Constant(value);
-        Formula::Compare(Compare { left, mask: u64::MAX, op: cmp::EQ, right })
-    }))
+    Formula::any(values.map(|value| equals(left, value)))
+}
+
+fn equals(left: NodeId, value: u64) -> Formula {
+    Formula::Compare(Compare { left, mask: u64::MAX, op: cmp::EQ, right: Right::Constant(value) })
 }

@@ -189,6 +189,7 @@ fn step(plan: &Plan, slot: &Slot) -> String {
         src::PID_TGID => "pid_tgid".to_owned(),
         src::CGROUP_ID => "cgroup_id".to_owned(),
         src::UID_GID => "uid_gid".to_owned(),
+        src::ANCESTOR_ID => format!("cgroup_id at level {}", slot.index),
         _ => "item".to_owned(),
     };
     if slot.add != NONE {

@@ -15,6 +15,7 @@ mod arith;
 mod assemble;
 mod columns;
 mod compile;
+mod draft;
 mod explain;
 mod layout;
 mod lower;
@@ -50,6 +51,15 @@ pub struct Request<'a> {
     pub all_sources: bool,
 }
 
+/// A cgroup whose threads are recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cgroup {
+    /// The inode of its directory.
+    pub id: u64,
+    /// How many levels below the root it is: with all that is below it, also what is made later. `None`: it alone.
+    pub level: Option<u8>,
+}
+
 /// Which events are recorded. Empty lists let everything pass.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
@@ -60,7 +70,7 @@ pub struct Filter {
     /// Only these network namespaces: the event's own `netns` column, else the current thread's.
     pub netns: Vec<u32>,
     /// Only threads in one of these cgroups.
-    pub cgroup_ids: Vec<u64>,
+    pub cgroups: Vec<Cgroup>,
     /// The recorder itself.
     pub exclude_pid: Option<u32>,
     /// A predicate over columns, arguments and builtins.
@@ -141,6 +151,8 @@ pub struct Candidate {
     pub btf_id: Option<u32>,
     /// How many of the probes that cannot be tried would be better than this one.
     pub better: usize,
+    /// No event can pass its filter.
+    pub is_never: bool,
     /// Types and offsets, for people.
     pub explain: String,
 }

@@ -7,6 +7,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use crate::resolve::Cgroup;
+
+/// Inode of the cgroup namespace that is there from boot.
+const INITIAL_NAMESPACE: u64 = 0xefff_fffb;
+
 /// The mounted cgroup v2 hierarchy, if there is one.
 #[derive(Debug)]
 pub struct Hierarchy {
@@ -32,39 +37,77 @@ impl Hierarchy {
         fs::metadata(directory).ok().map(|metadata| metadata.ino())
     }
 
-    /// The ids of the cgroup at `top` and of all below it.
-    fn below(&self, top: &Path) -> Vec<u64> {
+    /// The cgroup at `top` and all below it: path and id of each.
+    fn below(top: &Path) -> Vec<(PathBuf, u64)> {
         let mut found = Vec::new();
         let mut todo = vec![top.to_owned()];
         while let Some(directory) = todo.pop() {
             // One that goes while we look has no events any more.
             let Ok(metadata) = fs::metadata(&directory) else { continue };
-            found.push(metadata.ino());
             let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
             todo.extend(entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
+            found.push((directory, metadata.ino()));
         }
         found
     }
+
+    /// The ids of `cgroups`, and of all that are below them by now.
+    pub fn ids_in(&self, cgroups: &[Cgroup]) -> Vec<u64> {
+        let mut ids: Vec<u64> = cgroups.iter().map(|cgroup| cgroup.id).collect();
+        let all = match &self.mount {
+            Some(mount) if cgroups.iter().any(|cgroup| cgroup.level.is_some()) => Self::below(mount),
+            _ => Vec::new(),
+        };
+        for cgroup in cgroups.iter().filter(|cgroup| cgroup.level.is_some()) {
+            let top = all.iter().find(|(_, id)| *id == cgroup.id);
+            let below = all.iter().filter(|(path, _)| top.is_some_and(|(top, _)| path.starts_with(top)));
+            ids.extend(below.map(|(_, id)| id));
+        }
+        ids
+    }
+
+    /// The cgroup that `text` names: its path.
+    fn find(mount: &Path, text: &str) -> Result<PathBuf> {
+        if let Ok(id) = text.parse::<u64>() {
+            let found = Self::below(mount).into_iter().find(|(_, other)| *other == id);
+            return found
+                .map(|(path, _)| path)
+                .with_context(|| format!("there is no cgroup with this id below {}", mount.display()));
+        }
+        let path = Path::new(text);
+        let path = match path.starts_with(mount) {
+            true => path.to_owned(),
+            false => mount.join(text.trim_start_matches('/')),
+        };
+        let metadata =
+            fs::metadata(&path).with_context(|| format!("there is no cgroup {}", path.display()))?;
+        if !metadata.is_dir() {
+            bail!("{} is not a cgroup directory", path.display());
+        }
+        Ok(path)
+    }
+
+    /// The cgroup that `text` names (an id, a path below the mount, or a full path). Where its level is not known, those
+    /// below it are named one by one.
+    fn named(&self, text: &str, is_level_known: bool) -> Result<Vec<Cgroup>> {
+        let Some(mount) = &self.mount else { bail!("no cgroup v2 hierarchy is mounted: mount one") };
+        let path = Self::find(mount, text)?;
+        if !is_level_known {
+            let below = Self::below(&path).into_iter();
+            return Ok(below.map(|(_, id)| Cgroup { id, level: None }).collect());
+        }
+        let id = fs::metadata(&path).with_context(|| format!("there is no cgroup {}", path.display()))?.ino();
+        let below_root = path.strip_prefix(mount).unwrap_or(&path).components().count();
+        let level = u8::try_from(below_root).context("it is too deep")?;
+        Ok(vec![Cgroup { id, level: Some(level) }])
+    }
 }
 
-/// Ids of the cgroup that `text` names (an id, a path below the mount, or a full path) and of those below it.
-pub fn ids_of(text: &str) -> Result<Vec<u64>> {
-    if let Ok(id) = text.parse::<u64>() {
-        return Ok(vec![id]);
-    }
-    let hierarchy = Hierarchy::open();
-    let Some(mount) = &hierarchy.mount else {
-        bail!("--cgroup {text}: no cgroup v2 hierarchy is mounted; mount one, or give the cgroup's id");
-    };
-    let path = Path::new(text);
-    let top =
-        if path.starts_with(mount) { path.to_owned() } else { mount.join(text.trim_start_matches('/')) };
-    let metadata = fs::metadata(&top)
-        .with_context(|| format!("--cgroup {text}: there is no cgroup {}", top.display()))?;
-    if !metadata.is_dir() {
-        bail!("--cgroup {text}: {} is not a cgroup directory", top.display());
-    }
-    Ok(hierarchy.below(&top))
+/// The cgroups of `--cgroup TEXT`.
+pub fn named(text: &str) -> Result<Vec<Cgroup>> {
+    // Elsewhere the root that we see is not the kernel's.
+    let is_level_known = fs::metadata("/proc/self/ns/cgroup").is_ok_and(|ns| ns.ino() == INITIAL_NAMESPACE);
+    Hierarchy::open().named(text, is_level_known).with_context(|| format!("--cgroup {text}"))
 }
 
 #[cfg(test)]
@@ -77,14 +120,25 @@ mod tests {
         fs::create_dir_all(directory.path().join("a/b")).unwrap();
         fs::create_dir(directory.path().join("c")).unwrap();
         let hierarchy = Hierarchy { mount: Some(directory.path().to_owned()) };
-        let ids = hierarchy.below(&directory.path().join("a"));
-        assert_eq!(ids, [hierarchy.id("/a").unwrap(), hierarchy.id("/a/b").unwrap()]);
+        let (a, b) = (hierarchy.id("/a").unwrap(), hierarchy.id("/a/b").unwrap());
+        let named = |text: &str, is_level_known| hierarchy.named(text, is_level_known).unwrap();
+        assert_eq!(named("a/b", true), [Cgroup { id: b, level: Some(2) }]);
+        assert_eq!(named(&b.to_string(), true), named("a/b", true));
+        assert_eq!(named("/", true)[0].level, Some(0));
+        assert_eq!(named("a", false), [a, b].map(|id| Cgroup { id, level: None }));
+        let mut ids = hierarchy.ids_in(&named("a", true));
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), 2);
+        assert!(ids.contains(&a) && ids.contains(&b));
+        assert_eq!(hierarchy.ids_in(&named("a", false)), [a, b]);
     }
 
     #[test]
     fn a_cgroup_that_is_not_there_is_an_error_that_names_it() {
-        let error = format!("{:#}", ids_of("no/such/group").unwrap_err());
-        assert!(error.contains("--cgroup no/such/group"), "{error}");
-        assert_eq!(ids_of("4711").unwrap(), [4711]);
+        for text in ["no/such/group", "18446744073709551615"] {
+            let error = format!("{:#}", named(text).unwrap_err());
+            assert!(error.starts_with(&format!("--cgroup {text}: ")), "{error}");
+        }
     }
 }

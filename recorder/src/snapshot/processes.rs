@@ -79,6 +79,12 @@ pub fn read(pid: u32, cgroups: &Hierarchy) -> Option<Process> {
     })
 }
 
+/// When process `pid` was started, as [`Process`] has it: with the number, that is who it is.
+pub fn start_of(pid: u32) -> Option<i64> {
+    let stat = Proc::new(i32::try_from(pid).ok()?).ok()?.stat().ok()?;
+    Some(ticks_to_ns(stat.starttime))
+}
+
 /// `roots` and all their descendants.
 pub fn descendants(processes: &[Process], roots: &[u32]) -> HashSet<u32> {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();

@@ -51,6 +51,7 @@ fn an_event_file_that_is_not_there_is_named() {
 #[test]
 fn options_out_of_range_are_refused_with_what_is_possible() {
     refused_with(&["record", "mkdirs", "-d", "soon"], &["--duration", "not a time"]);
+    refused_with(&["record", "mkdirs", "-d", "110000000000000d"], &["--duration", "36525d is the most"]);
     refused_with(&["record", "mkdirs", "--buffer-size", "4X"], &["--buffer-size", "use K, M or G"]);
     refused_with(&["record", "mkdirs", "--segment-age", "1ms"], &["--segment-age", "100ms"]);
     refused_with(&["record", "mkdirs", "--comm", "longer-than-fifteen"], &["--comm", "15 bytes"]);
@@ -76,6 +77,34 @@ fn a_command_that_is_not_there_leaves_no_trace() {
 }
 
 #[test]
+fn without_a_path_no_program_is_taken_from_the_current_directory() {
+    use std::os::unix::fs::PermissionsExt;
+    let sandbox = Sandbox::new();
+    let program = sandbox.path("some-program");
+    std::fs::write(&program, "#!/bin/sh\n").unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = sandbox.command(&["record", "mkdirs", "-o", "t", "--", "some-program"]);
+    let output = command.env_remove("PATH").output().unwrap();
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{line}");
+    assert!(line.contains("command not found: some-program"), "{line}");
+}
+
+#[test]
+fn a_process_that_has_ended_is_not_followed() {
+    let sandbox = Sandbox::for_recording();
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    let pid = child.id().to_string();
+    // Ended and not waited for: its number is still there.
+    crate::sandbox::wait_for("it to end", || {
+        std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") Z ")
+    });
+    let line = refused(&sandbox, &["record", "mkdirs", "-o", "t", "-d", "1", "-p", &pid]);
+    child.wait().unwrap();
+    assert!(line.contains(&pid) && line.contains("--pid"), "{line}");
+}
+
+#[test]
 fn a_command_that_cannot_be_executed_leaves_no_trace() {
     use std::os::unix::fs::PermissionsExt;
     let sandbox = Sandbox::for_recording();
@@ -84,7 +113,8 @@ fn a_command_that_cannot_be_executed_leaves_no_trace() {
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     let before = sandbox.files();
     let text = sandbox.expect(2, &["record", "mkdirs", "-o", "t", "--", "./program"]);
-    assert!(text.err.contains("cannot run './program': "), "{}", text.err);
+    assert!(text.err.contains("cannot run './program': it is no program for this machine"), "{}", text.err);
+    assert!(text.err.contains("or run 'sh ./program'"), "{}", text.err);
     assert_eq!(sandbox.files(), before);
 }
 

@@ -31,13 +31,21 @@ pub fn lose_some(sandbox: &Sandbox, pid: u32) {
     go_on(pid);
 }
 
+/// More rings than the budget has room for are told too.
+fn is_of_rings(line: &str) -> bool {
+    line.contains("warning: the ring buffers take ")
+        && line.contains("more than the 64.0 KiB of --buffer-size")
+}
+
 #[test]
 fn without_a_terminal_losses_are_told_once_when_they_begin() {
     let sandbox = Sandbox::for_recording();
     let own = std::process::id().to_string();
     let args = ["record", "mkdirs", "--buffer-size", "64K", "-o", "t", "-p", &own];
     let mut running = sandbox.start(&args);
-    let told = |text: &str| text.matches("warning: ").count();
+    let told =
+        |text: &str| text.lines().filter(|line| line.contains("warning: ") && !is_of_rings(line)).count();
+    assert!(running.stderr().lines().any(is_of_rings), "{}", running.stderr());
     assert_eq!(told(&running.stderr()), 0, "{}", running.stderr());
     lose_some(&sandbox, running.child.id());
     wait_for("the warning", || running.stderr().contains(" events are lost so far (ring_full): "));
@@ -64,6 +72,26 @@ fn missing_events_fail_the_run_if_that_is_asked_for() {
     lose_some(&sandbox, running.child.id());
     running.signal(libc::SIGTERM);
     assert_eq!(running.wait(), Some(1), "{}", running.stderr());
+}
+
+#[test]
+fn a_trigger_that_may_have_been_missed_is_told_and_fails_the_run_if_that_is_asked_for() {
+    let sandbox = Sandbox::for_recording();
+    let own = std::process::id().to_string();
+    let args = ["record", "listens", "--trigger", "mkdirs", "--max-snapshots", "1", "--buffer-size", "64K"];
+    let mut running = sandbox.start(&[&args[..], &["--fail-on-loss", "-o", "t", "-p", &own]].concat());
+    let missed = "warning: trigger 'mkdirs' was missed, ";
+    lose_some(&sandbox, running.child.id());
+    wait_for("the warning", || running.stderr().contains(missed));
+    running.signal(libc::SIGTERM);
+    assert_eq!(running.wait(), Some(1), "{}", running.stderr());
+    let said = running.stderr();
+    assert_eq!(said.matches(missed).count(), 2, "while recording and in the end: {said}");
+    let times = said.rsplit(missed).next().unwrap().split(' ').next().unwrap();
+    let times: usize = times.parse().unwrap_or_else(|_| panic!("no number: {said}"));
+    // Other tests of this process make directories too.
+    assert!((STORM / 2..10 * STORM).contains(&times), "{times} of {STORM}: {said}");
+    assert_eq!(counts(&sandbox.path("t"), "listens").2, 0, "nothing else was lost");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! What is recorded if not everything is wanted.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use crate::sandbox::{HUNDRED, Sandbox, Table, record};
 
@@ -27,6 +29,50 @@ fn names_filter_threads() {
     record(&sandbox, 0, &["execs=tp:sched:sched_process_exit", "--comm", "mkdir"], HUNDRED);
     let table = Table::read(&sandbox.path("t"), "execs");
     assert_eq!((table.len(), table.count("comm", "mkdir")), (101, 101));
+}
+
+/// A cgroup made here and removed again; it must be empty by then.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    fn make(path: PathBuf) -> Self {
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // Its last process may still be on the way out.
+        for _ in 0..100 {
+            if fs::remove_dir(&self.0).is_ok() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+#[test]
+fn a_cgroup_is_recorded_with_those_that_are_made_below_it_later() {
+    let sandbox = Sandbox::for_recording();
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let mount = mounts.lines().find_map(|line| line.strip_prefix("cgroup2 ")).unwrap();
+    let root = Path::new(mount.split(' ').next().unwrap());
+    let top = Cgroup::make(root.join(format!("ktape-test-{}", std::process::id())));
+    let name = top.0.file_name().unwrap().to_str().unwrap();
+    let mut running = sandbox.start(&["record", "mkdirs", "-o", "t", "--cgroup", name]);
+    let below = Cgroup::make(top.0.join("later"));
+    let deeper = Cgroup::make(below.0.join("deeper"));
+    for (cgroup, made) in [(root, "outside"), (&top.0, "in-it"), (&below.0, "below"), (&deeper.0, "deeper")] {
+        let script = format!("echo $$ > {}/cgroup.procs && mkdir {made}", cgroup.display());
+        let status = Command::new("sh").args(["-c", &script]).current_dir(sandbox.path("")).status().unwrap();
+        assert!(status.success(), "{made}");
+    }
+    running.signal(libc::SIGINT);
+    assert_eq!(running.wait(), Some(0), "{}", running.stderr());
+    let table = Table::read(&sandbox.path("t"), "mkdirs");
+    assert_eq!(table.text("path"), ["in-it", "below", "deeper"], "{}", running.stderr());
 }
 
 #[test]

@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 use crate::sandbox::{Sandbox, Table, counts, meta, wait_for};
 
 /// A process that makes a directory every few milliseconds, until it is dropped.
-struct Load(std::process::Child);
+pub struct Load(std::process::Child);
 
 impl Load {
-    fn start(sandbox: &Sandbox) -> Self {
+    pub fn start(sandbox: &Sandbox) -> Self {
         let script = "i=0; while [ $i -lt 20000 ]; do mkdir d; rmdir d; i=$((i + 1)); sleep 0.01; done";
         let child = Command::new("sh").args(["-c", script]).current_dir(sandbox.path("")).spawn();
         Self(child.unwrap())
     }
 
-    fn pid(&self) -> String {
+    pub fn pid(&self) -> String {
         self.0.id().to_string()
     }
 }
@@ -38,7 +38,7 @@ fn snapshots(sandbox: &Sandbox) -> Vec<PathBuf> {
 }
 
 /// Fail unless the trace is closed and its counts are those of its rows.
-fn assert_whole(trace: &Path, events: &[&str]) -> serde_json::Value {
+pub fn assert_whole(trace: &Path, events: &[&str]) -> serde_json::Value {
     let meta = meta(trace);
     assert_eq!(meta["state"], "closed");
     for event in events {
@@ -173,7 +173,7 @@ fn a_trigger_on_exit_codes_and_one_on_an_event_that_is_not_recorded() {
     ];
     let text = sandbox.expect(0, &args).err;
     assert_eq!(snapshots(&sandbox).len(), 1, "{text}");
-    assert!(text.contains("makes no more snapshots: there are 1 of this recording"), "{text}");
+    assert!(text.contains("makes no more snapshots for now: there are 1 of the last hour"), "{text}");
     let frozen = assert_whole(&snapshots(&sandbox)[0], &["mkdirs"])["frozen"].clone();
     assert_eq!(frozen["event"]["pathname"], "x", "{frozen}");
 }
@@ -185,6 +185,8 @@ fn wrong_triggers_and_limits_are_told_before_anything_is_made() {
         (&["--trigger", "mkdirs: mood == 1"][..], "mood"),
         (&["--trigger", "mkdir: mode == 1"], "did you mean mkdirs?"),
         (&["--trigger", "fn:no_such_function"], "no_such_function"),
+        (&["--trigger", "kmem: kind == 'free' && kind == 'alloc'"], "no event meets its condition"),
+        (&["--comm", "sh", "--trigger", "kmem: kind == 'free'"], "only where an object ends"),
         (&["--max-age", "1s"], "--max-age must be at least twice --segment-age"),
         (&["--max-size", "1M"], "--max-size must be at least 4M"),
         (&["--max-age", "1m", "-o", "none", "--print"], "-o none keeps no trace"),

@@ -1,5 +1,10 @@
 //! What can be asked without recording: help, lists, descriptions, completions.
 
+use clap::Parser;
+use recorder::cli::args::{Args, Command};
+use recorder::record::trigger::Trigger;
+use recorder::select::find;
+
 use crate::sandbox::Sandbox;
 
 #[test]
@@ -36,6 +41,56 @@ fn help_shows_every_command_and_examples_that_are_understood() {
         assert!(help.contains(option), "{option} in {help}");
     }
     assert!(help.contains("Examples:\n  recorder record listens -d 60"), "{help}");
+}
+
+/// Words of an example as a shell has them; what is for the reader comes behind two blanks.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut rest = line.trim();
+    while !rest.is_empty() {
+        let (word, after) = match rest.strip_prefix('\'') {
+            Some(quoted) => quoted.split_once('\'').expect("two quotes"),
+            None => rest.split_at(rest.find(' ').unwrap_or(rest.len())),
+        };
+        words.push(word.to_owned());
+        if after.starts_with("  ") {
+            break;
+        }
+        rest = after.trim_start();
+    }
+    words
+}
+
+#[test]
+fn every_help_has_examples_and_every_example_is_understood() {
+    let sandbox = Sandbox::new();
+    let top: &[&str] = &[];
+    let commands = ["record", "list", "describe", "doctor", "snapshot", "compact", "completions"];
+    let pages = commands.iter().map(std::slice::from_ref).chain([top]);
+    for page in pages {
+        let help = sandbox.expect(0, &[page, &["--help"]].concat()).out;
+        let (_, examples) = help.split_once("Examples:\n").unwrap_or_else(|| panic!("{page:?}: {help}"));
+        let lines: Vec<&str> = examples.lines().filter(|line| line.starts_with("  recorder ")).collect();
+        assert!(!lines.is_empty(), "{page:?}: {help}");
+        for line in lines {
+            let words = words(line);
+            let args = Args::try_parse_from(&words).unwrap_or_else(|error| panic!("{line}: {error}"));
+            if let [name] = page {
+                assert_eq!(words[1], *name, "{line}");
+            }
+            let events = match args.command {
+                Command::Record(record) => {
+                    record.flight.triggers.iter().for_each(|text| drop(Trigger::parse(text).unwrap()));
+                    record.events
+                }
+                Command::Describe { event } => vec![event],
+                _ => Vec::new(),
+            };
+            for event in events.iter().filter(|event| !event.ends_with(".toml")) {
+                find(event).unwrap_or_else(|error| panic!("{line}: {error:#}"));
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A recorder in a directory of its own, and its trace as rows.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -12,6 +12,8 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
+
+use crate::held::held;
 
 /// Longest time that anything here may take; attaching 200 probes is most, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -182,25 +184,22 @@ pub fn wait_for(what: &str, mut is_done: impl FnMut() -> bool) {
 pub struct Table(pub Vec<RecordBatch>);
 
 impl Table {
+    /// The table, read again if it changed meanwhile.
     pub fn read(trace: &Path, table: &str) -> Self {
-        let dir = trace.join(table);
-        Self::read_if_there(&dir).unwrap_or_else(|| panic!("table {table} is not there"))
+        let (dir, started) = (trace.join(table), Instant::now());
+        loop {
+            if let Some(read) = Self::read_if_there(&dir) {
+                return read;
+            }
+            assert!(dir.is_dir(), "table {table} is not there");
+            assert!(started.elapsed() < PATIENCE, "table {table} changes all the time");
+        }
     }
 
-    /// The table in `dir`; `None` if a file that was listed is gone.
+    /// The table in `dir`; `None` if it is not there or changed meanwhile.
     pub fn read_if_there(dir: &Path) -> Option<Self> {
-        let mut files: Vec<PathBuf> = fs::read_dir(dir)
-            .ok()?
-            .map(|entry| entry.unwrap().path())
-            .filter(|path| path.extension().is_some_and(|extension| extension == "parquet"))
-            .collect();
-        files.sort();
         let mut batches = Vec::new();
-        for path in files {
-            let file = match File::open(&path) {
-                Err(error) if error.kind() == ErrorKind::NotFound => return None,
-                file => file.unwrap(),
-            };
+        for (path, file) in held(dir)? {
             let reader = ParquetRecordBatchReaderBuilder::try_new(file)
                 .and_then(|builder| builder.build())
                 .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -266,7 +265,8 @@ fn arrow_cast(batch: &RecordBatch, name: &str) -> Vec<String> {
     (0..array.len()).map(cell).collect()
 }
 
-/// Fails unless every event's counts balance, and says how many of `event` were seen, recorded and lost.
+/// Fails unless the counts of a recording that has ended balance for every event, and says how many of `event` were seen,
+/// recorded and lost.
 pub fn counts(trace: &Path, event: &str) -> (i128, i128, i128) {
     let table = Table::read(trace, "counts");
     let column = |name: &str| {
@@ -274,15 +274,21 @@ pub fn counts(trace: &Path, event: &str) -> (i128, i128, i128) {
     };
     let (fired, filtered, seen) = (column("fired"), column("filtered"), column("seen"));
     let (recorded, lost, events) = (column("recorded"), column("lost"), table.text("event"));
-    let mut sums = (0, 0, 0);
+    let mut sums: BTreeMap<&str, [i128; 5]> = BTreeMap::new();
     for i in 0..events.len() {
         assert_eq!(seen[i], recorded[i] + lost[i], "row {i} of counts");
-        assert_eq!(fired[i], filtered[i] + seen[i], "row {i} of counts");
-        if events[i] == event {
-            sums = (sums.0 + seen[i], sums.1 + recorded[i], sums.2 + lost[i]);
-        }
+        let sum = sums.entry(&events[i]).or_default();
+        let row = [fired[i], filtered[i], seen[i], recorded[i], lost[i]];
+        sum.iter_mut().zip(row).for_each(|(sum, count)| *sum += count);
     }
-    sums
+    // Not in every row, nor in a snapshot: what runs at that moment has fired and is not yet recorded.
+    let is_snapshot = !meta(trace)["frozen"].is_null();
+    for (event, [fired, filtered, seen, ..]) in &sums {
+        let ahead = fired - filtered - seen;
+        assert!(if is_snapshot { ahead >= 0 } else { ahead == 0 }, "{event}: fired is {ahead} ahead");
+    }
+    let [_, _, seen, recorded, lost] = sums.get(event).copied().unwrap_or_default();
+    (seen, recorded, lost)
 }
 
 /// `trace.json`.

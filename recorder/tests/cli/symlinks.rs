@@ -3,6 +3,11 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{AT_FDCWD, RenameFlags};
+use recorder::pipeline::create_trace_dir;
 
 use crate::sandbox::{Running, Sandbox, Table, meta, wait_for};
 
@@ -63,6 +68,44 @@ fn an_output_that_is_a_link_is_refused() {
     }
     assert_eq!(entries(&outside), 0);
     assert!(!sandbox.path("nowhere").exists());
+}
+
+#[test]
+fn a_trace_is_made_where_the_way_led_whatever_takes_its_place_meanwhile() {
+    let sandbox = Sandbox::new();
+    let [place, link, outside] = ["place", "link", "outside"].map(|name| sandbox.path(name));
+    fs::create_dir(&place).unwrap();
+    fs::create_dir(&outside).unwrap();
+    symlink(&outside, &link).unwrap();
+    let is_over = AtomicBool::new(false);
+    let outside = outside.canonicalize().unwrap();
+    let (mut inside, mut elsewhere) = (0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Sometimes the place is a directory, sometimes a link that leads elsewhere.
+            while !is_over.load(Ordering::Relaxed) {
+                nix::fcntl::renameat2(AT_FDCWD, &place, AT_FDCWD, &link, RenameFlags::RENAME_EXCHANGE)
+                    .unwrap();
+            }
+        });
+        let start = Instant::now();
+        for i in 0.. {
+            let name = format!("t{i}");
+            let made = create_trace_dir(&place.join(&name), None);
+            let is_outside = made.is_ok_and(|path| path.starts_with(&outside));
+            if outside.join(&name).exists() != is_outside {
+                is_over.store(true, Ordering::Relaxed);
+                panic!("{name} is outside, though the way to it led to the place");
+            }
+            inside += usize::from(!is_outside);
+            elsewhere += usize::from(is_outside);
+            if start.elapsed() > Duration::from_secs(4) {
+                break;
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert!(inside > 20 && elsewhere > 20, "{inside} {elsewhere}");
 }
 
 #[test]

@@ -129,7 +129,9 @@ fn the_live_line_says_why_events_are_lost_and_what_helps() {
     terminal.wait_for(" (ring_full): raise --buffer-size");
     terminal.master.as_mut().unwrap().write_all(b"\x03").unwrap();
     assert_eq!(terminal.end(), Some(0), "{}", terminal.text);
-    assert!(!terminal.text.contains("warning: "), "{}", terminal.text);
+    // Only that the budget is too small for so many rings, before it begins.
+    let text = terminal.text.replace("warning: the ring buffers take ", "");
+    assert!(!text.contains("warning: "), "{text}");
 }
 
 #[test]

@@ -58,5 +58,12 @@ fn the_unit_is_ended_by_a_signal_that_closes_the_trace() {
     assert_eq!(setting("KillSignal"), "SIGTERM");
     // With `mixed` the signal goes to the recorder alone, once: a second one would cut the ending short.
     assert_eq!(setting("KillMode"), "mixed");
-    assert!(setting("TimeoutStopSec").parse::<u32>().unwrap() >= 30);
+    assert!(setting("TimeoutStopSec").parse::<u32>().unwrap() >= 60);
+}
+
+#[test]
+fn the_unit_does_not_try_for_ever_and_tidies_up() {
+    assert!(setting("StartLimitBurst").parse::<u32>().unwrap() <= 10);
+    assert_eq!(setting("StartLimitIntervalSec"), "10min", "longer than all tries take");
+    assert!(setting("ExecStopPost").contains("recorder compact"));
 }

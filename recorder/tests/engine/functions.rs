@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use aya::util::KernelVersion;
+
 use crate::support::{HEADER, PROBE, Record, candidate, drain, engine, mark, only, plan, slot, total};
 use recorder::engine::{Candidate, Mechanism};
 use recorder::source::EventSource;
@@ -88,6 +90,34 @@ fn at_return_there_are_arguments_result_and_what_was_kept_at_entry() {
             assert_eq!(record.u64(HEADER + 16), record.header.pid_tgid);
         }
     }
+}
+
+#[test]
+fn a_call_that_the_programs_at_entry_and_at_return_miss_is_missed_once() {
+    const OUTER: u16 = PROBE + 1;
+    // The program of a classic tracepoint asks for the name of the thread; while it runs, those of kprobes are skipped.
+    let comm = Slot { op: op::COMM, dst: HEADER, bit: 0, ..slot(src::CONST, 0) };
+    let outer = plan(&[], &[comm], 16);
+    let outer = candidate(Mechanism::Tracepoint, "syscalls:sys_enter_getpgid", outer, None);
+    let mut inner = plan(&[], &[], 0);
+    inner.use_stash = 1;
+    let inner = candidate(Mechanism::Kretprobe, "bpf_get_current_comm", inner, Some(plan(&[], &[], 0)));
+    let mut engine = engine(16 << 20);
+    let attached = engine.attach(PROBE, &inner);
+    if !available(Mechanism::Kretprobe) {
+        assert!(format!("{:#}", attached.unwrap_err()).contains("bpf_get_current_comm"));
+        return;
+    }
+    attached.unwrap();
+    engine.attach(OUTER, &outer).unwrap();
+    mark(CALLS);
+    engine.detach_all();
+    let counters = engine.counters().unwrap();
+    let of_outer = total(&counters[1..]);
+    assert_eq!(of_outer.recorded, CALLS as u64);
+    assert_eq!(total(&counters[..1]), Counters::default());
+    let can_tell = KernelVersion::current().unwrap() >= KernelVersion::new(6, 7, 0);
+    assert_eq!(counters[0].recursion_misses, can_tell.then_some(CALLS as u64));
 }
 
 /// Listen `CALLS` times with backlog 7; the ports.

@@ -115,6 +115,20 @@ fn a_full_store_of_calls_in_progress_is_counted_once_per_call() {
 }
 
 #[test]
+fn calls_that_never_return_leave_nothing_in_the_store() {
+    const ROOM: u32 = 16;
+    let plan = Plan { use_stash: 1, ..plan(&[], &[], 0) };
+    let candidate = candidate(Mechanism::SyscallTracepoints, "exit", plan, Some(Plan::EMPTY));
+    let mut engine = engine_with(EngineOptions { stash_entries: ROOM, ..EngineOptions::default() });
+    engine.attach(PROBE, &candidate).unwrap();
+    for _ in 0..10 * ROOM {
+        std::thread::spawn(|| ()).join().unwrap();
+    }
+    engine.detach_all();
+    assert_eq!(total(&engine.counters().unwrap()).map_full, 0);
+}
+
+#[test]
 fn a_stack_that_cannot_be_taken_is_counted_and_null() {
     // The helper refuses a length that is no multiple of an address.
     let stack = |op| Slot { op, size: 60, dst: HEADER, bit: 4, ..slot(src::CONST, 0) };
@@ -143,6 +157,53 @@ fn a_rare_event_beside_a_flood_loses_nothing() {
     assert_eq!((records[&RARE].len(), rare.recorded, rare.lost), (40, 40, [0; lost::COUNT]));
     assert_eq!(flood.recorded + flood.lost[lost::RING_FULL], 40_000);
     assert!(flood.lost[lost::RING_FULL] > 30_000, "{flood:?}");
+}
+
+#[test]
+fn a_ring_that_is_left_alone_fills_and_what_does_not_fit_is_counted() {
+    const RARE: ProbeId = PROBE + 1;
+    let mut engine = engine(1);
+    engine.attach(PROBE, &calls(libc::SYS_getpgid, &[], 512)).unwrap();
+    engine.attach(RARE, &calls(libc::SYS_getsid, &[], 512)).unwrap();
+    let storm = || {
+        mark(1000);
+        // SAFETY: no memory is involved.
+        unsafe { libc::syscall(libc::SYS_getsid, 0x5eed) };
+    };
+    let drain = |engine: &mut Engine| {
+        let mut rows = [0u64; 2];
+        let watermark_ns = engine.drain(&mut |probe, _, _| rows[usize::from(probe - PROBE)] += 1).unwrap();
+        (rows, watermark_ns)
+    };
+    let (_, before_ns) = drain(&mut engine);
+    let lanes: Vec<(ProbeId, u16)> = (0..1024).map(|cpu| (PROBE, cpu)).collect();
+    engine.pause(&lanes, before_ns - 1);
+    let mut recorded = 0;
+    for _ in 0..2 {
+        storm();
+        assert_eq!(
+            drain(&mut engine),
+            ([0, 1], before_ns),
+            "what is in the paused rings holds the watermark"
+        );
+    }
+    // It is what the watermark waits for.
+    engine.pause(&lanes, before_ns);
+    let ([rows, _], after_ns) = drain(&mut engine);
+    assert!(rows > 0 && after_ns > before_ns);
+    recorded += rows;
+    assert_eq!(drain(&mut engine).0, [0, 0]);
+    engine.pause(&lanes, before_ns);
+    storm();
+    assert_eq!(drain(&mut engine).0, [0, 1], "they have been drained, and wait again");
+    engine.pause(&[], 0);
+    engine.detach_all();
+    recorded += drain(&mut engine).0[0];
+    let counters = counters_of(&mut engine, PROBE);
+    assert_eq!(counters.recorded, recorded);
+    assert_eq!(counters.recorded + counters.lost[lost::RING_FULL], 3000);
+    assert!(counters.lost[lost::RING_FULL] > 1000, "{counters:?}");
+    assert_eq!(counters_of(&mut engine, RARE).recorded, 3);
 }
 
 #[test]

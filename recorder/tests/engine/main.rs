@@ -1,7 +1,10 @@
 //! The engine on the running kernel (needs root): plans made by hand, exact counts. Only what this process does is
 //! recorded, but for the frees of kernel objects.
 
+mod filters;
 mod functions;
 mod losses;
+mod nested;
+mod objects;
 mod support;
 mod tracepoints;

@@ -63,6 +63,7 @@ pub fn candidate(mechanism: Mechanism, target: &str, plan: Plan, entry: Option<P
         entry: entry.map(Box::new),
         btf_id: None,
         better: 0,
+        is_never: false,
         explain: String::new(),
     }
 }

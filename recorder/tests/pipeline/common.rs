@@ -68,6 +68,21 @@ pub fn fast_dir() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
+/// What all tables of a trace take on disk. A file that has two names while a table is exchanged takes it once.
+pub fn disk_bytes(dir: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    // By inode: while a table is exchanged its files have two names.
+    let mut files = std::collections::HashMap::new();
+    for table in std::fs::read_dir(dir).unwrap() {
+        for file in std::fs::read_dir(table.unwrap().path()).into_iter().flatten().flatten() {
+            if let Ok(metadata) = file.metadata() {
+                files.insert(metadata.ino(), metadata.blocks() * 512);
+            }
+        }
+    }
+    files.into_values().sum()
+}
+
 pub fn segments(dir: &Path, table: &str) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = std::fs::read_dir(dir.join(table))
         .unwrap()
@@ -103,6 +118,27 @@ pub fn arrow_cast_text(column: &ArrayRef) -> ArrayRef {
 
 pub fn times(batch: &RecordBatch) -> Vec<i64> {
     batch.column(0).as_primitive::<TimestampNanosecondType>().values().to_vec()
+}
+
+/// Beginning and end of the intervals that `rows` (of counts or losses) about `probe` tell of, each once, in their order.
+/// Corrections, which are about no time, are not among them.
+pub fn intervals(rows: &RecordBatch, probe: u16) -> Vec<(i64, i64)> {
+    let time = |name: &str| {
+        rows.column_by_name(name).unwrap().as_primitive::<TimestampNanosecondType>().values().to_vec()
+    };
+    let probes = rows.column_by_name("probe").unwrap().as_primitive::<UInt16Type>();
+    let all = time("since_ts").into_iter().zip(time("ts")).enumerate();
+    let own = all.filter(|(row, (since, ts))| probes.value(*row) == probe && since != ts);
+    let own: std::collections::BTreeSet<(i64, i64)> = own.map(|(_, interval)| interval).collect();
+    own.into_iter().collect()
+}
+
+/// Fail unless the intervals begin with `start_ns` and each begins where the one before ends.
+pub fn assert_follow(intervals: &[(i64, i64)], start_ns: i64) {
+    assert_eq!(intervals.first().map(|(since, _)| *since), Some(start_ns), "{intervals:?}");
+    assert!(intervals.iter().all(|(since, ts)| since < ts), "{intervals:?}");
+    let broken = intervals.windows(2).find(|pair| pair[0].1 != pair[1].0);
+    assert!(broken.is_none(), "{broken:?} is a gap or an overlap");
 }
 
 pub fn assert_sorted(batch: &RecordBatch) {
@@ -144,10 +180,15 @@ pub fn small_segments(dir: &Path, n: u64, per_file: u64) {
 
 /// Column `value` of all rows, in the order of the files.
 pub fn values(dir: &Path, table: &str) -> Vec<u64> {
+    segments(dir, table).iter().flat_map(|path| values_of(path)).collect()
+}
+
+/// Column `value` of one segment.
+pub fn values_of(path: &Path) -> Vec<u64> {
     let column = |batch: &RecordBatch| {
         batch.column_by_name("value").unwrap().as_primitive::<UInt64Type>().values().to_vec()
     };
-    segments(dir, table).iter().flat_map(|path| read_segment(path)).flat_map(|batch| column(&batch)).collect()
+    read_segment(path).iter().flat_map(column).collect()
 }
 
 /// Run a test of this program again where it may mount.

@@ -97,11 +97,16 @@ pub struct Recording {
 impl Recording {
     /// Start one that makes the trace `dir`; returns when it records.
     pub fn start(dir: &Path, plan: &Plan) -> Self {
+        let mut envs = vec![(TRACE, dir.display().to_string())];
+        envs.extend(plan.rows.map(|rows| (ROWS, rows.to_string())));
+        envs.extend(plan.segment_age_ms.map(|age| (SEGMENT_AGE_MS, age.to_string())));
+        Self::of("crash_child::a_short_recording_is_whole_after_close", &envs)
+    }
+
+    /// Start that test of this program, for which `envs` mean to record; returns when it does.
+    pub fn of(test: &str, envs: &[(&str, String)]) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "crash_child::a_short_recording_is_whole_after_close", "--nocapture"]);
-        command.env(TRACE, dir);
-        command.envs(plan.rows.map(|rows| (ROWS, rows.to_string())));
-        command.envs(plan.segment_age_ms.map(|age| (SEGMENT_AGE_MS, age.to_string())));
+        command.args(["--exact", test, "--nocapture"]).envs(envs.iter().cloned());
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         let mut this = Self { child, lines: Box::new(lines) };

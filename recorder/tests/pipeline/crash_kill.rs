@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use crate::common::*;
 use crate::crash_child::*;
+use crate::kills::*;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use recorder::pipeline::read_meta;
-use schemas::trace::{SIDE_TABLES, State};
+use schemas::trace::{SIDE_TABLES, State, whole_segment};
 
 const KILLS: usize = 200;
 /// The latter half of the kills comes while something else wants every processor.
@@ -22,26 +23,30 @@ const MOST_LIFE_MS: u64 = 3000;
 /// What the recorder promises: `--segment-age`.
 const MOST_MISSING_NS: u64 = 1_000_000_000;
 
-/// Numbers that look random and come again with the same seed.
-struct Random(u64);
+/// Tables, and for how many rows that are fed each has one.
+const TABLES: [(&str, u64); 2] = [("tick", 1), ("rare", RARE_EVERY)];
 
-impl Random {
-    fn new(what: &str) -> Self {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        let given = std::env::var("KTAPE_TEST_SEED").ok().and_then(|text| text.parse().ok());
-        let seed = given.unwrap_or(now.as_nanos() as u64);
-        println!("{what}: KTAPE_TEST_SEED={seed}");
-        Self(seed)
-    }
+/// How much of the end is missing (ns) where one for `every` row that was fed should be among `rows`.
+fn missing(dir: &Path, killed_ns: u64, every: u64, rows: &[u64]) -> u64 {
+    assert!(rows.iter().copied().eq(0..rows.len() as u64), "a row is missing or doubled");
+    let missing = fed(dir).into_iter().find(|(fed, _)| fed.div_ceil(every) > rows.len() as u64);
+    missing.map_or(0, |(_, ts_ns)| killed_ns.saturating_sub(ts_ns))
+}
 
-    /// Below `end`.
-    fn next(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % end
-    }
+/// The same of what `analyze` sees at once: it also reads the segments that wait for the disk.
+fn missing_at_once(dir: &Path, killed_ns: u64) -> u64 {
+    let of_table = |(table, every): (&str, u64)| {
+        let names = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
+        let names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+        let own = names
+            .iter()
+            .filter_map(|name| Some((whole_segment(name).filter(|(of, _)| *of == table)?.1, name)));
+        let waiting: BTreeMap<u64, &String> = own.collect();
+        let mut rows = values(dir, table);
+        rows.extend(waiting.values().flat_map(|name| values_of(&dir.join(name))));
+        missing(dir, killed_ns, every, &rows)
+    };
+    TABLES.into_iter().map(of_table).max().unwrap()
 }
 
 /// Fail unless the trace opens and is whole as far as it goes, and, if all is to be there (`None`: whatever there is),
@@ -54,12 +59,9 @@ fn judge(dir: &Path, killed_ns: u64, most_missing_ns: Option<u64>) -> u64 {
         }
     }
     let mut missing_ns = 0;
-    for (table, every) in [("tick", 1), ("rare", RARE_EVERY)] {
-        let rows = values(dir, table);
-        assert!(rows.iter().copied().eq(0..rows.len() as u64), "{table}: a row is missing or doubled");
+    for (table, every) in TABLES {
         assert_files_do_not_overlap(dir, table);
-        let missing = fed(dir).into_iter().find(|(fed, _)| fed.div_ceil(every) > rows.len() as u64);
-        missing_ns = missing_ns.max(missing.map_or(0, |(_, ts_ns)| killed_ns.saturating_sub(ts_ns)));
+        missing_ns = missing_ns.max(missing(dir, killed_ns, every, &values(dir, table)));
     }
     assert!(most_missing_ns.is_none_or(|most| missing_ns <= most), "the last {missing_ns} ns are missing");
     let batches = |table| segments(dir, table).into_iter().flat_map(|path| read_segment(&path));
@@ -73,52 +75,15 @@ fn judge(dir: &Path, killed_ns: u64, most_missing_ns: Option<u64>) -> u64 {
     missing_ns
 }
 
-/// What `recorder compact` says. In a process of its own, for this one starts others, which hold its locks for a moment.
-fn compact(dir: &Path) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_recorder")).arg("compact").arg(dir).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{said}");
-    said
-}
-
 /// Fail unless the trace is tidied up, which is told once if its recorder died, and keeps its rows. The result is how
 /// many rows were whole but not published before.
 fn tidy_up(dir: &Path) -> usize {
     let before = values(dir, "tick");
-    let was_open = read_meta(dir).unwrap().state == State::Open;
-    let told = |said: &str| said.lines().filter(|line| line.contains("the recorder died")).count();
-    let said = compact(dir);
-    assert_eq!(told(&said), usize::from(was_open), "{said}");
-    let state = read_meta(dir).unwrap().state;
-    assert_eq!(state, if was_open { State::Recovered } else { State::Closed });
+    assert_tidied_up(dir);
     let after = values(dir, "tick");
     assert!(after.starts_with(&before), "{} rows were {} before", after.len(), before.len());
     assert!(segments(dir, "tick").len() <= 1);
-    assert_eq!(left_over(dir), [] as [String; 0]);
-    let said = compact(dir);
-    assert_eq!((told(&said), said.lines().count()), (0, 1), "told once: {said}");
     after.len() - before.len()
-}
-
-/// Names of what is no part of a trace.
-fn left_over(dir: &Path) -> Vec<String> {
-    let dirs = std::iter::once(dir.to_owned()).chain(["tick", "rare", "stacks"].map(|table| dir.join(table)));
-    let names = dirs.filter_map(|dir| std::fs::read_dir(dir).ok()).flatten();
-    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name.starts_with('.')).collect()
-}
-
-/// Several at a time. Fails if `kill` did, after all others.
-fn in_parallel(lives: &[u64], kill: impl Fn(u64) + Sync) {
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        let work = || {
-            while let Some(life) = lives.get(next.fetch_add(1, Ordering::Relaxed)) {
-                kill(*life);
-            }
-        };
-        (0..AT_A_TIME).for_each(|_| drop(scope.spawn(work)));
-    });
 }
 
 /// Threads that do nothing as fast as they can, until dropped.
@@ -136,7 +101,8 @@ fn killed_at_random_instants_it_leaves_all_but_the_last_second() {
     let lives: Vec<u64> = (0..KILLS).map(|_| random.next(MOST_LIFE_MS)).collect();
     let temp = tempfile::tempdir().unwrap();
     for (load, kills) in [("idle", 0..KILLS - KILLS_UNDER_LOAD), ("busy", KILLS - KILLS_UNDER_LOAD..KILLS)] {
-        let (worst_published_ns, worst_ns) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (worst_published_ns, worst_at_once_ns, worst_ns) =
+            (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
         let is_busy = AtomicBool::new(load == "busy");
         let began = Instant::now();
         std::thread::scope(|scope| {
@@ -148,23 +114,28 @@ fn killed_at_random_instants_it_leaves_all_but_the_last_second() {
                 });
             }
             let _hog = Hog(&is_busy);
-            in_parallel(&lives[kills.clone()], |life_ms| {
+            in_parallel(AT_A_TIME, &lives[kills.clone()], |life_ms| {
                 let dir = tempfile::tempdir_in(&temp).unwrap();
                 let dir = dir.path().join("run.trace");
                 let recording = Recording::start(&dir, &Plan::default());
                 std::thread::sleep(Duration::from_millis(life_ms));
                 let killed_ns = recording.kill();
                 worst_published_ns.fetch_max(judge(&dir, killed_ns, None), Ordering::Relaxed);
+                let at_once_ns = missing_at_once(&dir, killed_ns);
+                assert!(at_once_ns <= MOST_MISSING_NS, "the last {at_once_ns} ns are missing at once");
+                worst_at_once_ns.fetch_max(at_once_ns, Ordering::Relaxed);
                 tidy_up(&dir);
                 // Whatever the disk has been doing.
                 worst_ns.fetch_max(judge(&dir, killed_ns, Some(MOST_MISSING_NS)), Ordering::Relaxed);
             });
         });
         println!(
-            "{load}: {} kills in {:.1} s, at worst {} ms were missing, {} ms were not published",
+            "{load}: {} kills in {:.1} s, at worst {} ms were missing, {} ms for analyze without tidying up, {} ms were not \
+             published",
             kills.len(),
             began.elapsed().as_secs_f64(),
             worst_ns.into_inner() / 1_000_000,
+            worst_at_once_ns.into_inner() / 1_000_000,
             worst_published_ns.into_inner() / 1_000_000
         );
     }
@@ -186,7 +157,7 @@ fn killed_while_it_closes_and_merges_it_loses_nothing_that_was_due() {
     // Several at a time take longer.
     let lives: Vec<u64> = (0..kills).map(|_| random.next(whole_us * 3)).collect();
     let states = Mutex::new(BTreeMap::<String, u32>::new());
-    in_parallel(&lives, |life_us| {
+    in_parallel(AT_A_TIME, &lives, |life_us| {
         let dir = tempfile::tempdir_in(&temp).unwrap();
         let dir = dir.path().join("run.trace");
         let mut recording = Recording::start(&dir, &plan);
@@ -220,7 +191,7 @@ fn recorder_compact_killed_at_random_instants_loses_nothing() {
     let whole_us = began.elapsed().as_micros() as u64;
     let lives: Vec<u64> = (0..kills).map(|_| random.next(whole_us * 3)).collect();
     let (unfinished, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    in_parallel(&lives, |life_us| {
+    in_parallel(AT_A_TIME, &lives, |life_us| {
         let dir = tempfile::tempdir_in(&temp).unwrap();
         let dir = dir.path().join("run.trace");
         small_segments(&dir, rows, per_file);

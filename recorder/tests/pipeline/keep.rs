@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::common::*;
 use crate::world::*;
+use arrow_array::Array;
 use recorder::pipeline::{End, Limits, Options, SnapshotName, read_meta};
 use recorder::source::EventSource;
 use schemas::trace::{Frozen, FrozenBy, State};
@@ -14,17 +15,20 @@ fn max_age(seconds: u64) -> Options {
     Options { limits, ..Options::default() }
 }
 
-fn disk_bytes(dir: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let of = |dir: std::fs::DirEntry| -> u64 {
-        let files = std::fs::read_dir(dir.path()).into_iter().flatten().flatten();
-        files.filter_map(|file| Some(file.metadata().ok()?.blocks() * 512)).sum()
-    };
-    std::fs::read_dir(dir).unwrap().map(|entry| of(entry.unwrap())).sum()
-}
-
 fn end(world: &mut World) -> End {
     End { counters: world.counters().unwrap(), ..End::default() }
+}
+
+/// Fail unless the trace in `dir`, which may be open, says once of each probe that the kernel cannot tell.
+fn assert_unknown_is_said(dir: &Path) {
+    let rows = read_open_table(dir, "losses");
+    assert_eq!(rows.column_by_name("count").unwrap().null_count(), rows.num_rows(), "nothing was lost");
+    assert_eq!(rows.num_rows(), 2, "once for each probe");
+    for probe in [0, 1] {
+        // The first second of that world, which begins at 10 s.
+        let intervals = intervals(&rows, probe);
+        assert!(matches!(intervals[..], [(0, ts)] if ts <= 12 * S as i64), "probe {probe}: {intervals:?}");
+    }
 }
 
 #[test]
@@ -38,6 +42,7 @@ fn only_the_last_seconds_stay_with_all_that_they_name() {
         world.run(&mut writer, 7, |_, _| {});
         let look = look(&dir);
         looks += usize::from(look.kept_from_ns.is_some());
+        assert_unknown_is_said(&dir);
     }
     assert!(looks > 3, "{looks} times old rows were gone");
     let summary = writer.close(end(&mut world)).unwrap();
@@ -51,6 +56,11 @@ fn only_the_last_seconds_stay_with_all_that_they_name() {
     let before = look.times.iter().filter(|ts| **ts < kept_from_ns).count();
     assert!(look.times.len() - before >= 200 * 40, "{} rows since then", look.times.len() - before);
     assert_counts_balance(&dir);
+    assert_unknown_is_said(&dir);
+    for probe in [0, 1] {
+        // What was removed is one interval.
+        assert_follow(&intervals(&read_table(&dir, "counts"), probe), 0);
+    }
     assert_eq!(read_meta(&dir).unwrap().state, State::Closed);
     // Of the ids that were ever there, only a part is left.
     let stacks = read_table(&dir, "stacks").num_rows() as u64;
@@ -76,6 +86,7 @@ fn a_trace_does_not_grow_beyond_its_size() {
     writer.close(end(&mut world)).unwrap();
     assert!(look(&dir).kept_from_ns.is_some());
     assert_counts_balance(&dir);
+    assert_unknown_is_said(&dir);
 }
 
 #[test]
@@ -133,8 +144,12 @@ fn a_snapshot_is_a_closed_trace_of_everything_so_far() {
     assert_eq!((meta.state, meta.end_ns, meta.frozen), (State::Closed, Some(now_ns as i64), Some(why)));
     let kept_ns = meta.kept_from_ns.unwrap();
     assert!(kept_ns < now_ns as i64 - 20 * S as i64);
-    let unknown = read_table(&first, "losses");
-    assert_eq!(unknown.num_rows(), 2, "what the kernel cannot tell is said for each probe");
+    for dir in [&first, &second, &dir] {
+        assert_unknown_is_said(dir);
+        for probe in [0, 1] {
+            assert_follow(&intervals(&read_table(dir, "counts"), probe), 0);
+        }
+    }
     let left: Vec<_> = std::fs::read_dir(temp.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| !name.to_string_lossy().starts_with('.')), "{left:?}");
     for table in schemas::trace::SIDE_TABLES.iter().map(|t| t.name).chain(["tick", "processes"]) {

@@ -23,10 +23,10 @@ impl EventSource for Prepared {
     }
 
     fn counters(&mut self) -> Result<Vec<ProbeCounters>> {
-        let counters = Counters { fired: 30, recorded: 30, ..Counters::default() };
+        let counters = |n: u64| Counters { fired: n, recorded: n, ..Counters::default() };
         Ok(vec![ProbeCounters {
             probe: 0,
-            per_cpu: vec![counters, Counters::default()],
+            per_cpu: vec![counters(20), counters(10)],
             recursion_misses: None,
             kprobe_misses: Some(2),
             unfollowed: 0,
@@ -84,7 +84,7 @@ fn a_replay_gives_the_same_trace_as_the_live_source() {
     let counters = file.counters().unwrap();
     assert_eq!(counters.len(), 1);
     assert_eq!((counters[0].recursion_misses, counters[0].kprobe_misses), (None, Some(2)));
-    assert_eq!(counters[0].per_cpu[0].fired, 30);
+    assert_eq!(counters[0].per_cpu[0].fired, 20);
 }
 
 #[test]
@@ -103,5 +103,5 @@ fn a_damaged_frame_file_is_an_error_never_a_panic() {
         }
     }
     let error = FrameFile::new(&b"PAR1...."[..]).err().unwrap().to_string();
-    assert_eq!(error, "not a frame file: it does not begin with ktapefr1");
+    assert_eq!(error, "not a frame file: it does not begin with ktapefr2");
 }

@@ -4,7 +4,7 @@ use crate::common::*;
 use arrow_array::cast::AsArray;
 use arrow_array::types::*;
 use arrow_array::{Array, RecordBatch};
-use recorder::pipeline::{End, Options, RecordBuilder, Symbol, TraceWriter};
+use recorder::pipeline::{End, Options, RecordBuilder, TraceWriter};
 use recorder::source::ProbeCounters;
 use schemas::column::Layout;
 use schemas::wire::{Counters, lost};
@@ -60,7 +60,7 @@ fn full_row(layout: &Layout, ts: u64) -> RecordBuilder<'_> {
         .set_stack("ustack", &[0x1000])
 }
 
-fn text(batch: &RecordBatch, name: &str, row: usize) -> Option<String> {
+pub fn text(batch: &RecordBatch, name: &str, row: usize) -> Option<String> {
     let column = batch.column_by_name(name).unwrap();
     let column = arrow_cast_text(column);
     let column = column.as_string::<i32>();
@@ -154,7 +154,8 @@ fn counts_add_up_to_the_rows_and_every_loss_has_its_row() {
             .feed(0, 0, &RecordBuilder::new(&layout, i * second / 1000 + 2).seq(i as u32 * 2).build())
             .unwrap();
         if i % 10 == 9 {
-            let now = vec![ProbeCounters { probe: 0, per_cpu: vec![counters], ..ProbeCounters::default() }];
+            let (per_cpu, kprobe_misses) = (vec![counters], Some(0));
+            let now = vec![ProbeCounters { per_cpu, kprobe_misses, ..ProbeCounters::default() }];
             writer.tick(i * second / 1000 + 3, &mut || Ok(now.clone())).unwrap();
         }
     }
@@ -215,6 +216,11 @@ fn counts_add_up_to_the_rows_and_every_loss_has_its_row() {
     let unknown: Vec<usize> = (0..losses.num_rows()).filter(|&row| count.is_null(row)).collect();
     assert_eq!(unknown.len(), 1);
     assert_eq!(text(&losses, "reason", unknown[0]).as_deref(), Some("recursion"));
+    let first = intervals(&losses, 0)[0];
+    assert_eq!(intervals(&losses.slice(unknown[0], 1), 0), [first], "it is said with the first counts");
+    let counted = intervals(&counts, 0);
+    assert_follow(&counted, 0);
+    assert_eq!(counted[0], first);
     let meta = recorder::pipeline::read_meta(&dir).unwrap();
     assert_eq!(meta.state, schemas::trace::State::Closed);
     assert_eq!(meta.command_exit_code, Some(3));
@@ -317,86 +323,4 @@ fn late_rows_are_marked_on_disk_and_compaction_puts_them_in_their_place() {
     let expected: Vec<i64> = (1..6).flat_map(|s| [s * second as i64 - 5, s * second as i64]).collect();
     assert_eq!(times(&rows), expected);
     assert_files_do_not_overlap(&dir, "tick");
-}
-
-#[test]
-fn a_return_address_is_named_after_the_call_before_it_and_other_addresses_as_they_are() {
-    let temp = tempfile::tempdir().unwrap();
-    let dir = temp.path().join("run.trace");
-    let layout = layout("tick", &[("site", "sym"), ("stack", "kstack[4]")]);
-    // Functions of 0x100 bytes.
-    let symbolizer = |addr: u64| {
-        (addr < 0x900).then(|| Symbol {
-            name: format!("f{:x}", addr >> 8),
-            offset_bytes: (addr & 0xff) as i64,
-            module: (addr >> 8 == 3).then(|| "mod".to_owned()),
-        })
-    };
-    let options = Options { symbolizer: Box::new(symbolizer), ..replay_options() };
-    let mut writer = TraceWriter::create(&dir, meta(vec![layout.clone()], 0), options).unwrap();
-    writer.add_probe(probe(0, "tick")).unwrap();
-    let record = RecordBuilder::new(&layout, 1)
-        .set_u64("site", 0x100)
-        .set_stack("stack", &[0x200, 0x310, 0x900, 0xfff]);
-    writer.feed(0, 0, &record.build()).unwrap();
-    writer.close(End::default()).unwrap();
-    let symbols = read_table(&dir, "symbols");
-    let found: Vec<(u64, String, i64, Option<String>)> = (0..symbols.num_rows())
-        .map(|row| {
-            let addr = symbols.column(0).as_primitive::<UInt64Type>().value(row);
-            let offset = symbols.column(2).as_primitive::<Int64Type>().value(row);
-            (addr, text(&symbols, "name", row).unwrap(), offset, text(&symbols, "module", row))
-        })
-        .collect();
-    let named = |addr, name: &str, offset, module: Option<&str>| {
-        (addr, name.to_owned(), offset, module.map(str::to_owned))
-    };
-    let expected = [
-        named(0x100, "f1", 0, None),
-        named(0x200, "f1", 0x100, None),
-        named(0x310, "f3", 0x10, Some("mod")),
-        named(0x900, "f8", 0x100, None),
-        named(0xfff, "0xfff", 0, None),
-    ];
-    assert_eq!(found, expected);
-}
-
-#[test]
-fn a_kernel_stack_begins_with_what_is_probed() {
-    let temp = tempfile::tempdir().unwrap();
-    let dir = temp.path().join("run.trace");
-    let layout = layout("tick", &[("stack", "kstack[8]"), ("user", "ustack[4]")]);
-    let names =
-        ["bpf_prog_5e_F", "bpf_prog_on_event", "bpf_trace_run2", "__traceiter_kfree", "bpf_trampoline_1"];
-    let symbolizer = move |addr: u64| {
-        let name = names.get((addr >> 8) as usize).copied().unwrap_or("kfree");
-        Some(Symbol { name: name.to_owned(), offset_bytes: 0, module: None })
-    };
-    let options = Options { symbolizer: Box::new(symbolizer), ..replay_options() };
-    let mut writer = TraceWriter::create(&dir, meta(vec![layout.clone()], 0), options).unwrap();
-    writer.add_probe(probe(0, "tick")).unwrap();
-    let stacks: [&[u64]; 4] = [
-        &[0x10, 0x110, 0x210, 0x310, 0x910, 0x120, 0x920],
-        // The same, seen by another program through a trampoline.
-        &[0x20, 0x410, 0x910, 0x120, 0x920],
-        &[0x910, 0x120, 0x920],
-        // Nothing but our own: better than nothing.
-        &[0x10, 0x110],
-    ];
-    for (i, stack) in stacks.into_iter().enumerate() {
-        let record = RecordBuilder::new(&layout, i as u64 + 1).seq(i as u32);
-        writer
-            .feed(0, 0, &record.set_stack("stack", stack).set_stack("user", &[0x10, 0x910]).build())
-            .unwrap();
-    }
-    writer.close(End::default()).unwrap();
-    let rows = read_table(&dir, "tick");
-    let ids = rows.column_by_name("stack").unwrap().as_primitive::<Int64Type>().values().to_vec();
-    assert_eq!((ids[0], ids[0]), (ids[1], ids[2]));
-    let table = read_table(&dir, "stacks");
-    let frames = table.column_by_name("frames").unwrap().as_list::<i32>().clone();
-    let frames: Vec<Vec<u64>> = (0..table.num_rows())
-        .map(|row| frames.value(row).as_primitive::<UInt64Type>().values().to_vec())
-        .collect();
-    assert_eq!(frames, [vec![0x910, 0x120, 0x920], vec![0x10, 0x110], vec![0x10, 0x910]]);
 }

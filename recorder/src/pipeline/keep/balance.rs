@@ -5,11 +5,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, Int64Type, UInt16Type};
+use arrow_array::types::{Int32Type, Int64Type, TimestampNanosecondType, UInt16Type};
 use arrow_array::{Array, RecordBatch, StringArray};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::super::counts::adjustment;
+use super::super::count_rows::{Interval, adjustment};
 use super::shelf::{Sources, add};
 use super::{COUNTS, Keeper};
 
@@ -22,6 +22,8 @@ impl Keeper {
             let column = |name| batch.column_by_name(name).with_context(|| format!("counts lacks {name}"));
             let (probes, cpus) = (column("probe")?, column("cpu")?);
             let (probes, cpus) = (probes.as_primitive::<UInt16Type>(), cpus.as_primitive::<UInt16Type>());
+            let since = column("since_ts")?.as_primitive::<TimestampNanosecondType>();
+            self.counted_since_ns = self.counted_since_ns.or_else(|| since.iter().flatten().min());
             let recorded = column("recorded")?.as_primitive::<Int64Type>();
             let events = column("event")?.as_dictionary::<Int32Type>();
             let events = events.downcast_dict::<StringArray>().context("event is no text")?;
@@ -45,11 +47,12 @@ impl Keeper {
             let sign = if table.name == COUNTS { -1 } else { i64::from(table.is_event) };
             table.entries.iter().for_each(|entry| add(&mut difference, &entry.sources, sign));
         }
-        self.adjustment(ts_ns, &difference)
+        // The interval before ended now.
+        self.adjustment(Interval { since_ns: ts_ns, ts_ns }, &difference)
     }
 
-    /// Rows of table counts at `ts_ns` by which `recorded` changes.
-    pub(super) fn adjustment(&self, ts_ns: i64, difference: &Sources) -> Result<Option<RecordBatch>> {
-        adjustment(ts_ns, &self.events_of_probes, difference)
+    /// Rows of table counts by which `recorded` changes.
+    pub(super) fn adjustment(&self, interval: Interval, difference: &Sources) -> Result<Option<RecordBatch>> {
+        adjustment(interval, &self.events_of_probes, difference)
     }
 }

@@ -15,11 +15,9 @@ use arrow_array::{
 use arrow_schema::Field;
 use arrow_select::interleave::interleave_record_batch;
 use schemas::column::Type;
+use schemas::trace::PROCESSES;
 
 use super::shelf::Sources;
-
-/// The event whose rows identify processes.
-pub const PROCESSES: &str = "processes";
 
 /// Batch and row.
 type At = (usize, usize);

@@ -5,14 +5,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use schemas::trace::PROCESSES;
 
+use super::super::count_rows::Interval;
 use super::super::files::TempFile;
 use super::super::meta::write_meta;
 use super::super::segment::{Segment, writer_properties};
 use super::exchange::{Slot, rebuild};
 use super::shelf::{CARRIED, Entry, Sources, Table, add};
+use super::tasks::Running;
 use super::tidy::{Built, Task, What};
-use super::{COUNTS, Keeper, Running, carry};
+use super::unknown::{LOSSES, remove_losses};
+use super::{COUNTS, Keeper};
 
 /// Segments whose rows are all older go.
 #[derive(Clone, Copy)]
@@ -28,8 +32,8 @@ impl Cut {
     }
 }
 
-fn is_of_processes(table: &Table) -> bool {
-    table.is_event && table.name == carry::PROCESSES
+pub(super) fn is_of_processes(table: &Table) -> bool {
+    table.is_event && table.name == PROCESSES
 }
 
 impl Keeper {
@@ -38,6 +42,8 @@ impl Keeper {
         let events = self.tables.iter().filter(|table| table.is_event && !is_of_processes(table));
         let stay = events.flat_map(|table| &table.entries).filter(|entry| !entry.is_before(cut_ns));
         let oldest_ns = stay.filter_map(|entry| Some(entry.range?.0)).min();
+        // Rows that are on their way have processes too.
+        let oldest_ns = oldest_ns.into_iter().chain(self.unpublished_ns).min();
         let cut = Cut { ns: cut_ns, processes_ns: oldest_ns.unwrap_or(cut_ns).min(cut_ns) };
         let processes = self.tables.iter().find(|table| is_of_processes(table));
         let inputs = processes.map(|table| table.pick(|entry| entry.is_before(cut.processes_ns)));
@@ -67,6 +73,10 @@ impl Keeper {
         let mut difference = Sources::new();
         for table in self.tables.iter_mut().filter(|table| table.name != COUNTS) {
             let cut_ns = cut.of(table);
+            if table.name == LOSSES {
+                remove_losses(&self.dir, table, cut_ns)?;
+                continue;
+            }
             let sign = if table.is_event { -1 } else { 0 };
             for old in table.entries.iter().filter(|entry| entry.is_before(cut_ns)) {
                 add(&mut difference, &old.sources, sign);
@@ -75,7 +85,8 @@ impl Keeper {
             if let Some(built) = &here {
                 add(&mut difference, &built.entry.sources, 1);
             }
-            remove(&self.dir, table, cut_ns, here.map(|built| (built.entry, built.temp)))?;
+            let here = here.map(|built| (built.entry, built.temp));
+            remove(&self.dir, table, |entry| entry.is_before(cut_ns), here)?;
         }
         self.remove_counts_before(cut.ns, difference)?;
         let events = self.tables.iter().filter(|table| table.is_event).flat_map(table_entries);
@@ -89,15 +100,18 @@ impl Keeper {
         Ok(())
     }
 
-    /// The rows of table counts go too; what the others tell is made to fit by rows that are as old as the last one.
+    /// The rows of table counts go too; what the others tell is made to fit by rows about the time of those that went.
     fn remove_counts_before(&mut self, cut_ns: i64, mut difference: Sources) -> Result<()> {
         let table = self.tables.iter().find(|table| table.name == COUNTS).context("no table counts")?;
+        let since_ns = self.counted_since_ns.unwrap_or(self.meta.start_ns);
+        let mut interval = Interval { since_ns, ts_ns: since_ns };
         for old in table.entries.iter().filter(|entry| entry.is_before(cut_ns)) {
             add(&mut difference, &old.sources, 1);
+            interval.ts_ns = old.range.map_or(interval.ts_ns, |(_, last)| last.max(interval.ts_ns));
         }
         let dir = table.dir.clone();
-        let rows = self.adjustment(cut_ns - 1, &difference)?;
-        let carried = rows.map(|rows| -> Result<(Entry, TempFile)> {
+        let rows = self.adjustment(interval, &difference)?;
+        let carried = rows.map(|rows| -> Result<Carried> {
             let properties = writer_properties(&rows.schema(), 1, false)?;
             let mut segment = Segment::create(&dir, "carried", &rows.schema(), properties)?;
             segment.write(&rows)?;
@@ -107,7 +121,7 @@ impl Keeper {
         });
         let carried = carried.transpose()?;
         let trace = self.dir.clone();
-        remove(&trace, self.table(COUNTS)?, cut_ns, carried)
+        remove(&trace, self.table(COUNTS)?, |entry| entry.is_before(cut_ns), carried)
     }
 }
 
@@ -115,17 +129,25 @@ fn table_entries(table: &Table) -> std::slice::Iter<'_, Entry> {
     table.entries.iter()
 }
 
-/// Remove the segments of `table` that are wholly older than `cut_ns`; `carried` comes in their place.
-fn remove(dir: &Path, table: &mut Table, cut_ns: i64, carried: Option<(Entry, TempFile)>) -> Result<()> {
+/// A file that takes the place of segments that go, and what it holds.
+pub(super) type Carried = (Entry, TempFile);
+
+/// Remove the segments of `table` that are `old`; `carried` comes in their place.
+pub(super) fn remove(
+    dir: &Path,
+    table: &mut Table,
+    old: impl Fn(&Entry) -> bool,
+    carried: Option<Carried>,
+) -> Result<()> {
     if let Some((entry, temp)) = carried {
         let new = Slot::New(Entry { level: CARRIED, ..entry }, temp);
-        let stay = table.entries.iter().filter(|entry| !entry.is_before(cut_ns));
+        let stay = table.entries.iter().filter(|entry| !old(entry));
         let slots = [new].into_iter().chain(stay.cloned().map(Slot::Keep)).collect();
-        return rebuild(dir, table, slots);
+        return Ok(rebuild(dir, table, slots)?);
     }
-    for (_, path) in table.pick(|entry| entry.is_before(cut_ns)) {
+    for (_, path) in table.pick(&old) {
         fs::remove_file(&path).with_context(|| format!("cannot remove '{}'", path.display()))?;
     }
-    table.entries.retain(|entry| !entry.is_before(cut_ns));
+    table.entries.retain(|entry| !old(entry));
     Ok(())
 }

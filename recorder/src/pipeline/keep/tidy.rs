@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt64Type};
-use arrow_array::{BooleanArray, RecordBatch};
+use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow_schema::DataType;
 use arrow_select::filter::filter_record_batch;
 
@@ -106,7 +106,8 @@ impl Drop for Tidy {
     }
 }
 
-fn build(task: &Task) -> Result<Option<Built>> {
+/// Do it; nothing if no rows are left to begin with.
+pub fn build(task: &Task) -> Result<Option<Built>> {
     let Task { table_dir, inputs, what } = task;
     let open = |(number, path): &(u64, PathBuf)| Input::open(*number, path);
     let inputs = inputs.iter().map(open).collect::<Result<Vec<_>>>()?;
@@ -156,17 +157,18 @@ fn built(merged: Merged, sources: Sources, cgroups: HashSet<u64>) -> Result<Buil
 }
 
 fn without(batch: &RecordBatch, dead: &HashSet<u64>) -> Result<RecordBatch> {
-    let ids = batch.column(0);
-    let keep: BooleanArray = match ids.data_type() {
-        DataType::Int64 => {
-            let ids = ids.as_primitive::<Int64Type>();
-            ids.values().iter().map(|id| Some(!dead.contains(&id.cast_unsigned()))).collect()
-        }
-        DataType::UInt64 => {
-            let ids = ids.as_primitive::<UInt64Type>();
-            ids.values().iter().map(|id| Some(!dead.contains(id))).collect()
-        }
-        other => bail!("a table whose first column is {other} has no ids"),
-    };
+    let keep: BooleanArray =
+        ids_of(batch.column(0))?.into_iter().map(|id| Some(!dead.contains(&id))).collect();
     Ok(filter_record_batch(batch, &keep)?)
+}
+
+/// The ids in the first column of a table that has ids.
+pub fn ids_of(column: &ArrayRef) -> Result<Vec<u64>> {
+    Ok(match column.data_type() {
+        DataType::Int64 => {
+            column.as_primitive::<Int64Type>().values().iter().map(|id| id.cast_unsigned()).collect()
+        }
+        DataType::UInt64 => column.as_primitive::<UInt64Type>().values().to_vec(),
+        other => bail!("a table whose first column is {other} has no ids"),
+    })
 }

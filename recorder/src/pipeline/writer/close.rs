@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use anyhow::{Result, anyhow, ensure};
-use schemas::trace::State;
+use schemas::trace::{PROBES, State};
 
 use super::TraceWriter;
 use crate::pipeline::compact;
@@ -18,6 +18,9 @@ impl TraceWriter {
     /// Write what is left, say how it ended, merge small segments. A failure to write is in the summary.
     pub fn close(mut self, end: End) -> Result<Summary> {
         let End { command_exit_code, counters, is_hurried } = end;
+        if let Some(queue) = &self.queue {
+            queue.wait();
+        }
         for event in 0..self.events.len() {
             self.cut(event, None);
             self.publish(event, None);
@@ -31,7 +34,7 @@ impl TraceWriter {
         // Only now it is known what the disk has lost; on a full one there is room to say it.
         self.reserve = None;
         self.send(0, Job::Retry);
-        self.send(0, Job::ReplaceSide { table: probes::TABLE, batch: probes::batch(&self.probes)? });
+        self.send(0, Job::ReplaceSide { table: PROBES, batch: probes::batch(&self.probes)? });
         self.clock()?;
         self.count(&counters, now_ns, true)?;
         self.send(0, Job::Finish);

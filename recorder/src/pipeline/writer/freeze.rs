@@ -41,9 +41,8 @@ impl TraceWriter {
         let ts_ns = self.utc_ns(now_ns);
         let meta = Meta { state: State::Closed, end_ns: Some(ts_ns), frozen: Some(why), ..self.meta.clone() };
         let (reply, answer) = channel();
-        let losses = self.counts.unknown(ts_ns, &counters)?;
         let SnapshotName { path, is_exact } = to;
-        self.send(0, Job::Freeze(Box::new(Freeze { to: path, is_exact, meta, losses, reply })));
+        self.send(0, Job::Freeze(Box::new(Freeze { to: path, is_exact, meta, reply })));
         Ok(answer)
     }
 

@@ -1,33 +1,36 @@
 //! A plan in, its recording out: everything from the first file to the exit code.
 
-use std::fs;
-use std::io;
-use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+mod finish;
+mod follow;
 
-use anyhow::{Context, Result, anyhow};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use schemas::trace::PROCESSES;
 
 use super::ask::Usr1;
 use super::attach::{Attached, attach};
 use super::freeze::Freezer;
+use super::patience::Patience;
 use super::plan::Plan;
+use super::printing::Printing;
 use super::progress::Progress;
-use super::seed::{self, LISTENS, PROCESSES, Snapshot, Wanted};
+use super::seed::{self, LISTENS, Snapshot, Wanted};
 use super::session::{Ended, Session};
-use super::setup::{self, meta, print_hook, symbolizer};
+use super::setup::{self, Unwanted, meta, symbolizer};
 use super::signals::{ENDED_EARLY, Signals};
-use super::summary;
 use super::trigger::Triggers;
 use crate::cli::options::Options;
-use crate::cli::{EXIT_ERROR, EXIT_LOSS, EXIT_OK, is_reader_gone, say};
+use crate::cli::say;
+use crate::cli::units::show_size;
 use crate::command::Held;
 use crate::engine::Engine;
+use crate::kernel::KernelSymbols;
 use crate::pipeline::cgroups::CgroupPaths;
-use crate::pipeline::{self, End, Totals, TraceWriter};
+use crate::pipeline::{self, TraceWriter};
 use crate::privileges::{Identity, KILL, renounce};
 use crate::snapshot::cgroups::Hierarchy;
 use crate::snapshot::{clock, processes};
-use crate::source::EventSource;
 
 /// A recording whose probes are attached.
 pub struct Recording<'a> {
@@ -43,8 +46,12 @@ pub struct Recording<'a> {
     owner: Option<Identity>,
     /// What to call the trace, if anybody wants it.
     shown: Option<String>,
-    /// Why printing ended, if it did.
-    closed: Arc<OnceLock<io::Error>>,
+    /// Removes the trace if nobody wants it.
+    unwanted: Option<Unwanted>,
+    /// Shows events as they happen.
+    printing: Printing,
+    /// Rows of the snapshot.
+    snapshot_rows: u64,
 }
 
 impl<'a> Recording<'a> {
@@ -56,10 +63,10 @@ impl<'a> Recording<'a> {
         command: Option<Held>,
         dir: Option<PathBuf>,
         usr1: Usr1,
-        signals: &mut Signals,
+        signals: &Signals,
     ) -> Result<Self> {
         let shown = dir.as_ref().map(|dir| dir.display().to_string());
-        let closed = Arc::new(OnceLock::new());
+        let printing = Printing::default();
         let utc_minus_boottime_ns = clock::utc_minus_boottime_ns();
         let meta = meta(options, &plan, utc_minus_boottime_ns)?;
         let writer_options = pipeline::Options {
@@ -71,77 +78,85 @@ impl<'a> Recording<'a> {
                 let mut paths = CgroupPaths::new();
                 Box::new(move |id| paths.find(id))
             },
-            on_batch: print_hook(options, &plan, closed.clone()),
+            on_batch: options.print.map(|format| {
+                let asked = plan.asked().iter().map(|event| event.def.name.clone()).collect();
+                printing.hook(asked, format)
+            }),
+            warn: Box::new(|text| say(format_args!("warning: {text}"))),
+            // So that signals, the clock and the command are looked at while the disk takes nothing.
+            waits: false,
             ..pipeline::Options::default()
         };
         let owner = Identity::of_caller();
         let dir = setup::trace_dir(dir.as_deref(), owner.as_ref())?;
-        let writer = setup::writer(&dir, owner.as_ref(), meta, writer_options)?;
-        let mut pids = options.pids.clone();
-        pids.extend(command.as_ref().map(Held::pid));
+        let must_freeze = !plan.triggers.is_empty();
+        let unwanted = shown.is_none().then(|| Unwanted::new(&dir));
+        let (writer, no_snapshots) = setup::writer(&dir, owner.as_ref(), meta, writer_options, must_freeze)?;
         let freezer = Freezer::new(&dir, usr1, &options.flight);
-        match Self::attach(options, &mut plan, &pids, utc_minus_boottime_ns, signals) {
-            Ok((engine, attached, triggers)) => Ok(Self {
-                options,
-                plan,
-                command,
-                engine,
-                writer,
-                attached,
-                triggers,
-                freezer,
-                owner,
-                shown,
-                closed,
-            }),
+        let held = command.as_ref().map(Held::pid);
+        match Self::attach(options, &mut plan, held, utc_minus_boottime_ns, signals) {
+            Ok((engine, mut attached, triggers)) => {
+                // A trace that goes away has no snapshots.
+                attached.warnings.extend(no_snapshots.filter(|_| shown.is_some()));
+                Ok(Self {
+                    options,
+                    plan,
+                    command,
+                    engine,
+                    writer,
+                    attached,
+                    triggers,
+                    freezer,
+                    owner,
+                    shown,
+                    unwanted,
+                    printing,
+                    snapshot_rows: 0,
+                })
+            }
             Err(error) => Err(abandon(writer, error)),
         }
     }
 
-    /// Attach everything; nothing is seen yet.
+    /// Attach everything; nothing is seen yet. `held` is the command.
     fn attach(
         options: &Options,
         plan: &mut Plan,
-        pids: &[u32],
+        held: Option<u32>,
         offset_ns: i64,
-        signals: &mut Signals,
+        signals: &Signals,
     ) -> Result<(Engine, Attached, Triggers)> {
         let mut engine = plan.engine(options.buffer_bytes)?;
         engine.hold()?;
-        for pid in pids {
-            engine.pids().insert(*pid)?;
+        if let Some(pid) = held {
+            engine.pids().insert(pid)?;
         }
+        let followed = follow::insert(engine.pids(), &options.pids)?;
         let mut attached = attach(&mut engine, plan, options.require, signals)?;
         let triggers = std::mem::take(&mut plan.triggers);
         let triggers = Triggers::attach(&mut engine, triggers, &mut attached, offset_ns, signals)?;
-        // From here on the kernel adds children; those that were there before are looked up now, twice, because one
-        // may have been born during the first look.
-        if !options.pids.is_empty() {
-            for _ in 0..2 {
-                let all = processes::all(&Hierarchy::open());
-                for pid in processes::descendants(&all, &options.pids) {
-                    engine.pids().insert(pid)?;
-                }
-            }
-        }
+        let reasons = attached.warnings.join("; ");
+        ensure!(!options.require || reasons.is_empty(), "--require: {reasons}");
+        // From here on the kernel adds children, and removes who ends.
+        let gone = follow::complete(engine.pids(), &followed, held.is_some())?;
+        attached.warnings.extend(gone);
         Ok((engine, attached, triggers))
     }
 
     /// Record until something ends it. Gives the exit code.
-    pub fn run(mut self, mut signals: Signals) -> Result<u8> {
+    pub fn run(mut self, signals: &Signals) -> Result<u8> {
         let mut progress = Progress::new(self.options.print.is_none());
-        match self.record(&mut signals, &mut progress) {
-            Ok(Some(ended)) => self.finish(ended, &progress, signals),
+        match self.record(signals, &mut progress) {
+            Ok(Some((ended, patience))) => self.finish(ended, &progress, signals, &patience),
             Ok(None) => Err(abandon(self.writer, anyhow!(ENDED_EARLY))),
             Err(error) => Err(abandon(self.writer, error)),
         }
     }
 
     /// `None` if a signal came before the recording had begun.
-    fn record(&mut self, signals: &mut Signals, progress: &mut Progress) -> Result<Option<Ended>> {
+    fn record(&mut self, signals: &Signals, progress: &mut Progress) -> Result<Option<(Ended, Patience)>> {
         self.writer.get_ready();
-        self.engine.start()?;
-        let start_ns = clock::boottime_ns().unsigned_abs();
+        let start_ns = self.engine.start()?;
         self.attached.started(start_ns.cast_signed() + self.writer.meta().utc_minus_boottime_ns);
         let thread = seed::start(self.wanted())?;
         let command = self.command.take();
@@ -153,10 +168,12 @@ impl<'a> Recording<'a> {
         let records = session.records;
         for (event, target) in [(PROCESSES, "/proc"), (LISTENS, "sock_diag")] {
             if self.plan.events.iter().any(|planned| planned.def.name == event) {
-                feed_snapshot(&mut self.attached, &mut self.writer, &snapshot, event, target)?;
+                self.snapshot_rows +=
+                    feed_snapshot(&mut self.attached, &mut self.writer, &snapshot, event, target)?;
             }
         }
         // All that needed rights is attached, open or read.
+        self.look_for_names();
         let keep = if command.is_some() { &[KILL][..] } else { &[] };
         renounce(self.owner.as_ref(), keep, self.writer.dir())?;
         if self.shown.is_some() {
@@ -168,17 +185,31 @@ impl<'a> Recording<'a> {
         let mut session = self.session(signals, progress, records);
         let mut ended = session.run(command)?;
         // From here on there is something to keep: what fails is told, and the trace stays.
+        let patience = Patience::start(signals);
+        session.printing.end(patience.is_hurried());
         let detaching = session.source.start_detaching();
-        if let Err(error) = session.drain_rest(&detaching) {
-            ended.failure.get_or_insert(error);
+        match session.drain_rest(&detaching, &patience) {
+            Ok(is_drained) => ended.is_stuck = !is_drained,
+            Err(error) => {
+                ended.failure.get_or_insert(error);
+            }
         }
-        self.freezer.finish();
-        Ok(Some(ended))
+        Ok(Some((ended, patience)))
+    }
+
+    /// Addresses of the kernel are recorded without names where it does not tell them.
+    fn look_for_names(&mut self) {
+        if self.plan.names_addresses()
+            && let Err(error) = KernelSymbols::check()
+        {
+            let warning = format!("kernel addresses have no names in the trace: {error:#}");
+            self.attached.warnings.push(warning);
+        }
     }
 
     fn session<'s>(
         &'s mut self,
-        signals: &'s mut Signals,
+        signals: &'s Signals,
         progress: &'s mut Progress,
         records: u64,
     ) -> Session<'s, Engine> {
@@ -189,14 +220,14 @@ impl<'a> Recording<'a> {
             freezer: &mut self.freezer,
             signals,
             progress,
-            closed: self.closed.clone(),
+            printing: &self.printing,
             duration: self.options.duration,
             records,
         }
     }
 
     fn wanted(&self) -> Wanted {
-        let Options { comm, netns, cgroup_ids, .. } = self.options;
+        let Options { comm, netns, cgroups, .. } = self.options;
         let pids = self.options.follows_processes().then(|| {
             let all = processes::all(&Hierarchy::open());
             let mut pids = processes::descendants(&all, &self.options.pids);
@@ -208,7 +239,7 @@ impl<'a> Recording<'a> {
             pids,
             comm: comm.clone(),
             netns: netns.clone(),
-            cgroup_ids: cgroup_ids.clone(),
+            cgroup_ids: Hierarchy::open().ids_in(cgroups),
             listeners: asked(LISTENS),
             filter_processes: asked(PROCESSES),
         }
@@ -219,8 +250,17 @@ impl<'a> Recording<'a> {
         for warning in self.attached.warnings.iter().chain(&snapshot.found.problems).chain(&snapshot.hidden) {
             say(format_args!("warning: {warning}"));
         }
-        let Options { comm, cgroup_ids, .. } = self.options;
-        if self.options.follows_processes() || !comm.is_empty() || !cgroup_ids.is_empty() {
+        let (made, asked) = (self.engine.ring_bytes_made(), self.options.buffer_bytes);
+        if made > asked {
+            say(format_args!(
+                "warning: the ring buffers take {}, more than the {} of --buffer-size: each probe has at least 64 KiB \
+                 on each processor",
+                show_size(made),
+                show_size(asked)
+            ));
+        }
+        let Options { comm, cgroups, .. } = self.options;
+        if self.options.follows_processes() || !comm.is_empty() || !cgroups.is_empty() {
             for event in self.plan.unfiltered() {
                 say(format_args!(
                     "warning: {event} happen in interrupts: filters by process do not apply, all are recorded; \
@@ -228,54 +268,17 @@ impl<'a> Recording<'a> {
                 ));
             }
         }
+        if self.options.cgroups.iter().any(|cgroup| cgroup.level.is_none()) {
+            say(format_args!(
+                "warning: in a cgroup namespace it is not known how deep a cgroup is: cgroups made from now on below \
+                 those of --cgroup are not recorded; run the recorder outside, or give $cgroup_id in a predicate"
+            ));
+        }
         let names =
             self.plan.asked().iter().map(|event| event.def.name.as_str()).collect::<Vec<_>>().join(", ");
         let place = self.shown.as_ref().map(|shown| format!(" into {shown}")).unwrap_or_default();
         let until = if self.options.command.is_empty() { "; Ctrl-C ends it" } else { "" };
         say(format_args!("recording {names}{place}{until}"));
-    }
-
-    /// Close the trace and tell what it holds.
-    fn finish(self, ended: Ended, progress: &Progress, signals: Signals) -> Result<u8> {
-        let Self { options, plan, mut engine, writer, attached, triggers, shown, closed, .. } = self;
-        let Ended { command_exit_code, still_running, mut failure } = ended;
-        let counters = match engine.counters() {
-            Ok(counters) => triggers.without(counters),
-            Err(error) => {
-                failure.get_or_insert(error);
-                Vec::new()
-            }
-        };
-        let dir = writer.dir().to_owned();
-        let mut summary = writer.close(End { command_exit_code, counters, is_hurried: signals.watch() })?;
-        if shown.is_none() {
-            fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
-        }
-        progress.clear();
-        let names: Vec<&str> = plan.events.iter().map(|event| event.def.name.as_str()).collect();
-        say(summary::text(&summary, &attached.rows, &names, shown.as_deref(), progress.elapsed()).trim_end());
-        if let Some(reason) = &summary.not_compacted {
-            say(format_args!(
-                "warning: small segments were not merged: {reason}; 'recorder compact' can do it"
-            ));
-        }
-        if let Some(pid) = still_running {
-            say(format_args!("warning: the command still runs, as process {pid}"));
-        }
-        if let Some(error) = closed.get().filter(|error| !is_reader_gone(error)) {
-            failure.get_or_insert_with(|| anyhow!("cannot write to standard output: {error}"));
-        }
-        let failure = failure.or_else(|| summary.failure.take().map(|error| anyhow!("{error:#}")));
-        if let Some(error) = failure {
-            say(format_args!("{error:#}"));
-            return Ok(EXIT_ERROR);
-        }
-        let has_loss = summary.events.values().any(Totals::has_loss);
-        Ok(match command_exit_code {
-            Some(code) if code != 0 => u8::try_from(code).unwrap_or(EXIT_ERROR),
-            _ if options.fail_on_loss && has_loss => EXIT_LOSS,
-            _ => EXIT_OK,
-        })
     }
 }
 
@@ -287,13 +290,14 @@ fn abandon(writer: TraceWriter, error: anyhow::Error) -> anyhow::Error {
     }
 }
 
+/// Gives the number of rows.
 fn feed_snapshot(
     attached: &mut Attached,
     writer: &mut TraceWriter,
     snapshot: &Snapshot,
     event: &str,
     target: &str,
-) -> Result<()> {
+) -> Result<u64> {
     let layout = writer.meta().events.iter().find(|layout| layout.event == event).cloned();
     let layout = layout.with_context(|| format!("event {event} has no layout"))?;
     let (records, reason) = if event == PROCESSES {
@@ -307,5 +311,6 @@ fn feed_snapshot(
     if let Some(row) = attached.rows.last() {
         writer.add_probe(row.clone())?;
     }
-    records.iter().try_for_each(|record| writer.feed(probe, 0, record))
+    records.iter().try_for_each(|record| writer.feed(probe, 0, record))?;
+    Ok(records.len() as u64)
 }

@@ -1,0 +1,48 @@
+//! Counters and clocks in; rows of tables counts, losses and clock out.
+
+use std::collections::HashMap;
+
+use anyhow::Result;
+
+use super::super::clock;
+use super::super::count_rows::Interval;
+use super::super::counts::Snapshot;
+use super::super::worker::Job;
+use super::TraceWriter;
+use crate::source::ProbeCounters;
+
+impl TraceWriter {
+    pub(super) fn count(&mut self, counters: &[ProbeCounters], now_ns: u64, is_last: bool) -> Result<()> {
+        let ts_ns = self.utc_ns(now_ns);
+        let since_ns = self.counted_ns.unwrap_or_else(|| self.started_ns()).min(ts_ns);
+        self.counted_ns = Some(ts_ns);
+        let snapshot = Snapshot {
+            interval: Interval { since_ns, ts_ns },
+            probes: counters,
+            fed: self.events.iter().flat_map(|e| e.staging.fed()).collect(),
+            disk_lost: if is_last { self.progress.lock().disk_lost.clone() } else { HashMap::new() },
+            is_last,
+            has_failed: self.failure().is_some(),
+        };
+        let rows = self.counts.update(&snapshot)?;
+        for (table, batch) in [("counts", rows.counts), ("losses", rows.losses)] {
+            if let Some(batch) = batch {
+                self.send(0, Job::Side { table, batch });
+            }
+        }
+        Ok(())
+    }
+
+    /// When the first probe began to see (UTC ns).
+    fn started_ns(&self) -> i64 {
+        self.probes.iter().filter_map(|row| row.attached_ns).min().unwrap_or(self.meta.start_ns)
+    }
+
+    pub(super) fn clock(&self) -> Result<()> {
+        if self.is_live {
+            let batch = clock::batch(self.meta.utc_minus_boottime_ns)?;
+            self.send(0, Job::Side { table: "clock", batch });
+        }
+        Ok(())
+    }
+}

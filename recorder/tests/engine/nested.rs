@@ -1,0 +1,116 @@
+//! Calls and events within those of the same probe, counted to the last one: what is recorded, what is lost, and what
+//! nobody can know.
+
+use std::collections::BTreeMap;
+
+use recorder::engine::Mechanism;
+use recorder::source::{EventSource, ProbeId};
+use schemas::wire::{Plan, RecordHeader, Slot, flag, lost, op, src};
+use zerocopy::FromBytes;
+
+use crate::support::{HEADER, PROBE, candidate, drain, engine, plan, slot, total};
+
+/// Addresses in the page that is never mapped: the one that system calls are given, and the one that the program reads.
+const GIVEN: u64 = 16;
+const READ: u64 = 8;
+
+/// Each fault of the kernel, as the program of page_fault_kernel sees it. What the program does then is such a fault too,
+/// within itself.
+fn faults() -> Plan {
+    let address = Slot { dst: HEADER, width: 8, bit: 0, ..slot(src::ARG, 0) };
+    let nowhere = Slot { op: op::LOAD, size: 8, flags: flag::USER, imm: READ, ..slot(src::CONST, 0) };
+    plan(&[], &[address, Slot { dst: HEADER + 8, width: 8, bit: 1, ..nowhere }], 16)
+}
+
+#[test]
+fn an_event_within_one_is_left_to_the_second_program_and_one_within_that_is_counted_as_lost() {
+    const CALLS: usize = 300;
+    const SECOND: ProbeId = PROBE + 1;
+    for mechanism in [Mechanism::TpBtf, Mechanism::RawTp] {
+        let mut faults = faults();
+        faults.nests = 1;
+        let mut engine = engine(16 << 20);
+        engine.attach(PROBE, &candidate(mechanism, "page_fault_kernel", faults, None)).unwrap();
+        for _ in 0..CALLS {
+            // SAFETY: the kernel cannot write to that address, and says so.
+            assert_eq!(unsafe { libc::syscall(libc::SYS_time, GIVEN) }, -1);
+        }
+        engine.detach_all();
+        // By probe and cpu: sequence number and address.
+        let mut records: BTreeMap<(ProbeId, u16), Vec<(u32, u64)>> = BTreeMap::new();
+        engine
+            .drain(&mut |probe, cpu, bytes| {
+                let (header, columns) = RecordHeader::read_from_prefix(bytes).unwrap();
+                let address = u64::from_ne_bytes(columns[..8].try_into().unwrap());
+                records.entry((probe, cpu)).or_default().push((header.seq, address));
+            })
+            .unwrap();
+        for (lane, records) in &mut records {
+            records.sort_unstable();
+            let seqs: Vec<u32> = records.iter().map(|(seq, _)| *seq).collect();
+            assert_eq!(seqs, (0..records.len() as u32).collect::<Vec<_>>(), "{lane:?}: twice, or missing");
+        }
+        let addresses = |id: ProbeId| -> Vec<u64> {
+            let own = records.iter().filter(|((probe, _), _)| *probe == id);
+            own.flat_map(|(_, records)| records.iter().map(|(_, address)| *address)).collect()
+        };
+        let (first, second) = (addresses(PROBE), addresses(SECOND));
+        assert_eq!(first.iter().filter(|address| **address == GIVEN).count(), CALLS);
+        // Each event of the first program has one within it, which has one within it.
+        assert_eq!(second, vec![READ; first.len()]);
+        let counters = engine.counters().unwrap();
+        for (counters, rows) in counters.iter().zip([&first, &second]) {
+            let sum = total(std::slice::from_ref(counters));
+            assert_eq!((sum.recorded, sum.faults), (rows.len() as u64, rows.len() as u64));
+            assert_eq!(sum.lost, [0; lost::COUNT]);
+        }
+        let missed: Vec<Option<u64>> = counters.iter().map(|counters| counters.recursion_misses).collect();
+        assert_eq!(missed, [Some(first.len() as u64), Some(0)], "{mechanism:?}");
+    }
+}
+
+/// Calls itself `depth` times.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn ktape_test_deep(depth: u64) -> u64 {
+    std::hint::black_box(if depth == 0 { 0 } else { 1 + ktape_test_deep(depth - 1) })
+}
+
+fn deep_target() -> String {
+    format!("{}:ktape_test_deep", std::env::current_exe().unwrap().display())
+}
+
+#[test]
+fn returns_of_calls_that_are_nested_too_deep_are_counted_by_nobody_and_that_is_said() {
+    const KERNELS_LIMIT: usize = 64;
+    let returned = Slot { dst: HEADER, width: 8, bit: 0, ..slot(src::RET, 0) };
+    let mut engine = engine(16 << 20);
+    let candidate = candidate(Mechanism::Uretprobe, &deep_target(), plan(&[], &[returned], 8), None);
+    engine.attach(PROBE, &candidate).unwrap();
+    assert_eq!(ktape_test_deep(99), 99);
+    engine.detach_all();
+    let returned: Vec<u64> = drain(&mut engine).0.iter().map(|record| record.u64(HEADER)).collect();
+    // The outermost ones.
+    let expected: Vec<u64> = (0..100).skip(100 - KERNELS_LIMIT).collect();
+    assert_eq!(returned, expected);
+    let counters = engine.counters().unwrap();
+    assert_eq!(total(&counters).fired, KERNELS_LIMIT as u64);
+    assert_eq!((counters[0].kprobe_misses, counters[0].recursion_misses), (None, Some(0)));
+}
+
+#[test]
+fn of_calls_within_calls_only_the_innermost_finds_what_was_kept_at_its_entry() {
+    let argument = Slot { dst: HEADER, width: 8, bit: 0, ..slot(src::ARG, 0) };
+    let mut at_return = plan(&[], &[], 8);
+    (at_return.use_stash, at_return.stash_size) = (1, 8);
+    let entry = plan(&[], &[argument], 8);
+    let mut engine = engine(16 << 20);
+    let candidate = candidate(Mechanism::Uretprobe, &deep_target(), at_return, Some(entry));
+    engine.attach(PROBE, &candidate).unwrap();
+    assert_eq!(ktape_test_deep(9), 9);
+    engine.detach_all();
+    let kept: Vec<u64> = drain(&mut engine).0.iter().map(|record| record.u64(HEADER)).collect();
+    assert_eq!(kept, [0]);
+    let counters = total(&engine.counters().unwrap());
+    assert_eq!((counters.fired, counters.lost[lost::NO_ENTRY]), (10, 9));
+}

@@ -1,0 +1,107 @@
+//! What is bounded stays so at any rate, and what a kept row names is there.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::common::*;
+use crate::world::*;
+use recorder::pipeline::{End, Limits, Options, RecordBuilder, TraceWriter};
+use recorder::source::EventSource;
+
+#[test]
+fn a_trace_with_a_long_age_does_not_grow_beyond_its_size_either() {
+    let temp = fast_dir();
+    let mut world = World::new(S / 10, 1000, 3 * S);
+    let mut writer = world.writer(&temp.path().join("unbounded.trace"), Options::default());
+    world.run(&mut writer, 10, |_, _| {});
+    writer.get_ready();
+    // An age of an hour is looked at every ten seconds: so much comes in between that it must not be all.
+    let most = 3 * disk_bytes(writer.dir());
+    drop(writer);
+
+    let dir = temp.path().join("run.trace");
+    let limits = Limits { max_bytes: Some(most), max_age_ns: Some(3600 * S as i64) };
+    let mut world = World::new(S / 10, 1000, 3 * S);
+    let mut writer = world.writer(&dir, Options { limits, ..Options::default() });
+    let (mut largest, mut late) = (0, 0);
+    world.run(&mut writer, 100, |_, now_ns| {
+        if now_ns % S == 0 {
+            let bytes = disk_bytes(&dir);
+            largest = largest.max(bytes);
+            late += u64::from(bytes > most + most / 16);
+        }
+    });
+    let end = End { counters: world.counters().unwrap(), ..End::default() };
+    writer.close(end).unwrap();
+    assert!(late == 0, "{largest} bytes of {most} on disk, {late} times too much");
+    assert!(look(&dir).kept_from_ns.is_some());
+}
+
+#[test]
+fn segments_of_many_tables_are_merged_as_fast_as_they_come() {
+    const TABLES: u16 = 12;
+    const SECONDS: u64 = 40;
+    let temp = fast_dir();
+    let dir = temp.path().join("run.trace");
+    let names: Vec<String> = (0..TABLES).map(|table| format!("event{table}")).collect();
+    let layouts: Vec<_> = names.iter().map(|name| layout(name, &[("value", "u64")])).collect();
+    let options = Options {
+        segment_age: Duration::from_millis(100),
+        queue_bytes: 32 << 10,
+        compact_at_close: false,
+        ..replay_options()
+    };
+    let mut writer = TraceWriter::create(&dir, meta(layouts.clone(), 0), options).unwrap();
+    for (table, name) in (0..TABLES).zip(&names) {
+        writer.add_probe(probe(table, name)).unwrap();
+    }
+    let (mut most, mut published) = (0, 0);
+    // A segment of each table in each step.
+    let step_ns = S / 20;
+    for step in 1..=SECONDS * 20 {
+        for (table, layout) in (0..TABLES).zip(&layouts) {
+            let record = RecordBuilder::new(layout, step * step_ns).seq(step as u32).set_u64("value", step);
+            writer.feed(table, 0, &record.build()).unwrap();
+        }
+        writer.tick((step + 1) * step_ns, &mut || Ok(vec![])).unwrap();
+        if step % 20 == 0 {
+            // Small records: without a wait, time would run ahead of what writes.
+            writer.get_ready();
+            let there = names.iter().map(|name| segments(&dir, name));
+            most = there.map(|segments| segments.len()).max().unwrap().max(most);
+            published = segments(&dir, &names[0]).last().map_or(0, |path| number(path));
+        }
+    }
+    writer.close(End::default()).unwrap();
+    assert!(published > 300, "{published} segments: the limit is not tested");
+    assert!(most < 320, "{most} segments of a table");
+    for name in &names {
+        assert_eq!(values(&dir, name), (1..=SECONDS * 20).collect::<Vec<u64>>());
+    }
+}
+
+fn number(path: &Path) -> u64 {
+    path.file_stem().unwrap().to_str().unwrap().parse().unwrap()
+}
+
+#[test]
+fn stacks_of_rows_that_wait_to_be_published_are_kept() {
+    let temp = fast_dir();
+    let dir = temp.path().join("run.trace");
+    // Segments of noise come when they are large and go at once; those of ticks come late.
+    let limits = Limits { max_bytes: Some(1 << 20), ..Limits::default() };
+    let options = Options { limits, segment_age: Duration::from_secs(60), ..Options::default() };
+    let mut world = World::new(S / 10, 30, 3 * S).with_noise(15_000);
+    let mut writer = world.writer(&dir, options);
+    let mut gone = 0;
+    for _ in 0..10 {
+        world.run(&mut writer, 7, |_, _| {});
+        writer.get_ready();
+        gone += usize::from(look(&dir).kept_from_ns.is_some());
+    }
+    let end = End { counters: world.counters().unwrap(), ..End::default() };
+    writer.close(end).unwrap();
+    assert!(gone > 3, "{gone} times old rows were gone");
+    let look = look(&dir);
+    assert_eq!(look.values.last(), Some(&(world.ticks() - 1)));
+}

@@ -1,0 +1,99 @@
+//! What keeps a recording in bounds cannot be done: that is told, and nothing is lost.
+
+use std::fs;
+use std::sync::{Arc, Mutex};
+
+use crate::common::*;
+use crate::world::*;
+use recorder::pipeline::recover::recover;
+use recorder::pipeline::{End, Options, SnapshotName};
+use recorder::source::EventSource;
+use schemas::trace::{Frozen, FrozenBy};
+
+#[test]
+fn a_merge_that_fails_is_told_at_once_and_tried_again() {
+    let temp = fast_dir();
+    let dir = temp.path().join("run.trace");
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let warnings = told.clone();
+    let options = Options {
+        compact_at_close: false,
+        warn: Box::new(move |text| warnings.lock().unwrap().push(text.to_owned())),
+        ..Options::default()
+    };
+    let mut world = World::new(S / 10, 10, 5 * S);
+    let mut writer = world.writer(&dir, options);
+    // In the way of the directory that is to become the table.
+    let in_the_way = dir.join(".compact-tick");
+    fs::write(&in_the_way, "").unwrap();
+    world.run(&mut writer, 250, |_, _| {});
+    writer.get_ready();
+    let warnings = told.lock().unwrap().clone();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].starts_with("small segments are not merged for 5 minutes")
+            && warnings[0].contains(".compact-tick"),
+        "{warnings:?}"
+    );
+    assert!(segments(&dir, "tick").len() > 240);
+    fs::remove_file(&in_the_way).unwrap();
+    world.run(&mut writer, 400, |_, _| {});
+    writer.get_ready();
+    assert!(segments(&dir, "tick").len() < 400, "{} segments", segments(&dir, "tick").len());
+    let end = End { counters: world.counters().unwrap(), ..End::default() };
+    assert_eq!(writer.close(end).unwrap().not_compacted, None);
+    assert_eq!(told.lock().unwrap().len(), 1);
+    assert_eq!(look(&dir).values.len() as u64, world.ticks());
+    assert_counts_balance(&dir);
+}
+
+#[test]
+fn what_is_left_of_a_snapshot_is_in_the_trace_and_goes() {
+    let temp = fast_dir();
+    let dir = temp.path().join("run.trace");
+    let mut world = World::new(S / 10, 10, 5 * S);
+    let mut writer = world.writer(&dir, Options::default());
+    world.run(&mut writer, 5, |_, _| {});
+    // As a recorder leaves it that died; nobody else makes a directory here.
+    let left = dir.join(".freeze-1.tmp/tick");
+    fs::create_dir_all(&left).unwrap();
+    fs::write(left.join("000000.parquet"), "").unwrap();
+    let why = Frozen { by: FrozenBy::Command, text: None, event: None, from: "run.trace".into() };
+    let to = SnapshotName { path: temp.path().join("one.trace"), is_exact: true };
+    let answer = writer.freeze(to.clone(), why.clone(), &mut || world.counters()).unwrap();
+    let error = format!("{:#}", answer.recv().unwrap().unwrap_err());
+    assert!(error.contains("one.trace") && error.contains("File exists"), "{error}");
+    assert!(left.exists(), "what it did not make it does not remove");
+    let answer = writer.freeze(to.clone(), why, &mut || world.counters()).unwrap();
+    assert_eq!(answer.recv().unwrap().unwrap(), to.path);
+    let end = End { counters: world.counters().unwrap(), ..End::default() };
+    writer.close(end).unwrap();
+    let line = recover(&dir).unwrap().unwrap();
+    assert!(line.ends_with("1 unfinished files removed"), "{line}");
+    assert!(!dir.join(".freeze-1.tmp").exists());
+    let names: Vec<_> = fs::read_dir(temp.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    assert_eq!(look(&to.path).values.len(), 500);
+}
+
+#[test]
+fn a_snapshot_on_another_file_system_is_copied() {
+    let (temp, other) = (fast_dir(), tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap());
+    use std::os::unix::fs::MetadataExt;
+    let device = |dir: &tempfile::TempDir| dir.path().metadata().unwrap().dev();
+    assert_ne!(device(&temp), device(&other), "this test needs /dev/shm to be another file system");
+    let dir = temp.path().join("run.trace");
+    let mut world = World::new(S / 10, 10, 5 * S);
+    let mut writer = world.writer(&dir, Options::default());
+    world.run(&mut writer, 5, |_, _| {});
+    // Of a recorder that died; numbers of processes are below 2^22.
+    fs::create_dir(other.path().join(".ktape-freeze-5000000-1.tmp")).unwrap();
+    let why = Frozen { by: FrozenBy::Command, text: None, event: None, from: "run.trace".into() };
+    let to = SnapshotName { path: other.path().join("one.trace"), is_exact: true };
+    let answer = writer.freeze(to.clone(), why, &mut || world.counters()).unwrap();
+    assert_eq!(answer.recv().unwrap().unwrap(), to.path);
+    assert_eq!(fs::read_dir(other.path()).unwrap().count(), 1, "nothing is left over");
+    assert_eq!(look(&to.path).values.len(), 500);
+    assert_counts_balance(&to.path);
+    writer.close(End { counters: world.counters().unwrap(), ..End::default() }).unwrap();
+}
