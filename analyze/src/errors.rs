@@ -73,7 +73,7 @@ pub fn explain(error: DataFusionError, session: &Session) -> Error {
 fn damaged(session: &Session) -> Option<Error> {
     let tables = session.traces.iter().flat_map(|t| &t.tables);
     let mut segments = tables.flat_map(|t| &t.segments);
-    let (path, error) = segments.find_map(|s| Some((&s.path, s.check().err()?)))?;
+    let (path, error) = segments.find_map(|s| Some((&s.file.path, s.check().err()?)))?;
     Some(anyhow!("{} is damaged: {error:#}; move it out of the trace to ask the rest", path.display()))
 }
 

@@ -5,6 +5,8 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, RecordBatch};
 
+use schemas::trace::LATE;
+
 use crate::session::Session;
 
 /// A kind of loss within some tables.
@@ -16,9 +18,11 @@ pub struct Loss {
     pub reason: String,
     /// Are rows missing, or only values incomplete.
     pub loses_event: bool,
-    /// How many; `None`: the kernel cannot tell.
-    pub events: Option<i64>,
-    /// UTC nanoseconds of the end of the first and the last interval.
+    /// How many are known of.
+    pub events: i64,
+    /// There may be more, because a kernel cannot tell.
+    pub unknown: bool,
+    /// UTC nanoseconds of the beginning of the first interval and of the end of the last.
     pub span_ns: (i64, i64),
     /// What happened.
     pub meaning: String,
@@ -30,19 +34,17 @@ pub struct Loss {
 ///
 /// Fails if table losses cannot be read.
 pub async fn losses(session: &Session, tables: &[String], until_ns: Option<i64>) -> Result<Vec<Loss>> {
-    let mut filters = Vec::new();
+    let mut filter = String::new();
     if !tables.is_empty() {
         let names: Vec<String> = tables.iter().map(|t| format!("'{}'", t.replace('\'', "''"))).collect();
-        filters.push(format!("event IN ({})", names.join(", ")));
+        filter = format!("WHERE event IN ({})", names.join(", "));
     }
-    if let Some(ns) = until_ns {
-        // The interval that ends after that time may have begun before it.
-        filters.push(format!("\"first\" <= utc({})", ns.saturating_add(1_000_000_000)));
-    }
-    let filter = if filters.is_empty() { String::new() } else { format!("WHERE {}", filters.join(" AND ")) };
+    // What happened at that very time counts.
+    let until = until_ns.map_or_else(String::new, |ns| format!("until => {}", ns.saturating_add(1)));
     let sql = format!(
-        "SELECT event, reason, loses_event, CAST(sum(events) AS BIGINT), min(ns(\"first\")), max(ns(\"last\")), meaning, remedy
-         FROM losses() {filter}
+        "SELECT event, reason, loses_event, coalesce(CAST(sum(events) AS BIGINT), 0), bool_or(unknown),
+             min(ns(\"first\")), max(ns(\"last\")), meaning, remedy
+         FROM losses({until}) {filter}
          GROUP BY event, reason, loses_event, meaning, remedy ORDER BY event, reason"
     );
     let batches = session.collect(&sql).await?;
@@ -54,7 +56,7 @@ fn rows(batch: &RecordBatch) -> Result<Vec<Loss>> {
         Ok(arrow_cast::cast(batch.column(column), &arrow_schema::DataType::Utf8)?)
     };
     let number = |column: usize| batch.column(column).as_primitive::<Int64Type>();
-    let (events, reasons, meanings, remedies) = (text(0)?, text(1)?, text(6)?, text(7)?);
+    let (events, reasons, meanings, remedies) = (text(0)?, text(1)?, text(7)?, text(8)?);
     let value = |array: &arrow_array::ArrayRef, row: usize| {
         let array = array.as_string::<i32>();
         if array.is_valid(row) { array.value(row).to_owned() } else { String::new() }
@@ -65,8 +67,9 @@ fn rows(batch: &RecordBatch) -> Result<Vec<Loss>> {
             reason: value(&reasons, row),
             // A reason that this programme does not know is taken as the worse one.
             loses_event: batch.column(2).is_null(row) || batch.column(2).as_boolean().value(row),
-            events: number(3).is_valid(row).then(|| number(3).value(row)),
-            span_ns: (number(4).value(row), number(5).value(row)),
+            events: number(3).value(row),
+            unknown: batch.column(4).as_boolean().value(row),
+            span_ns: (number(5).value(row), number(6).value(row)),
             meaning: value(&meanings, row),
             remedy: value(&remedies, row),
         })
@@ -76,16 +79,98 @@ fn rows(batch: &RecordBatch) -> Result<Vec<Loss>> {
 impl Loss {
     /// One line: what, how much, when (after `start_ns`), why, remedy.
     pub fn line(&self, start_ns: i64) -> String {
-        let Self { event, reason, loses_event, events, span_ns, meaning, remedy } = self;
+        let Self { event, reason, loses_event, events, unknown, span_ns, meaning, remedy } = self;
         let what = if *loses_event { "lost" } else { "incomplete" };
-        let count = events.map_or("an unknown number".to_owned(), |n| n.to_string());
+        let count = match (events, unknown) {
+            (0, _) => "an unknown number".to_owned(),
+            (known, false) => known.to_string(),
+            (known, true) => format!("at least {known}, and an unknown number,"),
+        };
         let (from, to) = (seconds(span_ns.0 - start_ns), seconds(span_ns.1 - start_ns));
-        let when = if from == to { format!("before {to}") } else { format!("before {from} to {to}") };
-        format!("{event}: {count} {what} {when} ({reason}: {meaning}); {remedy}")
+        format!("{event}: {count} {what} from {from} to {to} ({reason}: {meaning}); {remedy}")
+    }
+
+    /// Does it put an answer in doubt? Rows that came late are in their place by now, or are put there by whoever reads.
+    pub fn is_doubt(&self) -> bool {
+        self.reason != LATE
+    }
+}
+
+/// What makes an answer uncertain.
+#[derive(Debug, Default)]
+pub struct Doubts {
+    /// What was lost.
+    pub losses: Vec<Loss>,
+    /// Until when all losses are known (UTC ns), if not to the end; whether a recorder is still counting.
+    known_until: Option<(i64, bool)>,
+}
+
+impl Doubts {
+    /// Those of an answer from `tables` about what happened up to `until_ns`.
+    ///
+    /// Fails if table losses cannot be read.
+    pub async fn of(session: &Session, tables: &[String], until_ns: Option<i64>) -> Result<Self> {
+        let mut losses = losses(session, tables, until_ns).await?;
+        losses.retain(Loss::is_doubt);
+        let known_until = session.losses_known_until();
+        let known_until = known_until.filter(|(known_ns, _)| until_ns.is_none_or(|until| until > *known_ns));
+        Ok(Self { losses, known_until })
+    }
+
+    /// There are none: a recorder that is still counting is none.
+    pub fn is_none(&self) -> bool {
+        self.losses.is_empty() && self.known_until.is_none_or(|(_, is_live)| is_live)
+    }
+
+    /// A line each, and what they make uncertain.
+    pub fn lines(&self, session: &Session, doubt: &str) -> Vec<String> {
+        let losses = self.losses.iter().map(|loss| format!("loss: {}", loss.line(session.start_ns())));
+        let mut lines: Vec<String> = losses.collect();
+        lines
+            .extend(self.known_until.map(|known| format!("loss: {}", known_line(known, session.start_ns()))));
+        lines.extend((!self.is_none()).then(|| format!("so: {doubt}")));
+        lines
+    }
+}
+
+/// What is not known of losses.
+pub fn known_line((known_ns, is_live): (i64, bool), start_ns: i64) -> String {
+    let known = seconds(known_ns.saturating_sub(start_ns));
+    match is_live {
+        true => format!("counted until {known}, and the recording goes on"),
+        false => {
+            format!("counted until {known}; what was lost after that is not known, because the recorder died")
+        }
     }
 }
 
 /// `+1.234s`
 pub fn seconds(ns: i64) -> String {
     format!("{}{:.3}s", if ns < 0 { "-" } else { "+" }, ns.unsigned_abs() as f64 / 1e9)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_is_said_beside_what_is() {
+        let loss = Loss {
+            event: "kmem".to_owned(),
+            reason: "recursion".to_owned(),
+            loses_event: true,
+            events: 3,
+            unknown: true,
+            span_ns: (1_000_000_000, 2_500_000_000),
+            meaning: "skipped".to_owned(),
+            remedy: "none".to_owned(),
+        };
+        let text = |loss: &Loss| loss.line(1_000_000_000).split(" from").next().unwrap().to_owned();
+        assert_eq!(text(&loss), "kmem: at least 3, and an unknown number, lost");
+        assert_eq!(text(&Loss { events: 0, ..loss.clone() }), "kmem: an unknown number lost");
+        assert_eq!(
+            Loss { unknown: false, ..loss }.line(1_000_000_000),
+            "kmem: 3 lost from +0.000s to +1.500s (recursion: skipped); none"
+        );
+    }
 }

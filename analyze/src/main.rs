@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use analyze::{cli, output, run};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 fn main() -> ExitCode {
     // A damaged segment can make the Parquet reader panic; the answer is one line, not a backtrace.
@@ -32,6 +33,9 @@ fn main() -> ExitCode {
 }
 
 fn answer(request: cli::Request) -> anyhow::Result<u8> {
+    // Each file of a recording that goes on stays open. Where that is not to be had, some cannot be read, and are named.
+    let _ = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
     let threads = request.options.threads;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     runtime.block_on(run::run(request, io::stdout().lock(), &mut io::stderr()))

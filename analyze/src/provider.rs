@@ -19,6 +19,7 @@ use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 
+use crate::file::Readers;
 use crate::segment::Segment;
 
 /// Chains of files that do not overlap are merged while reading; with more of them the rows are sorted instead.
@@ -85,11 +86,11 @@ impl SegmentTable {
     fn group(&self, files: &[(&str, &Segment)]) -> Result<FileGroup> {
         let mut group = Vec::with_capacity(files.len());
         for (host, segment) in files {
-            let mut file = PartitionedFile::new(object_path(&segment.path)?, segment.bytes);
+            let mut file = PartitionedFile::new(object_path(&segment.file.path)?, segment.bytes);
             if self.with_host {
                 file.partition_values = vec![host_value(host)];
             }
-            group.push(file.with_statistics(segment.statistics.clone()));
+            group.push(file.with_statistics(segment.statistics.clone()).with_extension(segment.file.clone()));
         }
         Ok(FileGroup::new(group))
     }
@@ -154,7 +155,8 @@ impl TableProvider for SegmentTable {
             };
             return Ok(Arc::new(EmptyExec::new(schema)));
         }
-        let source = Arc::new(ParquetSource::new(self.source.clone()));
+        let source = ParquetSource::new(self.source.clone());
+        let source = Arc::new(source.with_parquet_file_reader_factory(Arc::new(Readers)));
         let mut config =
             FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), source).with_limit(limit);
         for group in groups {

@@ -10,7 +10,7 @@ use futures::StreamExt;
 use crate::analysis::{self, Analysis, ParamType};
 use crate::cli::{Action, Request, call};
 use crate::errors::explain;
-use crate::loss::{Loss, losses};
+use crate::loss::Doubts;
 use crate::output::{Format, Writer};
 use crate::session::Session;
 use crate::{functions, params, summary};
@@ -55,14 +55,17 @@ pub async fn run(request: Request, out: impl Write, notes: &mut dyn Write) -> Re
             let frame = session.query(&query).await?;
             let events = session.events_of(frame.logical_plan())?;
             let rows = print(&session, frame, format, &mut out).await?;
-            // No event, no loss: an empty list would ask for those of all.
-            let lost = if events.is_empty() { Vec::new() } else { losses(&session, &events, None).await? };
-            let mut remarks = of_losses(&lost, &session, ANY_QUERY);
+            let doubts = match events.is_empty() {
+                // No event, no loss: an empty list would ask for those of all.
+                true => Doubts::default(),
+                false => Doubts::of(&session, &events, None).await?,
+            };
+            let mut remarks = doubts.lines(&session, ANY_QUERY);
             if rows == 0 {
                 remarks.insert(0, "no rows".to_owned());
             }
             write_remarks(&remarks, format, &mut out, notes)?;
-            Ok(code(rows > 0 && lost.is_empty(), &session))
+            Ok(code(rows > 0 && doubts.is_none(), &session))
         }
         Action::Analysis(analysis, dirs, given) => {
             let session = open(&dirs, notes)?;
@@ -99,22 +102,18 @@ async fn analyze(
     let rows = print(session, session.query(&analysis.query(&args)?).await?, format, out).await?;
     let tables: Vec<String> = analysis.tables.iter().map(|t| t.name.clone()).collect();
     let is_the_list = analysis.name == "losses";
-    let lost = losses(session, &tables, until_ns).await?;
-    let lost = if is_the_list { Vec::new() } else { lost };
+    let mut doubts = Doubts::of(session, &tables, until_ns).await?;
+    if is_the_list {
+        // The rows are the losses; what remains to be said is until when they are known.
+        doubts.losses.clear();
+    }
     let mut remarks = Vec::new();
     if rows == 0 {
         remarks.push("no rows".to_owned());
     }
-    remarks.extend(of_losses(&lost, session, &analysis.loss));
+    remarks.extend(doubts.lines(session, &analysis.loss));
     write_remarks(&remarks, format, out, notes)?;
-    let good = if is_the_list { rows == 0 } else { rows > 0 && lost.is_empty() };
-    Ok(code(good, session))
-}
-
-/// What was lost, and what that makes uncertain.
-fn of_losses(lost: &[Loss], session: &Session, doubt: &str) -> Vec<String> {
-    let lines = lost.iter().map(|loss| format!("loss: {}", loss.line(session.start_ns())));
-    lines.chain((!lost.is_empty()).then(|| format!("so: {doubt}"))).collect()
+    Ok(code(if is_the_list { rows == 0 } else { rows > 0 } && doubts.is_none(), session))
 }
 
 /// Below the rows for people, beside them for programs.

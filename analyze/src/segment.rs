@@ -1,8 +1,6 @@
 //! One Parquet file goes in, its footer comes out checked: rows, time span, statistics.
 
-use std::fs::{self, File};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -12,13 +10,16 @@ use datafusion::common::{ScalarValue, Statistics};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::arrow::parquet_to_arrow_schema;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::reader::Length;
 use parquet::file::statistics::Statistics as ColumnStatistics;
+
+use crate::file::TraceFile;
 
 /// A segment whose footer is sound.
 #[derive(Clone, Debug)]
 pub struct Segment {
-    /// Absolute path.
-    pub path: PathBuf,
+    /// Where it is.
+    pub file: TraceFile,
     /// Size of the file.
     pub bytes: u64,
     /// Rows in it.
@@ -30,16 +31,13 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Read the footer of `path` and compare it with the table's `schema`.
+    /// Read the footer of `file` and compare it with the table's `schema`.
     ///
-    /// Fails if it is no regular file, not Parquet, or a column has a type that cannot be the table's.
-    pub fn open(path: &Path, schema: &SchemaRef) -> Result<Self> {
-        let kind = fs::symlink_metadata(path)?;
-        ensure!(kind.is_file(), "not a regular file");
-        let path = fs::canonicalize(path)?;
-        let bytes = kind.len();
+    /// Fails if it is gone, not Parquet, or a column has a type that cannot be the table's.
+    pub fn open(file: TraceFile, schema: &SchemaRef) -> Result<Self> {
+        let bytes = file.metadata()?.len();
         // The Parquet reader is written for sound files; what it does not expect in a damaged one must not end us.
-        let metadata = catch_unwind(AssertUnwindSafe(|| read_footer(&path)))
+        let metadata = catch_unwind(AssertUnwindSafe(|| read_footer(&file)))
             .unwrap_or_else(|_| bail!("the footer makes no sense"))
             .context("damaged or not a Parquet file")?;
         check_types(&metadata, schema)?;
@@ -54,7 +52,7 @@ impl Segment {
             (column.min_value, column.max_value, column.null_count) =
                 (value(min), value(max), Precision::Exact(0));
         }
-        Ok(Self { path, bytes, rows: rows.cast_unsigned(), ts_range, statistics: Arc::new(statistics) })
+        Ok(Self { file, bytes, rows: rows.cast_unsigned(), ts_range, statistics: Arc::new(statistics) })
     }
 
     /// Read every page, to find out whether the file is damaged.
@@ -62,8 +60,7 @@ impl Segment {
     /// Fails if it is.
     pub fn check(&self) -> Result<()> {
         let read = || -> Result<()> {
-            let file = File::open(&self.path)?;
-            for batch in ParquetRecordBatchReaderBuilder::try_new(file)?.build()? {
+            for batch in ParquetRecordBatchReaderBuilder::try_new(self.file.reader()?)?.build()? {
                 batch?;
             }
             Ok(())
@@ -72,10 +69,10 @@ impl Segment {
     }
 }
 
-fn read_footer(path: &Path) -> Result<ParquetMetaData> {
-    let file = File::open(path)?;
-    let metadata = ParquetMetaDataReader::new().parse_and_finish(&file)?;
-    let bytes = file.metadata()?.len();
+fn read_footer(file: &TraceFile) -> Result<ParquetMetaData> {
+    let reader = file.reader()?;
+    let metadata = ParquetMetaDataReader::new().parse_and_finish(&reader)?;
+    let bytes = reader.len();
     for group in metadata.row_groups() {
         ensure!(group.num_rows() >= 0, "a row group has {} rows", group.num_rows());
         for column in group.columns() {

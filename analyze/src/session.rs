@@ -56,6 +56,7 @@ pub struct Session {
     /// The traces in the order given.
     pub traces: Vec<Arc<Trace>>,
     tables: Vec<String>,
+    window: Window,
 }
 
 impl Session {
@@ -94,7 +95,7 @@ impl Session {
             names.push("kmem_pairs".to_owned());
         }
         names.extend(["traces", "loss_reasons"].map(str::to_owned));
-        Ok(Self { ctx, traces, tables: names })
+        Ok(Self { ctx, traces, tables: names, window })
     }
 
     /// Names of all tables.
@@ -110,6 +111,15 @@ impl Session {
     /// UTC nanoseconds of the first start; times that a user gives count from it.
     pub fn start_ns(&self) -> i64 {
         self.traces.iter().map(|t| t.meta.start_ns).min().unwrap_or_default()
+    }
+
+    /// UTC nanoseconds until which all losses are known, if that is not to the end of what was asked about; whether a
+    /// recorder is still counting.
+    pub fn losses_known_until(&self) -> Option<(i64, bool)> {
+        let unknown =
+            self.traces.iter().filter_map(|trace| Some((trace.losses_known_until()?, trace.is_live)));
+        let first = unknown.min()?;
+        self.window.to_ns.is_none_or(|to_ns| to_ns > first.0).then_some(first)
     }
 
     /// Event tables that `plan` reads.
@@ -258,6 +268,7 @@ pub fn loss_reasons_schema() -> Schema {
     let text = |name, doc| field(name, DataType::Utf8, false, None, doc);
     Schema::new(vec![
         text("reason", "as in table losses"),
+        text("severity", "event missing; event missing, as asked for; or event there, incomplete"),
         field(
             "loses_event",
             DataType::Boolean,
@@ -275,7 +286,13 @@ fn loss_reasons() -> Result<Arc<dyn TableProvider>> {
         Arc::new(LOSS_REASONS.iter().map(|r| Some(get(r))).collect::<StringArray>()) as ArrayRef
     };
     let loses: BooleanArray = LOSS_REASONS.iter().map(|r| Some(r.loses_event)).collect();
-    let columns = vec![text(|r| r.name), Arc::new(loses), text(|r| r.meaning), text(|r| r.remedy)];
+    let columns = vec![
+        text(|r| r.name),
+        text(schemas::trace::LossReason::severity),
+        Arc::new(loses),
+        text(|r| r.meaning),
+        text(|r| r.remedy),
+    ];
     memory_table(loss_reasons_schema(), columns)
 }
 

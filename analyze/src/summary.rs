@@ -9,7 +9,7 @@ use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use schemas::trace::{Frozen, FrozenBy};
 
 use crate::analysis;
-use crate::loss::{Loss, losses, seconds};
+use crate::loss::{Loss, known_line, losses, seconds};
 use crate::session::Session;
 use crate::trace::Trace;
 
@@ -25,10 +25,11 @@ pub async fn write(session: &Session, out: &mut impl Write) -> Result<bool> {
         tables(trace, out)?;
     }
     let lost = losses(session, &[], None).await?;
-    write_losses(&lost, session.start_ns(), out)?;
+    let known = session.losses_known_until();
+    write_losses(&lost, known, session.start_ns(), out)?;
     probes(session, out).await?;
     next(session, out)?;
-    Ok(!lost.is_empty())
+    Ok(lost.iter().any(Loss::is_doubt) || known.is_some_and(|(_, is_live)| !is_live))
 }
 
 fn header(trace: &Trace, out: &mut impl Write) -> Result<()> {
@@ -95,14 +96,23 @@ fn tables(trace: &Trace, out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-fn write_losses(lost: &[Loss], start_ns: i64, out: &mut impl Write) -> Result<()> {
-    if lost.is_empty() {
-        writeln!(out, "\nNo losses: every event that the probes saw is there.")?;
-        return Ok(());
+fn write_losses(
+    lost: &[Loss],
+    known: Option<(i64, bool)>,
+    start_ns: i64,
+    out: &mut impl Write,
+) -> Result<()> {
+    let known = known.map(|known| known_line(known, start_ns));
+    match (lost.is_empty(), &known) {
+        (true, None) => writeln!(out, "\nNo losses: every event that the probes saw is there.")?,
+        (true, Some(known)) => writeln!(out, "\nNo losses {known}")?,
+        (false, _) => writeln!(out, "\nLosses")?,
     }
-    writeln!(out, "\nLosses")?;
     for loss in lost {
         writeln!(out, "  {}", loss.line(start_ns))?;
+    }
+    if let Some(known) = known.filter(|_| !lost.is_empty()) {
+        writeln!(out, "  {known}")?;
     }
     Ok(())
 }

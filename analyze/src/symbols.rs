@@ -3,7 +3,6 @@
 //! They are read at the first question, straight from Parquet, and kept: an address is 16 bytes and its name.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, ensure};
@@ -111,9 +110,9 @@ impl Symbols {
 
     fn each(&self, table: &str, mut visit: impl FnMut(&RecordBatch) -> Result<()>) -> Result<()> {
         for segment in self.traces.iter().filter_map(|t| t.table(table)).flat_map(|t| &t.segments) {
-            let name = || segment.path.display().to_string();
-            let file = File::open(&segment.path).with_context(name)?;
-            for batch in ParquetRecordBatchReaderBuilder::try_new(file)
+            let name = || segment.file.path.display().to_string();
+            let reader = segment.file.reader().with_context(name)?;
+            for batch in ParquetRecordBatchReaderBuilder::try_new(reader)
                 .with_context(name)?
                 .build()
                 .with_context(name)?

@@ -9,16 +9,15 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use arrow_schema::{Field, Schema, SchemaRef};
-use schemas::trace::{FORMAT_VERSION, META_FILE, Meta, SEGMENT_SUFFIX, SIDE_TABLES, State};
+use schemas::trace::{FORMAT_VERSION, META_FILE, Meta, PROCESSES, SIDE_TABLES, State};
 use serde::Deserialize;
 
 use crate::analysis;
+use crate::listing::{Listing, until_it_stays};
 use crate::segment::Segment;
 
 /// A `trace.json` is a few KiB per event; more than this is not one.
 const MAX_META_BYTES: u64 = 16 << 20;
-/// Times that a trace is listed which changes meanwhile.
-const MOST_TRIES: usize = 20;
 /// More tables than any recording has.
 const MAX_EVENTS: usize = 1000;
 
@@ -33,6 +32,8 @@ pub struct Trace {
     pub tables: Vec<Table>,
     /// What could not be read, one line each.
     pub warnings: Vec<String>,
+    /// A recorder holds it.
+    pub is_live: bool,
 }
 
 /// A table of a trace; without segments it is empty.
@@ -63,6 +64,13 @@ impl Table {
     }
 }
 
+/// Is it about to be removed, being older than `kept_from_ns`? What its rows name, such as their processes, may be gone
+/// before it. What of processes is as old stays where younger rows need it.
+fn is_going(kept_from_ns: i64, table: &Table, segment: &Segment) -> bool {
+    let is_old = segment.ts_range.is_some_and(|(_, last_ns)| last_ns < kept_from_ns);
+    is_old && table.is_event && table.name != PROCESSES
+}
+
 impl Trace {
     /// Open the trace in `dir`.
     ///
@@ -70,21 +78,15 @@ impl Trace {
     /// a warning. A recording that goes on merges and removes segments: when one that was listed is gone, all are listed
     /// again.
     pub fn open(dir: &Path) -> Result<Self> {
-        for _ in 0..MOST_TRIES {
-            if let Some(trace) = Self::open_once(dir)? {
-                return Ok(trace);
-            }
-        }
-        bail!(
-            "'{}' changes faster than it can be read: ask again, or ask a copy made by `recorder snapshot`",
-            dir.display()
-        )
+        until_it_stays(dir, || Self::open_once(dir))
     }
 
     /// `None` if it changed meanwhile.
     fn open_once(dir: &Path) -> Result<Option<Self>> {
         let meta = read_meta(dir)?;
-        let mut trace = Self { dir: dir.to_owned(), meta, tables: Vec::new(), warnings: Vec::new() };
+        let is_live = meta.state == State::Open && is_locked(dir);
+        let (tables, warnings) = (Vec::new(), Vec::new());
+        let mut trace = Self { dir: dir.to_owned(), meta, tables, warnings, is_live };
         for layout in &trace.meta.events {
             let schema = complete(&layout.event, &layout.schema());
             trace.tables.push(Table {
@@ -104,14 +106,45 @@ impl Trace {
                 segments: Vec::new(),
             });
         }
+        let listing = Listing::new(dir, &trace.meta);
+        let mut not_durable = 0;
+        // What a dead recorder has not removed stays.
+        let going_ns = trace.meta.kept_from_ns.filter(|_| is_live);
         for table in &mut trace.tables {
-            let segments = open_segments(&dir.join(&table.name), &table.schema, &mut trace.warnings)?;
-            let Some(segments) = segments else { return Ok(None) };
-            table.segments = segments;
+            let table_dir = dir.join(&table.name);
+            if fs::symlink_metadata(&table_dir).is_ok_and(|meta| !meta.is_dir()) {
+                let path = table_dir.display();
+                trace.warnings.push(format!("{path} is not a directory: its table is taken as empty"));
+                continue;
+            }
+            let mut found = listing.of(&table.name)?;
+            not_durable += found.not_durable;
+            for (path, file) in found.files {
+                match Segment::open(file, &table.schema) {
+                    Ok(segment) if going_ns.is_some_and(|ns| is_going(ns, table, &segment)) => {}
+                    Ok(segment) => table.segments.push(segment),
+                    Err(_) if path.symlink_metadata().is_err() => return Ok(None),
+                    Err(error) => found.unreadable.push((path, error)),
+                }
+            }
+            for (path, error) in found.unreadable {
+                trace.warnings.push(format!("{}: {error:#}; its rows are left out", path.display()));
+            }
         }
-        // Rows that went after the first table was listed are not missed in the others.
-        let is_open = trace.meta.state == State::Open;
-        let is_same = !is_open || read_meta(dir)?.kept_from_ns == trace.meta.kept_from_ns;
+        if not_durable > 0 {
+            trace.warnings.push(format!(
+                "{}: {not_durable} segments are left out that waited for the disk when that machine stopped: \
+                 `recorder compact` drops them",
+                dir.display()
+            ));
+        }
+        if trace.meta.state != State::Open {
+            return Ok(Some(trace));
+        }
+        // Rows that went after the first table was listed are not missed in the others, and a recorder that has closed
+        // it meanwhile has not died.
+        let Meta { kept_from_ns, state, .. } = read_meta(dir)?;
+        let is_same = (kept_from_ns, state) == (trace.meta.kept_from_ns, State::Open);
         Ok(is_same.then_some(trace))
     }
 
@@ -126,16 +159,30 @@ impl Trace {
         self.meta.end_ns.or(last).unwrap_or(self.meta.start_ns).max(self.meta.start_ns)
     }
 
+    /// UTC nanoseconds until which all losses are known; `None`: to the end.
+    pub fn losses_known_until(&self) -> Option<i64> {
+        let counted = self.table("counts").and_then(Table::span).map(|(_, last)| last);
+        let known = counted.unwrap_or(self.meta.start_ns).max(self.meta.start_ns);
+        (self.meta.state != State::Closed).then_some(known)
+    }
+
     /// How the recording ended, for people.
     pub fn state_text(&self) -> &'static str {
-        match self.meta.state {
-            State::Closed => "closed",
-            State::Recovered => "recovered after the recorder died: up to a second may be missing at the end",
-            State::Open => {
-                "open: still being recorded, or the recorder died (then up to a second is missing at the end)"
+        match (self.meta.state, self.is_live) {
+            (State::Closed, _) => "closed",
+            (State::Recovered, _) => {
+                "recovered after the recorder died: up to a second may be missing at the end"
             }
+            (State::Open, true) => "open: being recorded",
+            (State::Open, false) => "open: the recorder died, up to a second may be missing at the end",
         }
     }
+}
+
+/// Does a recorder hold the directory? It does as long as it lives.
+fn is_locked(dir: &Path) -> bool {
+    // Let go at once: `recorder compact` may want it.
+    fs::File::open(dir).is_ok_and(|dir| matches!(dir.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
 }
 
 fn read_meta(dir: &Path) -> Result<Meta> {
@@ -230,41 +277,4 @@ fn complete(event: &str, schema: &Schema) -> SchemaRef {
         }
     }
     Arc::new(Schema::new(fields).with_metadata(schema.metadata().clone()))
-}
-
-/// `None` if one that was listed is gone.
-fn open_segments(dir: &Path, schema: &SchemaRef, warnings: &mut Vec<String>) -> Result<Option<Vec<Segment>>> {
-    match fs::symlink_metadata(dir) {
-        Err(_) => return Ok(Some(Vec::new())),
-        Ok(meta) if meta.is_dir() => {}
-        Ok(_) => {
-            warnings.push(format!("{} is not a directory: its table is taken as empty", dir.display()));
-            return Ok(Some(Vec::new()));
-        }
-    }
-    let mut names = Vec::new();
-    for entry in dir.read_dir().with_context(|| format!("cannot list {}", dir.display()))? {
-        let Ok(name) =
-            entry.with_context(|| format!("cannot list {}", dir.display()))?.file_name().into_string()
-        else {
-            continue;
-        };
-        let digits = name.strip_suffix(SEGMENT_SUFFIX).unwrap_or_default();
-        if digits.len() >= 6 && digits.len() <= 18 && digits.bytes().all(|b| b.is_ascii_digit()) {
-            names.push((digits.parse::<u64>()?, name));
-        }
-    }
-    names.sort();
-    let mut segments = Vec::new();
-    for (_, name) in names {
-        let path = dir.join(name);
-        match Segment::open(&path, schema) {
-            Ok(segment) => segments.push(segment),
-            Err(_) if path.symlink_metadata().is_err() => return Ok(None),
-            Err(error) => {
-                warnings.push(format!("{}: {error:#}; its rows are left out", path.display()));
-            }
-        }
-    }
-    Ok(Some(segments))
 }

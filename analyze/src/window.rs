@@ -9,10 +9,11 @@ use datafusion::common::ScalarValue;
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::prelude::{col, lit};
+use schemas::trace::PROCESSES;
 
 use crate::params::time_ns;
 
-/// Rows of tables `counts` and `losses` tell of about this long before their time.
+/// Rows of tables `counts` and `losses` that do not say when their interval began tell of this long before their time.
 const INTERVAL_NS: i64 = 1_000_000_000;
 
 /// A part of a recording: UTC nanoseconds, the end not included.
@@ -55,19 +56,30 @@ impl Window {
         is_event: bool,
     ) -> Result<Arc<dyn TableProvider>> {
         let of_intervals = matches!(name, "counts" | "losses");
-        if self == Self::default() || !(of_intervals || is_event && name != "processes") {
+        if self == Self::default() || !(of_intervals || is_event && name != PROCESSES) {
             return Ok(table);
         }
         let time = |ns: i64| lit(ScalarValue::TimestampNanosecond(Some(ns), Some("UTC".into())));
+        let from = self.from_ns.map(|from| match of_intervals {
+            // An interval that ends just then was before. Who is who is told by rows from before.
+            true => col("ts").gt(time(from)).or(col("event").eq(lit(PROCESSES))),
+            false => col("ts").gt_eq(time(from)),
+        });
+        let to = self.to_ns.map(|to| match of_intervals {
+            true => {
+                let is_old = col("since_ts").is_null();
+                let old = is_old.and(col("ts").lt(time(to.saturating_add(INTERVAL_NS))));
+                col("since_ts").lt(time(to)).or(old)
+            }
+            false => col("ts").lt(time(to)),
+        });
         let mut plan = LogicalPlanBuilder::scan(name, provider_as_source(table), None)?;
-        if let Some(from) = self.from_ns {
-            // An interval that ends just then was before.
-            let inside = if of_intervals { col("ts").gt(time(from)) } else { col("ts").gt_eq(time(from)) };
+        for mut inside in from.into_iter().chain(to) {
+            if name == "losses" {
+                // What a kernel cannot tell, it cannot tell of any part.
+                inside = inside.or(col("count").is_null());
+            }
             plan = plan.filter(inside)?;
-        }
-        if let Some(to) = self.to_ns {
-            let end = if of_intervals { to.saturating_add(INTERVAL_NS) } else { to };
-            plan = plan.filter(col("ts").lt(time(end)))?;
         }
         Ok(Arc::new(ViewTable::new(plan.build()?, None)))
     }

@@ -2,9 +2,13 @@
 
 use super::Bench;
 
-/// Losses of this fixture are at 1.0 s (5), 1.5 s (2), 1.6 s (an unknown number), 1.7 s (9 incomplete).
+/// Losses of fixture kmem_lossy are at 1.0 s (5), 1.5 s (2), 1.6 s (an unknown number), 1.7 s (9 incomplete).
 fn lines(words: &[&str]) -> (i32, Vec<String>) {
-    let bench = Bench::with(&["kmem_lossy"]);
+    lines_of("kmem_lossy", words)
+}
+
+fn lines_of(fixture: &str, words: &[&str]) -> (i32, Vec<String>) {
+    let bench = Bench::with(&[fixture]);
     let run = bench.analyze(words);
     assert_eq!(run.err, "");
     (run.code, run.out.lines().map(str::to_owned).collect())
@@ -17,10 +21,10 @@ fn a_query_tells_the_losses_of_the_tables_that_it_reads() {
     let (code, all) = lines(&["sql", "kmem_lossy.trace", COUNT]);
     assert_eq!((code, all[1].trim()), (1, "5"));
     assert!(
-        all[2].starts_with("-- loss: kmem: an unknown number lost before +1.600s (recursion:"),
+        all[2].starts_with("-- loss: kmem: an unknown number lost from +0.600s to +1.600s (recursion:"),
         "{all:?}"
     );
-    assert!(all[3].starts_with("-- loss: kmem: 7 lost before +1.000s to +1.500s (ring_full:"), "{all:?}");
+    assert!(all[3].starts_with("-- loss: kmem: 7 lost from +0.000s to +1.500s (ring_full:"), "{all:?}");
     assert!(all.last().unwrap().starts_with("-- so: rows are missing"), "{all:?}");
     // Also through an analysis and a table made of it, but not for tables without events.
     let (code, all) = lines(&["sql", "kmem_lossy.trace", "SELECT count(*) FROM kmem_pairs"]);
@@ -34,15 +38,44 @@ fn a_window_has_its_own_rows_and_its_own_losses() {
     // Before the first loss, whose interval began at the start.
     let (code, all) = lines(&["sql", "kmem_lossy.trace", COUNT, "--from", "+100ns", "--to", "+301ns"]);
     assert_eq!((code, all[1].trim()), (1, "3"));
-    assert!(all[2].starts_with("-- loss: kmem: 5 lost before +1.000s (ring_full:"), "{all:?}");
-    assert_eq!(all.len(), 4, "{all:?}");
-    // Between: the interval that ends at 1.5 s is the first.
+    // What a kernel cannot tell it cannot tell of any part.
+    assert!(all[2].starts_with("-- loss: kmem: an unknown number lost"), "{all:?}");
+    assert!(all[3].starts_with("-- loss: kmem: 5 lost from +0.000s to +1.000s (ring_full:"), "{all:?}");
+    assert_eq!(all.len(), 5, "{all:?}");
+    // Between: of the intervals, the one that ends at 1.5 s is the first.
     let (_, all) = lines(&["sql", "kmem_lossy.trace", COUNT, "--from", "+1.1s", "--to", "+1.2s"]);
     assert_eq!(all[1].trim(), "1");
-    assert!(all[3].starts_with("-- loss: kmem: 2 lost before +1.500s (ring_full:"), "{all:?}");
-    // After the last one there is none.
+    assert!(all[3].starts_with("-- loss: kmem: 2 lost from +0.500s to +1.500s (ring_full:"), "{all:?}");
+    // After the last one there is only that.
     let (code, all) = lines(&["sql", "kmem_lossy.trace", COUNT, "--from", "+1.7s"]);
-    assert_eq!((code, all.len(), all[1].trim()), (0, 2, "0"));
+    assert_eq!((code, all.len(), all[1].trim()), (1, 4, "0"));
+    assert!(all[2].starts_with("-- loss: kmem: an unknown number lost"), "{all:?}");
+}
+
+#[test]
+fn a_loss_is_in_every_window_that_its_interval_touches() {
+    // Held up from 2 s to 6 s, of which nothing is known but the sum; and a fork that was lost before.
+    let all = |from: &str, to: &str| {
+        lines_of("long", &["sql", "long.trace", "SELECT count(*) FROM mkdirs", "--from", from, "--to", to])
+    };
+    for (from, to) in [("+1s", "+2.001s"), ("+3s", "+4s"), ("+5.9s", "+7s")] {
+        let (code, lines) = all(from, to);
+        assert!(
+            code == 1 && lines[2].starts_with("-- loss: mkdirs: 1000 lost from +2.000s to +6.000s"),
+            "{lines:?}"
+        );
+    }
+    for (from, to) in [("+1s", "+2s"), ("+6s", "+7s")] {
+        assert_eq!(all(from, to).1.len(), 2, "{from} {to}");
+    }
+    // Who is who is told by rows from before: what was lost of them counts for later too.
+    let of_processes = |from: &str| {
+        lines_of(
+            "long",
+            &["sql", "long.trace", "SELECT count(*) FROM processes", "--from", from, "--to", "+9s"],
+        )
+    };
+    assert!(of_processes("+8s").1[2].starts_with("-- loss: processes: 3 lost from +1.000s to +2.000s"));
 }
 
 #[test]

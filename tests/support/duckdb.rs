@@ -86,7 +86,7 @@ impl DuckDb {
             let mut parts = Vec::new();
             for trace in &session.traces {
                 let Some(table) = trace.table(name) else { continue };
-                let mut files: Vec<PathBuf> = table.segments.iter().map(|s| s.path.clone()).collect();
+                let mut files: Vec<PathBuf> = table.segments.iter().map(|s| s.file.path.clone()).collect();
                 // Columns that the files lack are there, and NULL.
                 let empty = RecordBatch::new_empty(table.schema.clone());
                 files.push(self.write(
