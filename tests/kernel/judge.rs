@@ -1,8 +1,10 @@
 //! A place's recordings in, verdicts out: each test compares one recording with the truth about its workload.
 
+mod endings;
 mod kmem;
 mod listens;
 mod losses;
+mod oom;
 mod packets;
 mod probes;
 mod processes;
@@ -17,7 +19,7 @@ use crate::trace::{Trace, int};
 
 type Test = fn(&Recorded) -> Result<()>;
 
-/// Every test.
+/// The tests of what `Scene::Workloads` records.
 pub const TESTS: &[(&str, Test)] = &[
     ("a_thousand_listens_over_three_namespaces", listens::thousand),
     ("ss_sees_the_same_listeners", listens::as_ss_sees_them),
@@ -48,6 +50,15 @@ pub const TESTS: &[(&str, Test)] = &[
     ("a_killed_recorder_leaves_all_but_the_last_second", losses::killed),
 ];
 
+/// The tests of what `Scene::Endings` records.
+pub const ENDINGS: &[(&str, Test)] = &[
+    ("many_kprobes_end_soon_by_sigterm", endings::by_sigterm),
+    ("many_kprobes_end_soon_by_sigint_while_busy", endings::by_sigint_while_busy),
+    ("many_kprobes_end_soon_by_the_death_of_the_command", endings::by_the_death_of_the_command),
+    ("many_kprobes_are_gone_after_kill_9", endings::by_kill_9),
+    ("a_shortage_of_memory_makes_a_snapshot_that_names_the_victim", oom::snapshot),
+];
+
 /// What only guests are sure to allow: probes of functions, and recording all processes.
 pub const GUEST_ONLY: &[&str] = &[
     "rare_ways_to_listen",
@@ -63,10 +74,16 @@ pub const GUEST_ONLY: &[&str] = &[
 impl Recorded {
     /// The trace of a case, if its recorder ended well.
     fn trace(&self, case: &str) -> Result<Trace> {
+        self.ended(case, 0)
+    }
+
+    /// The trace of a case whose recorder ended with this code.
+    fn ended(&self, case: &str, expected: i32) -> Result<Trace> {
         let said = fs::read_to_string(self.dir.join(format!("{case}.log"))).unwrap_or_default();
         let code = fs::read_to_string(self.dir.join(format!("{case}.code")))
             .with_context(|| format!("{case} was not recorded; its log: {said}"))?;
-        ensure!(code.trim() == "0", "the recorder of {case} ended with {}: {said}", code.trim());
+        let code = code.trim();
+        ensure!(code == expected.to_string(), "the recorder of {case} ended with {code}: {said}");
         Trace::open(self.dir.join(format!("{case}.trace"))).with_context(|| said)
     }
 

@@ -11,10 +11,30 @@ use xtask::{host, setup, vm};
 
 const SCENARIO: &str = include_str!("scenario.sh");
 
-/// A kernel.
+/// What is recorded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Scene {
+    /// Workloads that know what they did.
+    Workloads,
+    /// What ends recordings, and shortage of memory; in guests only.
+    Endings,
+}
+
+impl Scene {
+    /// Its scripts, and what is run of them in a guest.
+    fn guest_script(self) -> &'static str {
+        match self {
+            Self::Workloads => "sh /kernel/scenario.sh guest /kernel",
+            Self::Endings => "sh /kernel/endings.sh; sh /kernel/oom.sh",
+        }
+    }
+}
+
+/// A kernel and what is recorded there.
 pub struct Place {
     /// `None`: the kernel of this machine.
     series: Option<&'static str>,
+    scene: Scene,
     recorded: OnceLock<Result<Recorded, String>>,
 }
 
@@ -24,22 +44,24 @@ pub struct Recorded {
 }
 
 impl Place {
-    /// Every place there is, for as long as the program runs.
-    pub fn all() -> &'static [Self] {
+    /// Every place there is of `scene`, for as long as the program runs.
+    pub fn all(scene: Scene) -> impl Iterator<Item = &'static Self> {
         static PLACES: OnceLock<Vec<Place>> = OnceLock::new();
-        PLACES.get_or_init(|| {
-            let mut places: Vec<_> = setup::SERIES.iter().map(|series| Self::new(Some(series))).collect();
+        let places = PLACES.get_or_init(|| {
+            let guests = |scene| setup::SERIES.iter().map(move |series| Self::new(Some(series), scene));
+            let mut places: Vec<_> = guests(Scene::Workloads).chain(guests(Scene::Endings)).collect();
             if setup::is_root() {
-                places.push(Self::new(None));
+                places.push(Self::new(None, Scene::Workloads));
             } else {
                 eprintln!("not root: kernel tests run in guests only");
             }
             places
-        })
+        });
+        places.iter().filter(move |place| place.scene == scene)
     }
 
-    fn new(series: Option<&'static str>) -> Self {
-        Self { series, recorded: OnceLock::new() }
+    fn new(series: Option<&'static str>, scene: Scene) -> Self {
+        Self { series, scene, recorded: OnceLock::new() }
     }
 
     pub fn name(&self) -> &str {
@@ -57,15 +79,19 @@ impl Place {
     }
 
     fn record(&self) -> Result<Recorded> {
-        let dir = host::target_dir()?.join("kernel-tests").join(self.name());
+        let name = match self.scene {
+            Scene::Workloads => self.name().to_owned(),
+            Scene::Endings => format!("{}-endings", self.name()),
+        };
+        let dir = host::target_dir()?.join("kernel-tests").join(name);
         match self.series {
             Some(series) => {
-                let mut guest = vm::Guest::new(series, "sh /scenario.sh guest /events", dir.clone())?;
+                let mut guest = vm::Guest::new(series, self.scene.guest_script(), dir.clone())?;
                 host::built("recorder").context("the recorder is to be built first")?;
-                let source = host::repo().join("tests/kernel");
-                guest.files.push((source.join("scenario.sh"), "/scenario.sh".into()));
-                guest.files.push((source, "/events".into()));
+                guest.files.push((host::repo().join("tests/kernel"), "/kernel".into()));
                 guest.timeout = Duration::from_secs(1200);
+                // Functions get and lose kprobes there while they are executed.
+                guest.in_turn = self.scene == Scene::Endings;
                 let outcome = guest.run()?;
                 fs::write(dir.join("console.log"), outcome.console)?;
                 fs::write(dir.join("output.log"), outcome.output)?;

@@ -22,13 +22,21 @@ port() { for p in /sys/class/virtio-ports/*; do [ "$(cat "$p/name")" = "$1" ] &&
 while [ -z "$(port ctl)" ] || [ -z "$(port tar)" ] || [ -z "$(port out)" ]; do sleep 0.1; done
 exec 3>"$(port ctl)"
 echo begin >&3
-(while sleep 2; do echo alive >&3; done) </dev/null >/dev/null 2>&1 &
-beats=$!
-cd /out
-/usr/bin/sh /script </dev/null >"$(port out)" 2>&1 3>&-
-code=$?
-tar -C /out -cf "$(port tar)" .
-kill $beats
-echo "exit $code" >&3
-sync
-poweroff -f
+run() {
+    (while sleep 2; do echo alive >&3; done) </dev/null >/dev/null 2>&1 &
+    beats=$!
+    cd /out
+    /usr/bin/sh /script </dev/null >"$(port out)" 2>&1 3>&-
+    code=$?
+    tar -C /out -cf "$(port tar)" .
+    kill $beats
+    echo "exit $code" >&3
+    sync
+    poweroff -f
+}
+# A guest that has an init of its own gets that as process 1, and the script runs beside it.
+if [ -e /sbin/init ]; then
+    run &
+    exec /sbin/init 3>&-
+fi
+run

@@ -7,12 +7,14 @@ mod ebpf;
 mod kernels;
 mod packages;
 mod python;
+mod systemd;
 
 use anyhow::Result;
 
 pub use kernels::{Kernel, SERIES, kernel};
 pub use packages::{extract, install, is_root};
 pub use python::python;
+pub use systemd::{Systemd, systemd};
 
 /// Tools that must run: program to look for, Debian package it is in.
 const TOOLS: &[(&str, &str)] = &[
@@ -41,6 +43,7 @@ pub fn bench() -> Result<()> {
 pub fn run(ebpf: bool) -> Result<()> {
     install(TOOLS, &packages::static_busybox())?;
     kernels::fetch_missing()?;
+    systemd::fetch_missing()?;
     python::ensure()?;
     if ebpf {
         ebpf::ensure()?;

@@ -28,7 +28,7 @@ struct Sums {
 pub fn run(filter: Option<&str>) -> Result<bool> {
     setup::run(false)?;
     heading("building");
-    // One build for all: with one selection of packages, each dependency is compiled once.
+    // One selection of packages, and features that do not differ: each dependency is compiled once.
     host::status(Command::new("cargo").args(["build", "--bins"]).current_dir(host::repo()))?;
     let mut programs = programs()?;
     // Guests last: what fails fast comes first.
@@ -98,4 +98,29 @@ fn run_one(program: &TestProgram, sums: &mut Sums) -> Result<()> {
 
 fn heading(text: &str) {
     println!("\n== {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Crates with versions and features, where dependencies of these kinds are followed.
+    fn crates(edges: &str) -> BTreeSet<String> {
+        let mut cargo = Command::new("cargo");
+        cargo.args(["tree", "--edges", edges, "--prefix", "none", "--format", "{p} {f}"]);
+        let output = cargo.current_dir(host::repo()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(|line| line.trim_end_matches(" (*)").to_owned()).collect()
+    }
+
+    #[test]
+    fn what_tests_depend_on_does_not_make_libraries_be_built_twice() {
+        let (programs, tests) = (crates("normal,build"), crates("normal,build,dev"));
+        assert!(programs.len() < tests.len() && programs.iter().any(|line| line.starts_with("datafusion ")));
+        let twice: Vec<_> = programs.difference(&tests).collect();
+        assert!(twice.is_empty(), "tests build these with other features: {twice:#?}");
+    }
 }

@@ -42,6 +42,10 @@ pub struct Guest {
     pub echo: bool,
     /// A file that the guest has as disk, `/dev/vda`.
     pub disk: Option<PathBuf>,
+    /// Let one thread execute its processors in turn. With a thread for each, QEMU 7.2 may execute in part what another
+    /// processor is patching at that moment: the kernel jumps to address 0 after a kprobe was set and removed some forty
+    /// times on a function that another processor executes all the time, without any eBPF.
+    pub in_turn: bool,
 }
 
 /// How it went.
@@ -75,7 +79,8 @@ impl Guest {
         let (kernel, script) = (kernel.to_owned(), script.to_owned());
         let timeout = Duration::from_secs(300);
         let library_dirs = Vec::new();
-        Ok(Self { kernel, files, library_dirs, script, out_dir, timeout, echo: false, disk: None })
+        let (echo, disk, in_turn) = (false, None, false);
+        Ok(Self { kernel, files, library_dirs, script, out_dir, timeout, echo, disk, in_turn })
     }
 
     /// Boot, run, power off. Fails if the guest does not get to the end of its script.
@@ -118,7 +123,7 @@ impl Guest {
     }
 
     fn boot(&self, image: &Path, initrd: &Path, state: &Path) -> Result<Outcome, Failure> {
-        let mut qemu = Qemu::start(image, initrd, state, self.disk.as_deref()).map_err(Failure::Other)?;
+        let mut qemu = Qemu::start(self, image, initrd, state).map_err(Failure::Other)?;
         let said = |port: &str| {
             let bytes = fs::read(state.join(port)).unwrap_or_default();
             String::from_utf8_lossy(&bytes).into_owned()
@@ -166,14 +171,16 @@ impl Guest {
 struct Qemu(Child);
 
 impl Qemu {
-    fn start(image: &Path, initrd: &Path, state: &Path, disk: Option<&Path>) -> Result<Self> {
+    fn start(guest: &Guest, image: &Path, initrd: &Path, state: &Path) -> Result<Self> {
         // No KVM: where it is offered inside a virtual machine, guests may hang before their first message.
-        let machine = "-accel tcg,thread=multi -cpu max -smp 2 -m 1024 -nodefaults -display none -no-reboot -nic none \
+        let machine = "-cpu max -smp 2 -m 1024 -nodefaults -display none -no-reboot -nic none \
                        -device virtio-serial-pci";
         let mut command = Command::new("qemu-system-x86_64");
+        command.arg("-accel").arg(if guest.in_turn { "tcg,thread=single" } else { "tcg,thread=multi" });
         command.args(machine.split_whitespace());
         command.arg("-kernel").arg(image).arg("-initrd").arg(initrd);
-        command.args(["-append", "console=ttyS0 panic=-1 quiet"]);
+        // What is recorded by a kernel that is damaged says nothing.
+        command.args(["-append", "console=ttyS0 oops=panic panic=-1 quiet"]);
         command.arg("-serial").arg(format!("file:{}", state.join("console").display()));
         for port in ["ctl", "out", "tar"] {
             let path = state.join(port);
@@ -182,7 +189,7 @@ impl Qemu {
             command.arg("-chardev").arg(format!("file,id={port},path={}", path.display()));
             command.arg("-device").arg(format!("virtserialport,chardev={port},name={port}"));
         }
-        if let Some(disk) = disk {
+        if let Some(disk) = &guest.disk {
             // A disk without a cache of its own: what was written to it stays, what was only in the guest's memory is
             // gone when QEMU is. Flushes need not reach the host's disk, which may take seconds when it is busy.
             command.arg("-drive").arg(format!("file={},format=raw,if=virtio,cache=unsafe", disk.display()));
@@ -233,10 +240,12 @@ pub fn tool_file(name: &str) -> Option<(PathBuf, String)> {
     host::which(name).map(|path| (path, format!("/usr/bin/{name}")))
 }
 
-/// The last lines of a text.
+/// The lines of a text that tell how it ended: the first ones of a kernel that says it is damaged, or the last ones.
 fn tail(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(15)..].join("\n")
+    let damage = lines.iter().position(|line| line.contains("] BUG: ") || line.contains("] Oops: "));
+    let first = damage.unwrap_or(lines.len().saturating_sub(15));
+    lines[first..].iter().take(15).copied().collect::<Vec<_>>().join("\n")
 }
 
 /// Quote words for the shell.

@@ -6,6 +6,7 @@
 
 pub mod churn;
 pub mod cost;
+pub mod ending;
 pub mod hold;
 pub mod joins;
 pub mod kmem;
@@ -58,6 +59,8 @@ enum Kind {
     Storm(storm::Options),
     /// Make, write and remove files
     Churn(churn::Options),
+    /// End a recorder by a signal and look how long it takes
+    Ending(ending::Options),
 }
 
 impl Workload {
@@ -78,6 +81,7 @@ impl Workload {
             Kind::Switches(options) => self.tell(&switches::run(options)?),
             Kind::Storm(options) => self.tell(&storm::run(options)?),
             Kind::Churn(options) => self.tell(&churn::run(options)?),
+            Kind::Ending(options) => self.tell(&ending::run(options)?),
         }
     }
 

@@ -27,7 +27,7 @@ pub fn balance(place: &Recorded) -> Result<()> {
     Ok(())
 }
 
-fn balanced(trace: &Trace) -> Result<()> {
+pub fn balanced(trace: &Trace) -> Result<()> {
     let counts = trace.rows("counts")?;
     for row in &counts {
         let (seen, recorded, lost) = (int(row, "seen")?, int(row, "recorded")?, int(row, "lost")?);

@@ -18,8 +18,8 @@ pub struct Row {
     pub missing: f64,
     /// Part of the events that the tracer says it lost.
     pub lost: f64,
-    /// Processor time that tracing adds to the workload, for each event recorded or lost.
-    pub overhead_ns_per_event: f64,
+    /// Processor time that tracing adds to the workload, for each call or file: tracers differ in what they record of it.
+    pub overhead_ns: f64,
     /// Processor time of the tracer for each recorded event, in user mode; NaN if unknown.
     pub tracer_user_ns_per_event: f64,
     /// The same in the kernel.
@@ -39,18 +39,18 @@ pub struct Measured<'a> {
     pub tracer: &'a str,
     pub samples: &'a [Sample],
     /// With a workload that does next to nothing.
-    pub idle: Sample,
+    pub idle: &'a [Sample],
 }
 
 impl Measured<'_> {
     /// Sum them up. `untraced` are samples of the same load with no tracer.
     pub fn row(&self, untraced: &[Sample], has_known_count: bool) -> Row {
         let of = |figure: &dyn Fn(&Sample) -> f64| median(self.samples.iter().map(figure));
-        let (user_ns, system_ns) = (self.idle.tracer.user_ns as f64, self.idle.tracer.system_ns as f64);
+        let idle = |figure: &dyn Fn(&Sample) -> u64| median(self.idle.iter().map(|s| figure(s) as f64));
+        let (user_ns, system_ns) = (idle(&|s| s.tracer.user_ns), idle(&|s| s.tracer.system_ns));
         let alone_ns = median(untraced.iter().map(Sample::workload_ns));
         let happened = |s: &Sample| if has_known_count { s.done.count } else { s.events + s.lost } as f64;
         let seconds = |s: &Sample| s.done.cost.wall_ns as f64 / 1e9;
-        let added_ns = |s: &Sample| (s.workload_ns() - alone_ns) * s.done.count as f64;
         let workload = |s: &Sample| s.workload_ns();
         let extremes = self
             .samples
@@ -63,11 +63,9 @@ impl Measured<'_> {
             recorded_per_second: of(&|s| s.events as f64 / seconds(s)),
             missing: of(&|s| 1.0 - s.events as f64 / happened(s)),
             lost: of(&|s| s.lost as f64 / happened(s)),
-            overhead_ns_per_event: of(&|s| added_ns(s) / happened(s)),
-            tracer_user_ns_per_event: of(&|s| (s.tracer.user_ns as f64 - user_ns).max(0.0) / s.events as f64),
-            tracer_system_ns_per_event: of(&|s| {
-                (s.tracer.system_ns as f64 - system_ns).max(0.0) / s.events as f64
-            }),
+            overhead_ns: of(&|s| s.workload_ns() - alone_ns),
+            tracer_user_ns_per_event: of(&|s| (s.tracer.user_ns as f64 - user_ns) / s.events as f64),
+            tracer_system_ns_per_event: of(&|s| (s.tracer.system_ns as f64 - system_ns) / s.events as f64),
             tracer_fixed_ms: (user_ns + system_ns) / 1e6,
             peak_rss_bytes: self.samples.iter().map(|s| s.tracer.peak_rss_bytes).max().unwrap_or(0),
             bytes_per_event: of(&|s| s.bytes as f64 / s.events as f64),

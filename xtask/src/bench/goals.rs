@@ -38,7 +38,7 @@ impl Figures<'_> {
         let limited = is_limited("ktape")
             .then_some("ktape lost nothing at the highest rate of the workload: it might take more");
         let size = |name| find(churn, name).bytes_per_event;
-        let overhead = |rows, name| find(rows, name).overhead_ns_per_event;
+        let overhead = |rows, name| find(rows, name).overhead_ns;
         let consumer_ns = kmem12.tracer_user_ns_per_event + kmem12.tracer_system_ns_per_event;
         let in_guest = guest.iter().find(|sizes| sizes.load == "kmem");
         let in_guest = in_guest.map_or(f64::NAN, |sizes| sizes.ktape.net / sizes.trace_cmd.net);

@@ -72,6 +72,8 @@ impl Options {
 struct Rounds {
     untraced: Vec<Sample>,
     traced: Vec<Vec<Sample>>,
+    /// With next to nothing to trace: what starting and ending costs.
+    idle: Vec<Vec<Sample>>,
 }
 
 fn tracers() -> impl Iterator<Item = &'static Tracer> {
@@ -101,22 +103,19 @@ pub fn run(options: &Options) -> Result<()> {
     let churn12_load = Load::Churn { seconds: amounts.seconds, columns12: true };
     let (mut storm, mut churn) = (Rounds::default(), Rounds::default());
     let (mut bare, mut churn12) = (Vec::new(), Vec::new());
-    eprintln!("bench: starting and ending");
-    let idle = |tracer, load| bench.run(Watch::Tracer(tracer), load);
-    let storm_idle = tracers().map(|tracer| idle(tracer, Load::Calls(1))).collect::<Result<Vec<_>>>()?;
     let one_file = |columns12| Load::Churn { seconds: 1e-6, columns12 };
-    let churn_idle = tracers().map(|tracer| idle(tracer, one_file(false))).collect::<Result<Vec<_>>>()?;
-    let churn12_idle = idle(&KTAPE, one_file(true))?;
+    let mut churn12_idle = Vec::new();
     for round in 1..=amounts.rounds {
         let step = |text: &str| eprintln!("bench: round {round} of {}: {text}", amounts.rounds);
         step("getppid");
-        storm.add(&bench, storm_load)?;
+        storm.add(&bench, storm_load, Load::Calls(1))?;
         bare.push(bench.run(Watch::BareRing, Load::Calls(amounts.bare_calls))?);
         step("kmem");
-        churn.add(&bench, churn_load)?;
+        churn.add(&bench, churn_load, one_file(false))?;
+        churn12_idle.push(bench.run(Watch::Tracer(&KTAPE), one_file(true))?);
         churn12.push(bench.run(Watch::Tracer(&KTAPE), churn12_load)?);
     }
-    let mut storm_rows = storm.rows(&storm_idle, true);
+    let mut storm_rows = storm.rows(true);
     for ((tracer, row), samples) in tracers().zip(&mut storm_rows).zip(&storm.traced) {
         eprintln!("bench: highest rate without loss: {}", tracer.name);
         let saturated =
@@ -124,16 +123,16 @@ pub fn run(options: &Options) -> Result<()> {
         let search = search::Search { seconds: amounts.search_seconds, threads, steps: amounts.search_steps };
         row.loss_free = Some(search.highest(&bench, tracer, saturated)?);
     }
-    let bare = Measured { tracer: "bare ring", samples: &bare, idle: storm_idle[0] };
+    let bare = Measured { tracer: "bare ring", samples: &bare, idle: &storm.idle[0] };
     // It reads the rings when all is over: that says nothing about its costs.
     let unknown = f64::NAN;
     let bare = bare.row(&storm.untraced, true);
     storm_rows.push(Row { tracer_user_ns_per_event: unknown, tracer_system_ns_per_event: unknown, ..bare });
-    let kmem12 = Measured { tracer: "ktape, 12 columns", samples: &churn12, idle: churn12_idle };
+    let kmem12 = Measured { tracer: "ktape, 12 columns", samples: &churn12, idle: &churn12_idle };
     let kmem12 = kmem12.row(&churn.untraced, false);
     eprintln!("bench: trace-cmd, in a guest");
     let guest = guest::sizes(amounts.guest, buffer_bytes_per_cpu, options.quick)?;
-    let churn_rows = churn.rows(&churn_idle, false);
+    let churn_rows = churn.rows(false);
     let goals = Figures { storm: &storm_rows, churn: &churn_rows, kmem12: &kmem12, guest: &guest }.goals();
     let kernel = nix::sys::utsname::uname()
         .context("cannot ask for the kernel")?
@@ -158,21 +157,23 @@ pub fn run(options: &Options) -> Result<()> {
 
 impl Rounds {
     /// One more round.
-    fn add(&mut self, bench: &Bench, load: Load) -> Result<()> {
+    fn add(&mut self, bench: &Bench, load: Load, next_to_nothing: Load) -> Result<()> {
         self.untraced.push(bench.run(Watch::Nobody, load)?);
-        self.traced.resize(1 + PEERS.len(), Vec::new());
-        for (tracer, samples) in tracers().zip(&mut self.traced) {
+        for all in [&mut self.traced, &mut self.idle] {
+            all.resize(1 + PEERS.len(), Vec::new());
+        }
+        for ((tracer, samples), idle) in tracers().zip(&mut self.traced).zip(&mut self.idle) {
+            idle.push(bench.run(Watch::Tracer(tracer), next_to_nothing)?);
             samples.push(bench.run(Watch::Tracer(tracer), load)?);
         }
         Ok(())
     }
 
-    fn rows(&self, idle: &[Sample], has_known_count: bool) -> Vec<Row> {
-        let measured = tracers().zip(&self.traced).zip(idle).map(|((tracer, samples), idle)| Measured {
-            tracer: tracer.name,
-            samples,
-            idle: *idle,
-        });
+    fn rows(&self, has_known_count: bool) -> Vec<Row> {
+        let measured = tracers()
+            .zip(&self.traced)
+            .zip(&self.idle)
+            .map(|((tracer, samples), idle)| Measured { tracer: tracer.name, samples, idle });
         measured.map(|measured| measured.row(&self.untraced, has_known_count)).collect()
     }
 }

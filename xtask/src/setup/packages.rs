@@ -45,19 +45,18 @@ pub fn is_root() -> bool {
 pub fn extract(packages: &[String], into: &Path) -> Result<()> {
     let debs = tempfile::tempdir().context("cannot make a temporary directory")?;
     let debs = debs.path();
-    for package in packages {
-        refresh_lists(package)?;
-        let mut download = Command::new("apt-get");
-        if is_root() {
-            // Else apt changes to a user that cannot write here, fails, warns and goes on as root.
-            download.args(["-o", "APT::Sandbox::User=root"]);
-        }
-        host::output(download.args(["download", "-q", package]).current_dir(debs))?;
-        let deb = fs::read_dir(debs).with_context(|| format!("cannot read {}", debs.display()))?.next();
-        let deb = deb.with_context(|| format!("apt-get download {package} left no file"))??.path();
-        fs::create_dir_all(into).with_context(|| format!("cannot make {}", into.display()))?;
-        host::output(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(into))?;
-        fs::remove_file(&deb).with_context(|| format!("cannot remove {}", deb.display()))?;
+    if let Some(first) = packages.first() {
+        refresh_lists(first)?;
+    }
+    let mut download = Command::new("apt-get");
+    if is_root() {
+        // Else apt changes to a user that cannot write here, fails, warns and goes on as root.
+        download.args(["-o", "APT::Sandbox::User=root"]);
+    }
+    host::output(download.args(["download", "-q"]).args(packages).current_dir(debs))?;
+    fs::create_dir_all(into).with_context(|| format!("cannot make {}", into.display()))?;
+    for deb in fs::read_dir(debs).with_context(|| format!("cannot read {}", debs.display()))? {
+        host::output(Command::new("dpkg-deb").arg("-x").arg(deb?.path()).arg(into))?;
     }
     Ok(())
 }

@@ -34,7 +34,7 @@ impl Guest {
         };
         // As in `run`, a boot may hang once.
         for _ in 0..2 {
-            let mut qemu = Qemu::start(&kernel.image, &initrd, state.path(), self.disk.as_deref())?;
+            let mut qemu = Qemu::start(self, &kernel.image, &initrd, state.path())?;
             let booted = Instant::now();
             while booted.elapsed() < self.timeout {
                 if said("out").contains(word) {
