@@ -83,7 +83,7 @@ pub const LOSS_REASONS: &[LossReason] = &[
         name: "kprobe_missed",
         loses_event: true,
         is_asked_for: false,
-        meaning: "the kernel could not run the kprobe, because it came inside another one, or the kretprobe, because too many calls were in progress, or the uretprobe, because more than 64 calls of a thread were (no kernel counts these); at most so many",
+        meaning: "the kernel could not run the kprobe, because it came inside another one, or the kretprobe, because too many calls were in progress, or the uretprobe, because more than 64 calls of a thread were (no kernel counts these); at most so many, but several at the same instant on different cpus may be counted as one, as the kernel counts them without a lock",
         remedy: "prefer fexit or a tracepoint; for calls of a program that go deep: a uprobe at the entry",
     },
     LossReason {
