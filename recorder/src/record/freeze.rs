@@ -210,7 +210,7 @@ impl Freezer {
         }
         if self.suppressed > 0 {
             say(format_args!(
-                "{} more times a trigger was set off that made no snapshot (--trigger-gap, --max-snapshots)",
+                "triggers set off that made no snapshot (--trigger-gap, --max-snapshots): {}",
                 self.suppressed
             ));
         }

@@ -25,7 +25,7 @@ pub fn snapshot(place: &Recorded) -> Result<()> {
     let victim = victims[0];
     ensure!(event["victim"].as_i64() == Some(victim), "the kernel killed {victim}, not {event}");
     let said = fs::read_to_string(place.dir.join("oom.log")).context("no oom.log")?;
-    let without = format!("{} more times a trigger was set off that made no snapshot", victims.len() - 1);
+    let without = format!("made no snapshot (--trigger-gap, --max-snapshots): {}\n", victims.len() - 1);
     ensure!(said.contains("made no snapshot") == (victims.len() > 1), "of {victims:?} it said: {said}");
     ensure!(victims.len() == 1 || said.contains(&without), "of {victims:?} it said: {said}");
     ensure!(event["victim_comm"] == "dd", "the victim is a dd, not {event}");
