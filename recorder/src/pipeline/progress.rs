@@ -16,6 +16,8 @@ pub struct Progress {
     pub failure: Option<Arc<anyhow::Error>>,
     /// The publisher has failed and publishes nothing more, until this is taken back.
     pub cannot_publish: bool,
+    /// Something that a closed trace has is not there.
+    pub is_unfinished: bool,
     /// Bytes of published segments.
     pub bytes: u64,
     /// Published segments.

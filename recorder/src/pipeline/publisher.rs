@@ -8,11 +8,12 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError, mpsc};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, ScopedJoinHandle};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use arrow_array::RecordBatch;
-use schemas::trace::Meta;
+use nix::sys::resource::{Resource, getrlimit};
+use schemas::trace::{Meta, whole_segment};
 
 use super::clock::boottime_ns;
 use super::files::{TempFile, sync_dir};
@@ -22,8 +23,12 @@ use super::progress::{RowsBySource, SharedProgress};
 use super::queue::{Receiver, Sender, bounded};
 use super::segment::{Segment, segment_name, writer_properties};
 
-/// Files that may wait for their names; when they are more, the encoder waits.
-const MOST_WAITING: usize = 64;
+/// Files that may wait for their names, at least and at most; when they are more, the encoder waits.
+const MOST_WAITING: (u64, u64) = (64, 256);
+/// Of the descriptors that this process may have, one of so many is for them; each file has two.
+const DESCRIPTORS_PER_WAITING: u64 = 8;
+/// Most threads that wait for the disk at a time.
+const MOST_SYNCING: usize = 64;
 
 /// A file to be published.
 pub struct Publication {
@@ -75,10 +80,11 @@ pub struct Publisher {
 impl Publisher {
     /// Start it. What it does and what fails is told to `progress`.
     pub fn start(mut keeper: Keeper, progress: SharedProgress) -> Result<Self> {
-        let (queue, receiver) = bounded(MOST_WAITING);
+        let most_waiting = most_waiting();
+        let (queue, receiver) = bounded(most_waiting);
         let thread = std::thread::Builder::new()
             .name("publish".to_owned())
-            .spawn(move || run(&receiver, &mut keeper, &progress))
+            .spawn(move || run(&receiver, most_waiting, &mut keeper, &progress))
             .context("cannot start the publisher's thread")?;
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
@@ -132,11 +138,18 @@ impl Drop for Publisher {
     }
 }
 
-fn run(queue: &Receiver<Job>, keeper: &mut Keeper, progress: &SharedProgress) {
+/// As many as there are descriptors for.
+fn most_waiting() -> usize {
+    let (files, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or_default();
+    let most = (files / DESCRIPTORS_PER_WAITING).clamp(MOST_WAITING.0, MOST_WAITING.1);
+    usize::try_from(most).unwrap_or(usize::MAX)
+}
+
+fn run(queue: &Receiver<Job>, most_waiting: usize, keeper: &mut Keeper, progress: &SharedProgress) {
     // Side tables that could not be published: they say what happened and are tried again.
     let mut held = Vec::new();
     while let Some(first) = queue.receive() {
-        let waiting = std::iter::from_fn(|| queue.try_receive()).take(MOST_WAITING);
+        let waiting = std::iter::from_fn(|| queue.try_receive()).take(most_waiting);
         let (mut batch, mut replies, mut places) = (std::mem::take(&mut held), Vec::new(), 0);
         let mut control = None;
         for (place, job) in std::iter::once(first).chain(waiting) {
@@ -153,7 +166,10 @@ fn run(queue: &Receiver<Job>, keeper: &mut Keeper, progress: &SharedProgress) {
         }
         held = publish(batch, keeper, progress);
         if let Some(job) = control.filter(|_| !progress.lock().cannot_publish) {
-            told(progress, obey(job, keeper));
+            let result = obey(job, keeper);
+            // Rows may be half removed, and not what table counts tells of.
+            progress.lock().is_unfinished |= result.is_err();
+            told(progress, result);
         }
         queue.done(places);
     }
@@ -238,13 +254,19 @@ fn publish_all(
 }
 
 impl Publication {
-    /// If the disk did not take the file, write another one.
+    /// If the disk did not take the file, write another one in its place.
     fn mend(&mut self) -> Result<()> {
         if let Some(rows) = self.side_rows.as_ref().filter(|_| self.temp.is_torn()) {
+            let name = self.temp.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let (_, number) =
+                whole_segment(&name).with_context(|| format!("'{name}' is no whole segment"))?;
             let properties = writer_properties(&rows.schema(), 1, false)?;
-            let mut segment = Segment::create(self.temp.dir(), "again", &rows.schema(), properties)?;
+            let again = format!("again-{number}");
+            let mut segment = Segment::create(self.temp.dir(), &again, &rows.schema(), properties)?;
             segment.write(rows)?;
+            // The old file goes before the new one takes its name.
             self.temp = segment.finish()?;
+            self.temp.is_whole(number)?;
         }
         Ok(())
     }
@@ -254,22 +276,19 @@ impl Publication {
 /// errors.
 fn at_once<T: Send>(items: impl IntoIterator<Item = T>, sync: impl Fn(T) -> Result<()> + Sync) -> Result<()> {
     let sync = &sync;
-    let items: Vec<Mutex<Option<T>>> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
-    let take = |item: &Mutex<Option<T>>| item.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let items: VecDeque<T> = items.into_iter().collect();
+    let most = items.len().min(MOST_SYNCING);
+    let items = &Mutex::new(items);
+    let next = move || items.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    // One that fails is no reason to leave out the others.
+    let work = move || std::iter::from_fn(next).map(sync).fold(Ok(()), Result::and);
     std::thread::scope(|scope| {
-        let mut results = Vec::new();
-        let mut threads = Vec::new();
-        for item in &items {
-            let work = move || take(item).map_or(Ok(()), sync);
-            match std::thread::Builder::new().spawn_scoped(scope, work) {
-                Ok(thread) => threads.push(thread),
-                // No more threads are to be had: in turn, then.
-                Err(_) => results.push(work()),
-            }
-        }
+        // This thread is one of them; where no more are to be had, the only one.
+        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+        let threads: Vec<_> = (1..most).filter_map(spawn).collect();
         let died = || Err(anyhow!("a thread that syncs has died"));
-        results.extend(threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| died())));
-        results.into_iter().collect()
+        let join = |thread: ScopedJoinHandle<'_, Result<()>>| thread.join().unwrap_or_else(|_| died());
+        threads.into_iter().map(join).fold(work(), Result::and)
     })
 }
 

@@ -173,8 +173,11 @@ impl Worker {
             }
             queue.done(bytes);
         }
-        if let Err(error) = self.publisher.finish() {
-            self.progress.lock().fail(error);
+        let result = self.publisher.finish();
+        let mut progress = self.progress.lock();
+        progress.is_unfinished |= self.has_failed || progress.cannot_publish || result.is_err();
+        if let Err(error) = result {
+            progress.fail(error);
         }
     }
 

@@ -25,6 +25,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -83,6 +84,8 @@ pub struct TraceWriter {
     counts: Counts,
     progress: SharedProgress,
     kept: SharedKept,
+    /// No snapshots any more.
+    snapshots_are_over: Arc<AtomicBool>,
     queue: Option<Outbox<Job>>,
     encoder: Option<JoinHandle<()>>,
     segment_age_ns: u64,
@@ -160,6 +163,7 @@ impl TraceWriter {
         };
         let kept = SharedKept::default();
         let keeper = Keeper::start(dir, meta.clone(), limits, kept.clone(), warn)?;
+        let snapshots_are_over = keeper.is_over();
         let worker = Worker::new(setup, keeper, pool.clone(), progress.clone())?;
         let (sender, receiver) = bounded(queue_bytes);
         let encoder = std::thread::Builder::new()
@@ -182,6 +186,7 @@ impl TraceWriter {
             counts: Counts::default(),
             progress,
             kept,
+            snapshots_are_over,
             queue: Some(Outbox::new(sender, waits)),
             encoder: Some(encoder),
             segment_age_ns: u64::try_from(segment_age.as_nanos()).unwrap_or(u64::MAX),

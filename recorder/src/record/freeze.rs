@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
@@ -21,9 +22,10 @@ use crate::source::ProbeCounters;
 
 /// What a trigger's probe and the event's own probe see of one event may be this far apart.
 const SAME_EVENT_NS: u64 = 1_000_000;
-/// Longest wait for snapshots when the recording ends: with closing it has to be over before systemd's patience is
-/// (`TimeoutStopSec`, a minute in contrib/).
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest wait for snapshots when the recording ends: a part of the time that closing the trace may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Time between two looks whether anybody still wants to wait.
+const EVERY: Duration = Duration::from_millis(20);
 /// Why there is no snapshot when whoever makes it has gone.
 const NO_ANSWER: &str = "nothing can be written any more";
 /// Snapshots that may be asked for and not begun.
@@ -180,29 +182,36 @@ impl Freezer {
     }
 
     /// The recording has ended, and all of it is in the hands of `writer`: make what was asked for, as far as there is
-    /// time. Fails if `counters` do.
+    /// time, which is over at once when `is_hurried` is set. Fails if `counters` do.
     pub fn finish(
         &mut self,
         writer: &mut TraceWriter,
         counters: &mut dyn FnMut() -> Result<Vec<ProbeCounters>>,
+        is_hurried: &AtomicBool,
     ) -> Result<()> {
         let end = Instant::now() + PATIENCE;
+        let is_over = || Instant::now() >= end || is_hurried.load(Ordering::Relaxed);
         // Later requests find nobody.
         self.listener = None;
+        writer.wait_for_room();
         let mut result = Ok(());
         loop {
             if let Some((request, answer)) = self.running.take() {
-                let answer = answer.recv_timeout(end.saturating_duration_since(Instant::now()));
-                let answer = answer.unwrap_or_else(|error| {
-                    Err(match error {
-                        RecvTimeoutError::Timeout => anyhow!("it takes too long"),
-                        RecvTimeoutError::Disconnected => anyhow!(NO_ANSWER),
-                    })
-                });
+                let answer = loop {
+                    match answer.recv_timeout(EVERY) {
+                        Ok(answer) => break answer,
+                        Err(RecvTimeoutError::Disconnected) => break Err(anyhow!(NO_ANSWER)),
+                        Err(RecvTimeoutError::Timeout) if is_over() => {
+                            writer.give_up_snapshots();
+                            break Err(anyhow!("the recording has ended, and it takes too long"));
+                        }
+                        Err(RecvTimeoutError::Timeout) => {}
+                    }
+                };
                 self.tell(request, answer);
             }
             let Some(request) = self.pending.pop_front() else { break };
-            if result.is_ok() && Instant::now() < end {
+            if result.is_ok() && !is_over() {
                 result = self.begin(request, writer, counters);
             } else {
                 self.tell(request, Err(anyhow!("the recording has ended")));

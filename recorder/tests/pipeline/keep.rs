@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::common::*;
 use crate::world::*;
-use arrow_array::Array;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{Array, RecordBatch};
 use recorder::pipeline::{End, Limits, Options, SnapshotName, read_meta};
 use recorder::source::EventSource;
 use schemas::trace::{Frozen, FrozenBy, State};
@@ -65,6 +67,51 @@ fn only_the_last_seconds_stay_with_all_that_they_name() {
     // Of the ids that were ever there, only a part is left.
     let stacks = read_table(&dir, "stacks").num_rows() as u64;
     assert!(stacks < world.ticks() / 2, "{stacks} stacks of {} ticks", world.ticks());
+}
+
+#[test]
+fn losses_stay_as_long_as_rows_of_their_time() {
+    let temp = fast_dir();
+    let dir = temp.path().join("run.trace");
+    let mut world = World::new(S / 10, 40, 3 * S);
+    // Of so long an age that ten segments are merged, which go as a whole.
+    let mut writer = world.writer(&dir, max_age(100));
+    let mut looks = 0;
+    for second in 0..250 {
+        world.lose(1);
+        world.run(&mut writer, 1, |_, _| {});
+        if second % 10 != 9 {
+            continue;
+        }
+        writer.get_ready();
+        let look = look(&dir);
+        looks += usize::from(look.kept_from_ns.is_some());
+        let losses = read_open_table(&dir, "losses");
+        let counts = losses.column_by_name("count").unwrap();
+        let known = arrow_select::filter::filter_record_batch(
+            &losses,
+            &(0..losses.num_rows()).map(|row| Some(counts.is_valid(row))).collect(),
+        );
+        let known = intervals(&known.unwrap(), 0);
+        assert!(
+            known[0].0 <= look.times[0],
+            "{:?} is the first loss, rows begin at {}",
+            known[0],
+            look.times[0]
+        );
+        assert!(known.len() <= 130, "{} losses", known.len());
+        for table in ["losses", "counts"] {
+            let told = intervals(&read_open_table(&dir, table), 0);
+            assert_eq!(told.last(), known.last(), "{table}");
+        }
+    }
+    assert!(looks > 10, "{looks} times old rows were gone");
+    writer.close(end(&mut world)).unwrap();
+    let (counts, losses) = (read_table(&dir, "counts"), read_table(&dir, "losses"));
+    let sum = |rows: &RecordBatch, name: &str| {
+        rows.column_by_name(name).unwrap().as_primitive::<Int64Type>().iter().flatten().sum::<i64>()
+    };
+    assert_eq!(sum(&counts, "lost"), sum(&losses, "count"));
 }
 
 #[test]

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use crate::common::*;
 use crate::world::*;
 use recorder::pipeline::recover::recover;
-use recorder::pipeline::{End, Options, SnapshotName};
+use recorder::pipeline::{End, Limits, Options, SnapshotName, TraceWriter, read_meta};
 use recorder::source::EventSource;
-use schemas::trace::{Frozen, FrozenBy};
+use schemas::trace::{Frozen, FrozenBy, State};
 
 #[test]
 fn a_merge_that_fails_is_told_at_once_and_tried_again() {
@@ -45,6 +45,57 @@ fn a_merge_that_fails_is_told_at_once_and_tried_again() {
     assert_eq!(told.lock().unwrap().len(), 1);
     assert_eq!(look(&dir).values.len() as u64, world.ticks());
     assert_counts_balance(&dir);
+}
+
+/// Let `world` run until writing fails, and close the trace.
+fn until_it_fails(world: &mut World, mut writer: TraceWriter) -> String {
+    while writer.pump(world).is_ok() {
+        assert!(world.now_ns < 1000 * S, "nothing failed");
+        world.lose(1);
+    }
+    let end = End { counters: world.counters().unwrap(), ..End::default() };
+    format!("{:#}", writer.close(end).unwrap().failure.unwrap())
+}
+
+#[test]
+fn a_trace_that_cannot_say_what_it_lost_is_not_closed() {
+    let temp = fast_dir();
+    let dir = temp.path().join("run.trace");
+    let mut world = World::new(S / 10, 10, 5 * S);
+    let mut writer = world.writer(&dir, Options::default());
+    world.run(&mut writer, 5, |_, _| {});
+    writer.get_ready();
+    let away = temp.path().join("losses");
+    fs::rename(dir.join("losses"), &away).unwrap();
+    let failure = until_it_fails(&mut world, writer);
+    assert!(failure.contains("losses"), "{failure}");
+    assert_eq!(read_meta(&dir).unwrap().state, State::Open);
+    fs::rename(&away, dir.join("losses")).unwrap();
+    let line = recover(&dir).unwrap();
+    assert_eq!(read_meta(&dir).unwrap().state, State::Recovered, "{line:?}");
+    look(&dir);
+}
+
+#[test]
+fn a_retention_that_stops_half_way_says_what_is_gone() {
+    let temp = fast_dir();
+    let dir = temp.path().join("run.trace");
+    let mut world = World::new(S / 10, 10, 5 * S);
+    let limits = Limits { max_age_ns: Some(20 * S as i64), ..Limits::default() };
+    let mut writer = world.writer(&dir, Options { limits, ..Options::default() });
+    world.run(&mut writer, 15, |_, _| {});
+    writer.get_ready();
+    // Somebody else removes what is about to be removed, but not first.
+    let ours = segments(&dir, "tick");
+    fs::remove_file(&ours[2]).unwrap();
+    let failure = until_it_fails(&mut world, writer);
+    assert!(failure.contains("cannot remove"), "{failure}");
+    assert!(!ours[0].exists());
+    let meta = read_meta(&dir).unwrap();
+    assert!(meta.kept_from_ns.is_some_and(|ns| ns > 10 * S as i64), "{meta:?}");
+    assert_eq!(meta.state, State::Open);
+    recover(&dir).unwrap();
+    assert_eq!(read_meta(&dir).unwrap().kept_from_ns, meta.kept_from_ns);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use anyhow::Result;
 use recorder::pipeline::{Cgroup, Options, RecordBuilder, Symbol, TraceWriter};
 use recorder::source::{EventSource, ProbeCounters, ProbeId};
 use schemas::column::Layout;
-use schemas::wire::Counters;
+use schemas::wire::{Counters, lost};
 
 pub const S: u64 = 1_000_000_000;
 const CPUS: u16 = 2;
@@ -149,6 +149,13 @@ impl World {
     /// Ticks so far.
     pub fn ticks(&self) -> u64 {
         self.value
+    }
+
+    /// So many ticks did not fit into a ring.
+    pub fn lose(&mut self, ticks: u64) {
+        let counters = &mut self.counters[usize::from(TICK)][0];
+        counters.fired += ticks;
+        counters.lost[lost::RING_FULL] += ticks;
     }
 
     fn random(&mut self, below: u64) -> u64 {

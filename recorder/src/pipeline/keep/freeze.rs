@@ -31,6 +31,8 @@ use super::{COUNTS, Keeper};
 
 /// Longest wait for snapshots at the end; a copy to another disk could take for ever.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Time to remove what is half-made. One that hangs in a disk is left behind, and what it made to the next recorder.
+const CLEARING: Duration = Duration::from_secs(1);
 /// Bytes that are copied between two looks whether anybody still waits.
 const COPY_BYTES: u64 = 8 << 20;
 /// Snapshots of one second that are told apart by a number.
@@ -66,17 +68,29 @@ impl Keeper {
         }
     }
 
+    /// Set it to make snapshots no more: those that are being made end soon, without a result.
+    pub fn is_over(&self) -> Arc<AtomicBool> {
+        self.is_over.clone()
+    }
+
     /// Finish what runs. Fails if a snapshot's thread has died.
     pub fn finish(&mut self) -> Result<()> {
         self.settle()?;
-        let start = Instant::now();
-        while self.freezing.iter().any(|thread| !thread.is_finished()) && start.elapsed() < PATIENCE {
-            sleep(Duration::from_millis(1));
-        }
+        // Whoever has waited already has no more patience.
+        self.wait_for_snapshots(PATIENCE, || !self.is_over.load(Ordering::Relaxed));
         self.is_over.store(true, Ordering::Relaxed);
-        self.freezing.drain(..).try_for_each(|thread| {
+        self.wait_for_snapshots(CLEARING, || true);
+        self.freezing.drain(..).filter(JoinHandle::is_finished).try_for_each(|thread| {
             thread.join().map_err(|_| anyhow!("the thread that makes snapshots has died"))
         })
+    }
+
+    fn wait_for_snapshots(&self, patience: Duration, goes_on: impl Fn() -> bool) {
+        let start = Instant::now();
+        let is_made = |thread: &JoinHandle<()>| !thread.is_finished();
+        while self.freezing.iter().any(is_made) && start.elapsed() < patience && goes_on() {
+            sleep(Duration::from_millis(1));
+        }
     }
 }
 
@@ -159,7 +173,7 @@ impl Half {
                 write(&dir, *next, &schema, &rows)?;
             }
             if *is_late {
-                compact_table(work, name, &mut |_| Ok(()))?;
+                compact_table(work, name, &mut |_| check(is_over))?;
             }
             sync_dir(&dir)?;
         }

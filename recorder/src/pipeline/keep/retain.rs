@@ -22,13 +22,14 @@ use super::{COUNTS, Keeper};
 #[derive(Clone, Copy)]
 pub(super) struct Cut {
     ns: i64,
-    /// Of table processes: no row that stays is older.
-    processes_ns: i64,
+    /// Of the tables that tell about others' rows (processes, counts, losses): no row that stays is older.
+    told_ns: i64,
 }
 
 impl Cut {
     fn of(self, table: &Table) -> i64 {
-        if is_of_processes(table) { self.processes_ns } else { self.ns }
+        let tells = is_of_processes(table) || [COUNTS, LOSSES].contains(&table.name.as_str());
+        if tells { self.told_ns } else { self.ns }
     }
 }
 
@@ -44,9 +45,9 @@ impl Keeper {
         let oldest_ns = stay.filter_map(|entry| Some(entry.range?.0)).min();
         // Rows that are on their way have processes too.
         let oldest_ns = oldest_ns.into_iter().chain(self.unpublished_ns).min();
-        let cut = Cut { ns: cut_ns, processes_ns: oldest_ns.unwrap_or(cut_ns).min(cut_ns) };
+        let cut = Cut { ns: cut_ns, told_ns: oldest_ns.unwrap_or(cut_ns).min(cut_ns) };
         let processes = self.tables.iter().find(|table| is_of_processes(table));
-        let inputs = processes.map(|table| table.pick(|entry| entry.is_before(cut.processes_ns)));
+        let inputs = processes.map(|table| table.pick(|entry| entry.is_before(cut.told_ns)));
         let inputs = inputs.unwrap_or_default();
         let Some(table_dir) = processes.map(|table| table.dir.clone()).filter(|_| !inputs.is_empty()) else {
             self.remove_before(cut, None)?;
@@ -68,6 +69,7 @@ impl Keeper {
         // Said before it is done: who reads meanwhile finds more than he is promised, not less.
         self.meta.kept_from_ns = self.meta.kept_from_ns.max(from_ns);
         write_meta(&self.dir, &self.meta)?;
+        self.kept.lock().from_ns = self.meta.kept_from_ns;
         let cgroups = carried.as_ref().map(|built| built.cgroups.clone());
         // What table counts tells too much when rows go, and too little when its own rows go.
         let mut difference = Sources::new();
@@ -88,11 +90,10 @@ impl Keeper {
             let here = here.map(|built| (built.entry, built.temp));
             remove(&self.dir, table, |entry| entry.is_before(cut_ns), here)?;
         }
-        self.remove_counts_before(cut.ns, difference)?;
+        self.remove_counts_before(cut.told_ns, difference)?;
         let events = self.tables.iter().filter(|table| table.is_event).flat_map(table_entries);
         let starts = events.filter(|entry| entry.level != CARRIED).filter_map(|entry| Some(entry.range?.0));
         let mut kept = self.kept.lock();
-        kept.from_ns = self.meta.kept_from_ns;
         kept.oldest_ns = starts.chain(kept.from_ns).min();
         if let Some(cgroups) = cgroups {
             kept.cgroups = Arc::new(cgroups);

@@ -12,15 +12,14 @@ use crate::pipeline::failure;
 use crate::pipeline::meta::write_meta;
 use crate::pipeline::options::{End, Summary};
 use crate::pipeline::probes;
+use crate::pipeline::progress::Progress;
 use crate::pipeline::worker::Job;
 
 impl TraceWriter {
     /// Write what is left, say how it ended, merge small segments. A failure to write is in the summary.
     pub fn close(mut self, end: End) -> Result<Summary> {
         let End { command_exit_code, counters, is_hurried } = end;
-        if let Some(queue) = &self.queue {
-            queue.wait();
-        }
+        self.wait_for_room();
         for event in 0..self.events.len() {
             self.cut(event, None);
             self.publish(event, None);
@@ -39,8 +38,9 @@ impl TraceWriter {
         self.count(&counters, now_ns, true)?;
         self.send(0, Job::Finish);
         self.end_encoder();
-        let mut failure = self.progress.lock().failure.clone();
-        self.meta.state = State::Closed;
+        let Progress { mut failure, is_unfinished, .. } = self.progress.lock().clone();
+        // Without its last counts nobody knows what was lost: a trace that is not closed says so.
+        self.meta.state = if is_unfinished { State::Open } else { State::Closed };
         let kept = self.kept.lock().clone();
         self.meta.kept_from_ns = kept.from_ns;
         self.meta.end_ns = Some(end_ns);
@@ -80,7 +80,9 @@ impl TraceWriter {
         if let Some(encoder) = self.encoder.take()
             && encoder.join().is_err()
         {
-            self.progress.lock().fail(anyhow!("the encoder's thread has died"));
+            let mut progress = self.progress.lock();
+            progress.is_unfinished = true;
+            progress.fail(anyhow!("the encoder's thread has died"));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A recording that goes on in, a closed trace of all that is there now out.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
 
 use anyhow::Result;
@@ -44,6 +45,18 @@ impl TraceWriter {
         let SnapshotName { path, is_exact } = to;
         self.send(0, Job::Freeze(Box::new(Freeze { to: path, is_exact, meta, reply })));
         Ok(answer)
+    }
+
+    /// Do not wait for snapshots any more: those that are being made end soon, without a result.
+    pub fn give_up_snapshots(&self) {
+        self.snapshots_are_over.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on wait until what is written has gone to the encoder.
+    pub fn wait_for_room(&self) {
+        if let Some(queue) = &self.queue {
+            queue.wait();
+        }
     }
 
     /// Boot time (ns) before which every row has been fed.

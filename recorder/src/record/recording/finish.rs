@@ -45,11 +45,12 @@ impl Recording<'_> {
         };
         let seen = seen(&counters) + snapshot_rows;
         let (dir, rows_on_disk) = (writer.dir().to_owned(), writer.rows_on_disk());
-        let end = End { command_exit_code, counters, is_hurried: signals.is_hurried() };
+        let is_hurried = signals.is_hurried();
+        let end = End { command_exit_code, counters, is_hurried: is_hurried.clone() };
         let counted = end.counters.clone();
         let close = move || {
             // Nothing is counted any more.
-            let frozen = freezer.finish(&mut writer, &mut || Ok(counted.clone()));
+            let frozen = freezer.finish(&mut writer, &mut || Ok(counted.clone()), &is_hurried);
             let mut summary = writer.close(end)?;
             if let Err(error) = frozen {
                 summary.failure.get_or_insert(error.into());
