@@ -1,7 +1,8 @@
 //! The directory of a table in, its files out: those that have their names, and those that still wait for the disk.
 //!
-//! A recorder that writes gives files their names, merges and removes them at any time. So the files of a trace that is
-//! open are held: what was listed can be read to the end, and is the table as it was at one instant.
+//! A recorder that writes gives files their names, merges and removes them at any time, and merges go on for a while
+//! after a trace is closed. So the files of a trace that is open, or held by a recorder, are held: what was listed can be
+//! read to the end, and is the table as it was at one instant.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -21,8 +22,10 @@ const MOST_TRIES: usize = 20;
 #[derive(Clone, Copy, Debug)]
 pub struct Listing<'a> {
     dir: &'a Path,
-    /// Files may go away at any time.
+    /// Segments may wait for the disk.
     is_open: bool,
+    /// Files may go away at any time.
+    is_changing: bool,
     /// Segments that wait for the disk are what the recorder wrote: the machine has been running since.
     is_same_boot: bool,
 }
@@ -39,12 +42,12 @@ pub struct Files {
 }
 
 impl<'a> Listing<'a> {
-    /// Of the trace in `dir`, whose `trace.json` is `meta`.
-    pub fn new(dir: &'a Path, meta: &Meta) -> Self {
+    /// Of the trace in `dir`, whose `trace.json` is `meta`; `is_locked` if a recorder holds it.
+    pub fn new(dir: &'a Path, meta: &Meta, is_locked: bool) -> Self {
         let is_open = meta.state == State::Open;
         let is_same_boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")
             .is_ok_and(|id| !meta.boot_id.is_empty() && id.trim() == meta.boot_id);
-        Self { dir, is_open, is_same_boot }
+        Self { dir, is_open, is_changing: is_open || is_locked, is_same_boot }
     }
 
     /// The files of `table`.
@@ -73,7 +76,7 @@ impl<'a> Listing<'a> {
         let dir = self.dir.join(table);
         let before = Held::at(&dir)?;
         for path in named(&dir)? {
-            match if self.is_open { TraceFile::held(&path) } else { TraceFile::named(&path) } {
+            match if self.is_changing { TraceFile::held(&path) } else { TraceFile::named(&path) } {
                 Ok(file) => found.files.push((path, file)),
                 Err(error) if is_gone(&error) => return Ok(None),
                 Err(error) => found.unreadable.push((path, error)),

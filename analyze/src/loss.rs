@@ -86,7 +86,8 @@ impl Loss {
             (known, false) => known.to_string(),
             (known, true) => format!("at least {known}, and an unknown number,"),
         };
-        let (from, to) = (seconds(span_ns.0 - start_ns), seconds(span_ns.1 - start_ns));
+        let (from, to) = (span_ns.0.saturating_sub(start_ns), span_ns.1.saturating_sub(start_ns));
+        let (from, to) = (seconds(from), seconds(to));
         format!("{event}: {count} {what} from {from} to {to} ({reason}: {meaning}); {remedy}")
     }
 

@@ -37,12 +37,15 @@ impl Segment {
     pub fn open(file: TraceFile, schema: &SchemaRef) -> Result<Self> {
         let bytes = file.metadata()?.len();
         // The Parquet reader is written for sound files; what it does not expect in a damaged one must not end us.
-        let metadata = catch_unwind(AssertUnwindSafe(|| read_footer(&file)))
-            .unwrap_or_else(|_| bail!("the footer makes no sense"))
-            .context("damaged or not a Parquet file")?;
-        check_types(&metadata, schema)?;
-        let rows: i64 = metadata.row_groups().iter().map(|g| g.num_rows().max(0)).sum();
-        let ts_range = ts_range(&metadata);
+        let read = || -> Result<_> {
+            let metadata = read_footer(&file).context("damaged or not a Parquet file")?;
+            check_types(&metadata, schema)?;
+            let groups = metadata.row_groups().iter().map(|group| group.num_rows());
+            let rows = groups.fold(0, i64::saturating_add);
+            Ok((rows, ts_range(&metadata)))
+        };
+        let (rows, ts_range) = catch_unwind(AssertUnwindSafe(read))
+            .unwrap_or_else(|_| bail!("damaged or not a Parquet file: the footer makes no sense"))?;
         let mut statistics = Statistics::new_unknown(schema);
         statistics.num_rows = Precision::Exact(usize::try_from(rows)?);
         // DataFusion proves with this that the files of a table follow each other in time.

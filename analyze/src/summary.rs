@@ -45,7 +45,13 @@ fn header(trace: &Trace, out: &mut impl Write) -> Result<()> {
         clean(&meta.machine),
         meta.cpus
     )?;
-    writeln!(out, "  recorded  {} to {} ({})", time(meta.start_ns), time(end), seconds(end - meta.start_ns))?;
+    writeln!(
+        out,
+        "  recorded  {} to {} ({})",
+        time(meta.start_ns),
+        time(end),
+        seconds(end.saturating_sub(meta.start_ns))
+    )?;
     writeln!(out, "  state     {}", trace.state_text())?;
     if let Some(kept_ns) = meta.kept_from_ns {
         writeln!(

@@ -10,13 +10,18 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt64Type};
 use arrow_array::{Array, RecordBatch};
 use arrow_cast::cast;
-use arrow_schema::DataType;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use arrow_schema::{DataType, Field, Fields, Schema};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
 
+use crate::file::Reader;
 use crate::trace::Trace;
 
 /// More addresses or frames than any recording has; beyond it memory would not be bounded.
 const MAX_ENTRIES: usize = 8_000_000;
+/// More text than any recording has for its addresses, or for its stacks.
+const MAX_TEXT_BYTES: usize = 512 << 20;
 
 /// Names of addresses and texts of stacks.
 #[derive(Debug)]
@@ -50,13 +55,14 @@ impl Symbols {
 
     fn read_names(&self) -> Result<HashMap<u64, String>> {
         let mut names: HashMap<u64, String> = HashMap::new();
+        let mut left = MAX_TEXT_BYTES;
         self.each("symbols", |batch| {
             let addrs = column(batch, "addr", &DataType::UInt64)?;
-            let texts = column(batch, "name", &DataType::Utf8)?;
+            let texts = column(batch, "name", &DataType::Utf8View)?;
             let offsets = column(batch, "offset_bytes", &DataType::Int64)?;
-            let modules = column(batch, "module", &DataType::Utf8)?;
+            let modules = column(batch, "module", &DataType::Utf8View)?;
             let (addrs, offsets) = (addrs.as_primitive::<UInt64Type>(), offsets.as_primitive::<Int64Type>());
-            let (texts, modules) = (texts.as_string::<i32>(), modules.as_string::<i32>());
+            let (texts, modules) = (texts.as_string_view(), modules.as_string_view());
             for row in 0..batch.num_rows() {
                 if addrs.is_null(row) || texts.is_null(row) {
                     continue;
@@ -68,6 +74,7 @@ impl Symbols {
                 if modules.is_valid(row) {
                     name = format!("{name} [{}]", modules.value(row));
                 }
+                left = left.checked_sub(name.len()).context("table symbols has too much text")?;
                 names
                     .entry(addrs.value(row))
                     .and_modify(|known| {
@@ -86,7 +93,7 @@ impl Symbols {
     fn read_stacks(&self) -> Result<HashMap<i64, String>> {
         let names = self.names().map_err(anyhow::Error::msg)?;
         let mut stacks = HashMap::new();
-        let mut frames_read = 0;
+        let (mut frames_read, mut left) = (0, MAX_TEXT_BYTES);
         self.each("stacks", |batch| {
             let ids = column(batch, "stack_id", &DataType::Int64)?;
             let ids = ids.as_primitive::<Int64Type>();
@@ -99,10 +106,17 @@ impl Symbols {
                 let frames = cast(&lists.value(row), &DataType::UInt64)?;
                 let frames = frames.as_primitive::<UInt64Type>();
                 frames_read += frames.len();
-                let text: Vec<String> = frames.values().iter().map(|f| name_of(names, *f)).collect();
-                stacks.entry(ids.value(row)).or_insert_with(|| text.join(" <- "));
+                ensure!(frames_read <= MAX_ENTRIES, "table stacks has too many frames");
+                let mut text = String::new();
+                for frame in frames.values() {
+                    let separator = if text.is_empty() { "" } else { " <- " };
+                    let name = name_of(names, *frame);
+                    let bytes = separator.len() + name.len();
+                    left = left.checked_sub(bytes).context("table stacks has too many long names")?;
+                    text.extend([separator, &name]);
+                }
+                stacks.entry(ids.value(row)).or_insert(text);
             }
-            ensure!(frames_read <= MAX_ENTRIES, "table stacks has too many frames");
             Ok(())
         })?;
         Ok(stacks)
@@ -111,17 +125,29 @@ impl Symbols {
     fn each(&self, table: &str, mut visit: impl FnMut(&RecordBatch) -> Result<()>) -> Result<()> {
         for segment in self.traces.iter().filter_map(|t| t.table(table)).flat_map(|t| &t.segments) {
             let name = || segment.file.path.display().to_string();
-            let reader = segment.file.reader().with_context(name)?;
-            for batch in ParquetRecordBatchReaderBuilder::try_new(reader)
-                .with_context(name)?
-                .build()
-                .with_context(name)?
-            {
+            let batches = segment.file.reader().map_err(Into::into).and_then(batches).with_context(name)?;
+            for batch in batches {
                 visit(&batch.with_context(name)?).with_context(name)?;
             }
         }
         Ok(())
     }
+}
+
+/// Rows with texts as they are in the file: one that many rows have is there once.
+fn batches(reader: Reader) -> Result<ParquetRecordBatchReader> {
+    let found = ArrowReaderMetadata::load(&reader, ArrowReaderOptions::new())?;
+    let view = |field: &Field| match field.data_type() {
+        DataType::Dictionary(_, value) if **value == DataType::Utf8 => DataType::Utf8View,
+        DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
+        other => other.clone(),
+    };
+    let fields = found.schema().fields().iter();
+    let fields: Fields = fields.map(|field| field.as_ref().clone().with_data_type(view(field))).collect();
+    let schema = Schema::new_with_metadata(fields, found.schema().metadata().clone());
+    let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
+    let metadata = ArrowReaderMetadata::try_new(found.metadata().clone(), options)?;
+    Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(reader, metadata).build()?)
 }
 
 /// The name of `addr`, or the address itself.

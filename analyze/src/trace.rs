@@ -20,6 +20,8 @@ use crate::segment::Segment;
 const MAX_META_BYTES: u64 = 16 << 20;
 /// More tables than any recording has.
 const MAX_EVENTS: usize = 1000;
+/// More columns than any event has: faults and cuts have a bit for each.
+const MAX_COLUMNS: usize = 1000;
 
 /// An open trace.
 #[derive(Debug)]
@@ -84,7 +86,8 @@ impl Trace {
     /// `None` if it changed meanwhile.
     fn open_once(dir: &Path) -> Result<Option<Self>> {
         let meta = read_meta(dir)?;
-        let is_live = meta.state == State::Open && is_locked(dir);
+        let is_locked = is_locked(dir);
+        let is_live = meta.state == State::Open && is_locked;
         let (tables, warnings) = (Vec::new(), Vec::new());
         let mut trace = Self { dir: dir.to_owned(), meta, tables, warnings, is_live };
         for layout in &trace.meta.events {
@@ -106,7 +109,7 @@ impl Trace {
                 segments: Vec::new(),
             });
         }
-        let listing = Listing::new(dir, &trace.meta);
+        let listing = Listing::new(dir, &trace.meta, is_locked);
         let mut not_durable = 0;
         // What a dead recorder has not removed stays.
         let going_ns = trace.meta.kept_from_ns.filter(|_| is_live);
@@ -249,6 +252,7 @@ fn check_layouts(meta: &Meta) -> Result<()> {
             name.escape_debug()
         );
         names.push(name);
+        ensure!(layout.columns.len() <= MAX_COLUMNS, "event {name} has {} columns", layout.columns.len());
         let mut columns: Vec<String> =
             schemas::column::standard_fields().iter().map(|f| f.name().clone()).collect();
         columns.push("host".to_owned());

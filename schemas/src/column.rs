@@ -168,15 +168,15 @@ impl FromStr for Type {
         let text = text.trim();
         let unknown = || TypeError::Unknown(text.to_owned());
         if let Some(list) = text.strip_prefix("enum(").and_then(|t| t.strip_suffix(')')) {
-            let mut next = 0;
+            let mut next = Some(0);
             let mut names = Vec::new();
             for item in list.split(',') {
                 let (name, value) = match item.split_once('=') {
                     Some((name, value)) => (name, value.trim().parse().map_err(|_| unknown())?),
-                    None => (item, next),
+                    None => (item, next.ok_or_else(unknown)?),
                 };
                 names.push((value, name.trim().to_owned()));
-                next = value + 1;
+                next = i32::checked_add(value, 1);
             }
             return Ok(Self::Enum(names));
         }

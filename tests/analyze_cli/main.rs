@@ -1,6 +1,7 @@
 //! The `analyze` program as users meet it: its words, its exit codes, and what it makes of traces that are not well.
 
 mod dead;
+mod hostile;
 mod losses;
 mod window;
 

@@ -22,7 +22,7 @@ await "recorder: recording"
 sleep 2
 # The victim is the one that has most. The one that asks for too much is another.
 hold 20M
-sleep 1
+until [ "$(cat $group/memory.current)" -gt 20000000 ]; do sleep 0.1; done
 hold 14M
 await "recorder: snapshot"
 sleep 2

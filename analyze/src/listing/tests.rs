@@ -16,7 +16,7 @@ use crate::trace::Trace;
 const FILES: u64 = 3000;
 
 fn listing(dir: &Path) -> Listing<'_> {
-    Listing { dir, is_open: true, is_same_boot: true }
+    Listing { dir, is_open: true, is_changing: true, is_same_boot: true }
 }
 
 /// A segment here is the numbers of the rows that it has.

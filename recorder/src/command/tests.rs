@@ -3,15 +3,27 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::*;
 
+/// Held while a program is written and while a child is made: the child of another test would have the file open for
+/// writing until its own program begins, and nothing runs that is.
+static PROGRAMS: Mutex<()> = Mutex::new(());
+
 fn held(words: &[&str]) -> Held {
+    let _programs = PROGRAMS.lock().unwrap_or_else(PoisonError::into_inner);
     Command::find(&words.iter().map(OsString::from).collect::<Vec<_>>())
         .unwrap()
         .hold(Inherited::take().unwrap())
         .unwrap()
+}
+
+fn put(path: &Path, text: &str) {
+    let _programs = PROGRAMS.lock().unwrap_or_else(PoisonError::into_inner);
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 fn code_of(mut child: Child) -> i32 {
@@ -74,8 +86,7 @@ fn a_child_that_a_signal_ends_while_it_waits_is_a_command_that_it_ended() {
 fn an_exec_that_fails_is_an_error() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("no-program");
-    fs::write(&file, "\x7fELF rubbish").unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    put(&file, "\x7fELF rubbish");
     let error = held(&[file.to_str().unwrap()]).release().unwrap_err();
     let error = format!("{error:#}");
     assert!(error.contains("no program for this machine") && error.contains("run 'sh "), "{error}");
@@ -85,10 +96,6 @@ fn an_exec_that_fails_is_an_error() {
 fn a_program_that_was_replaced_is_not_run() {
     let directory = tempfile::tempdir().unwrap();
     let (program, ran) = (directory.path().join("program"), directory.path().join("ran"));
-    let put = |path: &Path, text: &str| {
-        fs::write(path, text).unwrap();
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-    };
     let another = format!("#!/bin/sh\ntouch {}\n", ran.display());
     let by_rename = || {
         let new = directory.path().join("new");

@@ -38,7 +38,7 @@ pub struct Compacted {
     pub segments_after: u64,
 }
 
-/// Told the table that is being merged, and how many of its segments have been: fails to stop that.
+/// Told the table that is being counted or merged, and how many of its segments have been: fails to stop that.
 pub type Watch<'a> = dyn FnMut(&str, u64) -> Result<()> + 'a;
 
 /// Tidy the trace in `dir` up and merge its small segments: `recorder compact`. Fails if it is being written, or if
@@ -46,7 +46,8 @@ pub type Watch<'a> = dyn FnMut(&str, u64) -> Result<()> + 'a;
 pub fn compact(dir: &Path, watch: &mut Watch) -> Result<Compacted> {
     let dir = &dir.canonicalize().with_context(|| format!("cannot open '{}'", dir.display()))?;
     let _lock = lock(dir)?;
-    let (meta, recovered) = tidy_up(dir)?;
+    let (meta, recovered) =
+        tidy_up(dir, watch).with_context(|| format!("cannot tidy up '{}'", dir.display()))?;
     let (_, segments_before) = size_of_trace(dir)?;
     if let Err(error) = compact_tables(dir, &meta, watch) {
         // What was tidied up is told once: now or never.

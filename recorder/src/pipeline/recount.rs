@@ -13,6 +13,7 @@ use arrow_array::types::{Int64Type, UInt16Type};
 use arrow_array::{Array, RecordBatch};
 use schemas::trace::Meta;
 
+use super::compact::Watch;
 use super::count_rows::{Interval, adjustment};
 use super::merged::Input;
 use super::segment::{Segment, list_segments, segment_name, writer_properties};
@@ -23,19 +24,19 @@ const COUNTS: &str = "counts";
 /// Rows by probe and CPU.
 type Sources = BTreeMap<(ProbeId, u16), i64>;
 
-/// Add to table counts what makes it fit the rows of events. Fails if a table cannot be read.
-pub fn balance(dir: &Path, meta: &Meta) -> Result<()> {
+/// Add to table counts what makes it fit the rows of events. Fails if a table cannot be read, or `watch` stops it.
+pub fn balance(dir: &Path, meta: &Meta, watch: &mut Watch) -> Result<()> {
     let (mut difference, mut events) = (Sources::new(), HashMap::new());
     let mut end_ns = None;
     for layout in &meta.events {
         let before = difference.clone();
-        end_ns = end_ns.max(read(&dir.join(&layout.event), &["probe", "cpu"], |batch| {
+        end_ns = end_ns.max(read(dir, &layout.event, &["probe", "cpu"], watch, |batch| {
             add(batch, &mut difference, |_| 1)
         })?);
         let of_event = difference.keys().filter(|source| !before.contains_key(source));
         events.extend(of_event.map(|(probe, _)| (*probe, layout.event.clone())));
     }
-    let counted_ns = read(&dir.join(COUNTS), &["probe", "cpu", "recorded", "event"], |batch| {
+    let counted_ns = read(dir, COUNTS, &["probe", "cpu", "recorded", "event"], watch, |batch| {
         let recorded = column(batch, "recorded")?.as_primitive::<Int64Type>().clone();
         add(batch, &mut difference, |row| -recorded.value(row))?;
         names(batch, &mut events)
@@ -54,15 +55,18 @@ pub fn balance(dir: &Path, meta: &Meta) -> Result<()> {
 
 /// Let `take` see these columns of all rows of a table. The result is the last ts.
 fn read(
-    table_dir: &Path,
+    dir: &Path,
+    table: &str,
     columns: &[&str],
+    watch: &mut Watch,
     mut take: impl FnMut(&RecordBatch) -> Result<()>,
 ) -> Result<Option<i64>> {
     let mut end_ns = None;
-    for (number, path) in list_segments(table_dir)? {
+    for (done, (number, path)) in (0..).zip(list_segments(&dir.join(table))?) {
         let input = Input::open(number, &path)?;
         end_ns = end_ns.max(input.range.map(|(_, last)| last));
         for batch in input.columns(columns)? {
+            watch(table, done)?;
             take(&batch.with_context(|| format!("cannot read '{}'", path.display()))?)?;
         }
     }

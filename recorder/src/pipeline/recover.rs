@@ -7,10 +7,10 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use schemas::trace::{Meta, PROBES, State, whole_segment};
 
-use super::compact::{WORK_PREFIX, remove_dir};
+use super::compact::{WORK_PREFIX, Watch, remove_dir};
 use super::files::{RESERVE, TEMP_SUFFIX, lock, sync_dir};
 use super::keep::make_way;
 use super::merged::Input;
@@ -23,22 +23,28 @@ use super::segment::{list_segments, segment_name};
 pub fn recover(dir: &Path) -> Result<Option<String>> {
     let dir = &dir.canonicalize().with_context(|| format!("cannot open '{}'", dir.display()))?;
     let _lock = lock(dir)?;
-    Ok(tidy_up(dir)?.1)
+    Ok(tidy_up(dir, &mut |_, _| Ok(()))?.1)
 }
 
-/// The same, for whoever holds the trace.
-pub fn tidy_up(dir: &Path) -> Result<(Meta, Option<String>)> {
+/// The same, for whoever holds the trace. `watch` can stop it; what is left is done the next time.
+pub fn tidy_up(dir: &Path, watch: &mut Watch) -> Result<(Meta, Option<String>)> {
     let mut meta = read_meta(dir)?;
     // First, because what is half-made takes the names of what is made below.
     let removed = remove_unfinished(dir, &meta)?;
-    let (published, not_durable) = publish_whole(dir, &meta)?;
+    let (published, not_durable) = publish_whole(dir, &meta, watch)?;
     if meta.state != State::Open && published + not_durable + removed == 0 {
         return Ok((meta, None));
     }
     let mut parts = Vec::new();
     if meta.state == State::Open {
         // Before the state is written: stopped in between, it is done again.
-        let counted = balance(dir, &meta);
+        let mut is_stopped = false;
+        let counted = balance(dir, &meta, &mut |table, segments| {
+            watch(table, segments).inspect_err(|_| is_stopped = true)
+        });
+        if is_stopped {
+            counted.as_ref().map_err(|error| anyhow!("{error:#}"))?;
+        }
         meta.state = State::Recovered;
         write_meta(dir, &meta)?;
         parts.push("the recorder died, up to a second may be missing at the end".to_owned());
@@ -61,7 +67,7 @@ pub fn tidy_up(dir: &Path) -> Result<(Meta, Option<String>)> {
 
 /// Publish the whole segments, those of side tables first. The result is how many were, and how many could not be
 /// trusted.
-fn publish_whole(dir: &Path, meta: &Meta) -> Result<(usize, usize)> {
+fn publish_whole(dir: &Path, meta: &Meta, watch: &mut Watch) -> Result<(usize, usize)> {
     let is_same_boot = boot_id() == meta.boot_id;
     let mut numbers = (0, 0);
     let (events, side): (Vec<&str>, Vec<&str>) =
@@ -69,6 +75,7 @@ fn publish_whole(dir: &Path, meta: &Meta) -> Result<(usize, usize)> {
     for table in side.into_iter().chain(events) {
         let table_dir = dir.join(table);
         for path in whole_segments(dir, table)? {
+            watch(table, numbers.0 as u64)?;
             if !is_same_boot || !table_dir.is_dir() || is_damaged(&path)? {
                 remove_file(&path)?;
                 numbers.1 += 1;

@@ -29,11 +29,11 @@ pub fn compact(trace: &Path) -> Result<u8> {
     let mut shown = Instant::now();
     let result = compact_trace(trace, &mut |table, segments| {
         if let Some(arrived) = signals.next() {
-            bail!("{} came; they are as they were", arrived.signal);
+            bail!("{} came; nothing is lost, the next 'recorder compact' goes on", arrived.signal);
         }
         if is_shown && shown.elapsed() >= EVERY {
             shown = Instant::now();
-            show(format_args!("\r\x1b[Kmerging {table}: {segments} segments"));
+            show(format_args!("\r\x1b[K{table}: {segments} segments"));
         }
         Ok(())
     });

@@ -163,7 +163,8 @@ fn counted(trace: &Path, said: &str) {
 fn a_full_tmpfs_ends_the_recording() {
     let sandbox = Sandbox::for_recording();
     mount_privately();
-    let disk = mount_tmpfs(&sandbox, "disk", "1m");
+    // Room for a first segment, also of a second and more.
+    let disk = mount_tmpfs(&sandbox, "disk", "4m");
     let mut running = flood(&sandbox);
     until_full(&mut running, &disk);
     let said = ended(
@@ -193,7 +194,7 @@ fn a_quota_that_is_used_up_ends_the_recording() {
     mount_privately();
     mount_with_quota(&sandbox);
     // So that the rest is soon used up, also on a busy machine.
-    fs::write(sandbox.path("disk/fill"), vec![1; 1 << 20]).unwrap();
+    fs::write(sandbox.path("disk/fill"), vec![1; 256 << 10]).unwrap();
     let mut running = flood(&sandbox);
     let said = ended(
         &mut running,

@@ -33,7 +33,7 @@ fn a_snapshot_on_another_file_system_is_a_private_copy_and_recording_goes_on() {
     let load = Load::start(&sandbox);
     let args = ["record", "mkdirs", "-p", &load.pid(), "-o", "run.trace", "--stacks", "kernel"];
     let mut running = sandbox.start(&args);
-    std::thread::sleep(Duration::from_millis(1500));
+    wait_for("rows", || Table::read(&sandbox.path("run.trace"), "mkdirs").len() > 10);
     let copy = other.join("copy.trace");
     let said = sandbox.expect(0, &["snapshot", "run.trace", "-o", "other/copy.trace"]);
     assert_eq!(said.out.trim_end(), copy.to_str().unwrap());

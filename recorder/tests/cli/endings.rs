@@ -226,8 +226,8 @@ fn a_command_that_does_not_listen_is_given_up_after_its_grace() {
     let script = "trap '' TERM; echo $$ > pid; while [ -e pid ]; do sleep 0.05; done";
     let mut running = sandbox.start(&["record", "mkdirs", "-o", "t", "--", "sh", "-c", script]);
     wait_for("the command to run", || sandbox.path("pid").exists());
-    running.signal(libc::SIGTERM);
     let start = Instant::now();
+    running.signal(libc::SIGTERM);
     assert_eq!(running.wait(), Some(0), "{}", running.stderr());
     let took = start.elapsed();
     assert!(took >= Duration::from_secs(5) && took < Duration::from_secs(5) + LIMIT, "{took:?}");

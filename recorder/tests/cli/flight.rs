@@ -54,7 +54,7 @@ fn a_signal_and_a_command_keep_what_is_there_while_recording_goes_on() {
     let sandbox = Sandbox::for_recording();
     let load = Load::start(&sandbox);
     let mut running = sandbox.start(&["record", "mkdirs", "-p", &load.pid(), "-o", "run.trace"]);
-    std::thread::sleep(Duration::from_millis(1500));
+    wait_for("rows", || Table::read(&sandbox.path("run.trace"), "mkdirs").len() > 10);
     let said = sandbox.expect(0, &["snapshot", "run.trace"]);
     let first = PathBuf::from(said.out.trim_end());
     assert_eq!(snapshots(&sandbox), std::slice::from_ref(&first));
@@ -95,23 +95,22 @@ fn a_signal_and_a_command_keep_what_is_there_while_recording_goes_on() {
 #[test]
 fn a_snapshot_to_another_disk_does_not_hold_up_the_end() {
     let sandbox = Sandbox::for_recording();
-    let other = tempfile::tempdir_in("/dev/shm").unwrap();
+    let other = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let device = |path: &Path| path.metadata().unwrap().dev();
-    assert_ne!(device(other.path()), device(&sandbox.path("")), "this test needs two file systems");
-    let trace = other.path().join("run.trace");
-    let name = trace.to_str().unwrap();
+    assert_ne!(device(other.path()), device(&sandbox.path("")), "/dev/shm is to be another file system");
+    let trace = sandbox.path("run.trace");
+    let copy = other.path().join("one.trace");
     let load = Load::start(&sandbox);
-    let mut running = sandbox.start(&["record", "mkdirs", "-p", &load.pid(), "-o", name]);
+    let mut running = sandbox.start(&["record", "mkdirs", "-p", &load.pid(), "-o", "run.trace"]);
     let segment = trace.join("mkdirs/000000.parquet");
     wait_for("a segment", || segment.exists());
     let segment = fs::OpenOptions::new().write(true).open(segment).unwrap();
     let bytes = segment.metadata().unwrap().len();
     // A hole, so large that nobody waits until it is copied.
     segment.set_len(256 << 30).unwrap();
-    let mut ask = sandbox.command(&["snapshot", name, "-o", "one.trace"]);
+    let mut ask = sandbox.command(&["snapshot", "run.trace", "-o", copy.to_str().unwrap()]);
     let asked = ask.stderr(Stdio::piped()).spawn().unwrap();
-    let is_copied = || sandbox.files().iter().any(|name| name.starts_with(".ktape-freeze-"));
-    wait_for("a copy", is_copied);
+    wait_for("a copy", || fs::read_dir(other.path()).unwrap().count() == 1);
     running.signal(libc::SIGTERM);
     std::thread::sleep(Duration::from_millis(300));
     let start = Instant::now();
@@ -121,7 +120,7 @@ fn a_snapshot_to_another_disk_does_not_hold_up_the_end() {
     let asked = asked.wait_with_output().unwrap();
     let error = String::from_utf8(asked.stderr).unwrap();
     assert!(asked.status.code() == Some(2) && error.contains("it takes too long"), "{error}");
-    assert!(!is_copied() && !sandbox.path("one.trace").exists(), "{:?}", sandbox.files());
+    assert_eq!(fs::read_dir(other.path()).unwrap().count(), 0, "nothing is left over");
     segment.set_len(bytes).unwrap();
     assert_whole(&trace, &["mkdirs", "processes"]);
 }
@@ -263,7 +262,7 @@ fn a_recorder_that_keeps_a_few_seconds_can_be_read_at_any_time() {
     let trace = sandbox.path("run.trace");
     let started = Instant::now();
     let (mut kept, mut looks) = (0, 0);
-    while started.elapsed() < Duration::from_secs(20) {
+    while started.elapsed() < Duration::from_secs(20) || looks <= 50 {
         assert_eq!(running.child.try_wait().unwrap(), None, "{}", running.stderr());
         if meta(&trace)["kept_from_ns"].is_i64() {
             kept += 1;
@@ -273,8 +272,10 @@ fn a_recorder_that_keeps_a_few_seconds_can_be_read_at_any_time() {
         let missing: Vec<_> = used.difference(&known).collect();
         assert!(missing.is_empty(), "look {looks}: stacks {missing:?} are missing");
     }
-    assert!(looks > 50, "{looks} looks");
     assert!(kept > 3, "old rows were gone at {kept} looks");
+    // Once more, so that nothing that held the recorder up for a moment is taken for rows that stay.
+    let before = meta(&trace)["kept_from_ns"].clone();
+    wait_for("old rows to go", || meta(&trace)["kept_from_ns"] != before);
     running.signal(libc::SIGTERM);
     assert_eq!(running.wait(), Some(0), "{}", running.stderr());
     let meta = assert_whole(&trace, &["mkdirs", "processes"]);

@@ -2,7 +2,7 @@
 //! time, and tells what was not printed.
 
 use std::fs;
-use std::io::pipe;
+use std::io::{BufRead, BufReader, pipe};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -98,14 +98,15 @@ fn a_signal_ends_a_recording_whose_reader_has_stopped() {
 fn a_reader_that_has_stopped_holds_up_no_message_either() {
     let sandbox = Sandbox::for_recording();
     let own = std::process::id().to_string();
-    let (_reader, writer) = pipe().unwrap();
+    let (reader, writer) = pipe().unwrap();
     let mut command = sandbox.command(&["record", "mkdirs", "--print", "-o", "t", "-p", &own]);
     let mut child = command.stdout(writer.try_clone().unwrap()).stderr(writer).spawn().unwrap();
-    wait_for("the recording to begin", || {
-        let probes = fs::read_dir(sandbox.path("t/probes"));
-        probes.is_ok_and(|mut entries| entries.next().is_some())
-    });
-    sleep(Duration::from_millis(500));
+    // Until it records, and no further.
+    let mut said = String::new();
+    let mut reader = BufReader::new(reader);
+    while !said.contains("recorder: recording ") {
+        assert!(reader.read_line(&mut said).unwrap() > 0, "{said}");
+    }
     flood(&sandbox);
     sleep(Duration::from_millis(500));
     // SAFETY: sends a signal to a child of ours that has not been waited for.
