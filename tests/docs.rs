@@ -6,8 +6,12 @@ use std::process::Command;
 
 use xtask::host;
 
-/// An answer on a trace with losses, or without rows, ends with 1: that is no failure here.
-const PRELUDE: &str = "analyze() { command analyze \"$@\" || [ $? = 1 ]; }\n";
+/// An answer on a trace with losses, or without rows, ends with 1: that is no failure here. Who reads on while a recorder
+/// starts waits for as long as that takes on this machine.
+const PRELUDE: &str = "\
+analyze() { command analyze \"$@\" || [ $? = 1 ]; }
+sleep() { until [ -S flight.trace/.control.tmp ]; do command sleep 0.1; done; }
+";
 
 /// A ```sh block: where it stands and its lines.
 struct Block {

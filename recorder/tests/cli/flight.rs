@@ -207,7 +207,7 @@ fn a_trigger_on_exit_codes_and_one_on_an_event_that_is_not_recorded() {
         "--",
         "sh",
         "-c",
-        "mkdir x; rmdir none; rmdir x; sleep 0.3; mkdir x; rmdir x; sleep 0.3",
+        "mkdir x; rmdir none; rmdir x; until ls -d other-snapshot-* >out 2>&1; do sleep 0.05; done; mkdir x; rmdir x; sleep 0.3",
     ];
     let text = sandbox.expect(0, &args).err;
     assert_eq!(snapshots(&sandbox).len(), 1, "{text}");
