@@ -46,8 +46,7 @@ pub type Watch<'a> = dyn FnMut(&str, u64) -> Result<()> + 'a;
 pub fn compact(dir: &Path, watch: &mut Watch) -> Result<Compacted> {
     let dir = &dir.canonicalize().with_context(|| format!("cannot open '{}'", dir.display()))?;
     let _lock = lock(dir)?;
-    let (meta, recovered) =
-        tidy_up(dir, watch).with_context(|| format!("cannot tidy up '{}'", dir.display()))?;
+    let (meta, recovered) = tidy_up(dir, watch)?;
     let (_, segments_before) = size_of_trace(dir)?;
     if let Err(error) = compact_tables(dir, &meta, watch) {
         // What was tidied up is told once: now or never.
