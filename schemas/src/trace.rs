@@ -6,8 +6,8 @@
 //!   EVENT/000000.parquet ...        segments: sorted by ts, not overlapping, complete as soon as they are visible
 //!   losses/ counts/ clock/ probes/ stacks/ symbols/ cgroups/     side tables, segments likewise
 //! ```
-//! A segment is written as `.NAME.tmp`, fsynced, renamed, and the directory fsynced: whatever has a `.parquet`
-//! name is whole. Names are numbers of six digits or more, rising with time; no number is used twice. The exception
+//! A segment is written as `.TABLE-N.tmp`, is `.TABLE-N.whole` once it is whole, is fsynced, renamed, and the directory
+//! fsynced: whatever has a `.parquet` name is whole, on the disk too. Names are numbers of six digits or more, rising with time; a recorder uses no number twice. The exception
 //! to order is a segment with [`LATE_KEY`] in a trace that was not closed or compacted. docs/trace-format.md tells all.
 
 use std::collections::HashMap;
@@ -147,12 +147,12 @@ pub struct SideTable {
 pub const SIDE_TABLES: &[SideTable] = &[
     SideTable {
         name: "counts",
-        summary: "per second, probe and cpu with any activity: fired = filtered + seen, seen = recorded + lost",
+        summary: "per interval (about a second), probe and cpu with any activity: fired = filtered + seen, seen = recorded + lost",
         schema: counts,
     },
     SideTable {
         name: "losses",
-        summary: "per second, probe, cpu and reason: what is missing or incomplete in the event tables",
+        summary: "per interval (about a second), probe, cpu and reason: what is missing or incomplete in the event tables",
         schema: losses,
     },
     SideTable { name: "clock", summary: "offset of UTC to the boot clock over time", schema: clock },
