@@ -89,7 +89,7 @@ impl Place {
                 let mut guest = vm::Guest::new(series, self.scene.guest_script(), dir.clone())?;
                 host::built("recorder").context("the recorder is to be built first")?;
                 guest.files.push((host::repo().join("tests/kernel"), "/kernel".into()));
-                guest.timeout = Duration::from_secs(1200);
+                guest.timeout = Duration::from_secs(3000);
                 // Functions get and lose kprobes there while they are executed.
                 guest.in_turn = self.scene == Scene::Endings;
                 let outcome = guest.run()?;

@@ -8,7 +8,7 @@ events=$2
 record() {
     case=$1
     shift
-    timeout -s INT 240 recorder record -o "$case.trace" "$@" >"$case.log" 2>&1
+    timeout -s INT 900 recorder record -o "$case.trace" "$@" >"$case.log" 2>&1
     echo $? >"$case.code"
 }
 # alias_of CASE OTHER: what CASE is to show is in the recording of OTHER.

@@ -18,6 +18,8 @@ pub struct Progress {
     pub cannot_publish: bool,
     /// Something that a closed trace has is not there.
     pub is_unfinished: bool,
+    /// Jobs that the encoder did and files that were published: as long as this grows, something is done.
+    pub steps: u64,
     /// Bytes of published segments.
     pub bytes: u64,
     /// Published segments.

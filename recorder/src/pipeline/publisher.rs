@@ -241,6 +241,7 @@ fn publish_all(
         let mut progress = progress.lock();
         progress.bytes += bytes;
         progress.segments += 1;
+        progress.steps += 1;
         if let Some(event) = event {
             progress.event_segments += 1;
             progress.rows[event] += of_event;

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use schemas::trace::{Meta, PROBES, State, whole_segment};
 
 use super::compact::{WORK_PREFIX, Watch, remove_dir};
@@ -42,9 +42,10 @@ pub fn tidy_up(dir: &Path, watch: &mut Watch) -> Result<(Meta, Option<String>)> 
         let counted = balance(dir, &meta, &mut |table, segments| {
             watch(table, segments).inspect_err(|_| is_stopped = true)
         });
-        if is_stopped {
-            counted.as_ref().map_err(|error| anyhow!("{error:#}"))?;
-        }
+        let counted = match counted {
+            Err(error) if is_stopped => return Err(error),
+            counted => counted,
+        };
         meta.state = State::Recovered;
         write_meta(dir, &meta)?;
         parts.push("the recorder died, up to a second may be missing at the end".to_owned());

@@ -171,6 +171,7 @@ impl Worker {
                 self.stop();
                 self.progress.lock().fail(error);
             }
+            self.progress.lock().steps += 1;
             queue.done(bytes);
         }
         let result = self.publisher.finish();

@@ -359,6 +359,12 @@ impl TraceWriter {
         self.queue.as_ref().is_none_or(Outbox::has_room)
     }
 
+    /// A number that grows while anything is encoded or published; to be asked while another thread closes the trace.
+    pub fn steps(&self) -> impl Fn() -> u64 + use<> {
+        let progress = self.progress.clone();
+        move || progress.lock().steps
+    }
+
     /// How many rows are on the disk, by event; to be asked while another thread closes the trace.
     pub fn rows_on_disk(&self) -> impl Fn() -> Vec<(String, u64)> + use<> {
         let (progress, meta) = (self.progress.clone(), self.meta.clone());

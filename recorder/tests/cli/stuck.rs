@@ -13,6 +13,8 @@ use crate::sandbox::{Running, Sandbox, Table, counts, meta, wait_for};
 
 /// More directories than pipe and recorder hold lines of.
 const FLOOD: usize = 20_000;
+/// Of all rings: the flood fits in, however fast it comes.
+const ROOM: &str = "256M";
 /// Longest time to write what had been waiting for the reader.
 const SOON: Duration = Duration::from_secs(20);
 /// More calls of write than a recorder holds while nobody reads, in a program that tells its number.
@@ -79,7 +81,8 @@ fn complete(sandbox: &Sandbox) -> usize {
 fn a_signal_ends_a_recording_whose_reader_has_stopped() {
     let sandbox = Sandbox::for_recording();
     let own = std::process::id().to_string();
-    let mut running = sandbox.start(&["record", "mkdirs", "--print", "-o", "t", "-p", &own]);
+    let mut running =
+        sandbox.start(&["record", "mkdirs", "--print", "-o", "t", "-p", &own, "--buffer-size", ROOM]);
     let _reader = Reader::stopped(&mut running);
     flood(&sandbox);
     running.signal(libc::SIGTERM);
@@ -99,7 +102,8 @@ fn a_reader_that_has_stopped_holds_up_no_message_either() {
     let sandbox = Sandbox::for_recording();
     let own = std::process::id().to_string();
     let (reader, writer) = pipe().unwrap();
-    let mut command = sandbox.command(&["record", "mkdirs", "--print", "-o", "t", "-p", &own]);
+    let mut command =
+        sandbox.command(&["record", "mkdirs", "--print", "-o", "t", "-p", &own, "--buffer-size", ROOM]);
     let mut child = command.stdout(writer.try_clone().unwrap()).stderr(writer).spawn().unwrap();
     // Until it records, and no further.
     let mut said = String::new();

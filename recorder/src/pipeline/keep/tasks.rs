@@ -75,8 +75,11 @@ impl Keeper {
         };
         let is_old = |age: i64| {
             let cut_ns = self.now_ns.saturating_sub(age + age / 4);
-            let mut entries = self.tables.iter().flat_map(|table| &table.entries);
-            entries.any(|entry| entry.level != CARRIED && entry.is_before(cut_ns))
+            // Side tables stay as long as the oldest rows of events.
+            let events = self.tables.iter().filter(|table| table.is_event);
+            events
+                .flat_map(|table| &table.entries)
+                .any(|entry| entry.level != CARRIED && entry.is_before(cut_ns))
         };
         self.tables.iter().any(is_unmerged)
             || max_bytes.is_some_and(|most| self.disk_bytes() > most)

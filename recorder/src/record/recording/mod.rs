@@ -185,7 +185,7 @@ impl<'a> Recording<'a> {
         let mut session = self.session(signals, progress, records);
         let mut ended = session.run(command)?;
         // From here on there is something to keep: what fails is told, and the trace stays.
-        let patience = Patience::start(signals);
+        let patience = Patience::start(signals, session.writer.steps());
         session.printing.end(patience.is_hurried());
         let detaching = session.source.start_detaching();
         match session.drain_rest(&detaching, &patience) {
