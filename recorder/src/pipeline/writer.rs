@@ -20,8 +20,8 @@ mod close;
 mod cut;
 mod freeze;
 mod room;
+mod told;
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use schemas::trace::{Meta, PROBES, State};
 
 use super::clock;
-use super::counts::{Counts, Totals};
+use super::counts::Counts;
 use super::failure;
 use super::files::{Reserve, create_dir, create_trace_dir, lock};
 use super::keep::{Keeper, SharedKept};
@@ -357,32 +357,6 @@ impl TraceWriter {
     /// Whether the encoder keeps up. If it does not, drain nothing more until it does ([`Options::waits`]).
     pub fn has_room(&self) -> bool {
         self.queue.as_ref().is_none_or(Outbox::has_room)
-    }
-
-    /// A number that grows while anything is encoded or published; to be asked while another thread closes the trace.
-    pub fn steps(&self) -> impl Fn() -> u64 + use<> {
-        let progress = self.progress.clone();
-        move || progress.lock().steps
-    }
-
-    /// How many rows are on the disk, by event; to be asked while another thread closes the trace.
-    pub fn rows_on_disk(&self) -> impl Fn() -> Vec<(String, u64)> + use<> {
-        let (progress, meta) = (self.progress.clone(), self.meta.clone());
-        move || {
-            let rows = progress.lock().rows.clone();
-            meta.events.iter().map(|event| event.event.clone()).zip(rows).collect()
-        }
-    }
-
-    /// Totals by event as of the last counters, for a progress line.
-    pub fn totals(&self) -> &BTreeMap<String, Totals> {
-        self.counts.totals()
-    }
-
-    /// Bytes of the segments published so far, or, if old ones were removed, of those that are there.
-    pub fn bytes_written(&self) -> u64 {
-        let kept = self.kept.lock();
-        if kept.from_ns.is_some() { kept.disk_bytes } else { self.progress.lock().bytes }
     }
 
     /// Give up before anything was recorded: remove the directory.
