@@ -374,20 +374,18 @@ fn a_closed_way_to_the_trace_is_walked_with_one_capability_more() {
 fn a_command_that_became_another_user_is_told_to_end() {
     let sandbox = Sandbox::for_recording();
     let script = format!("import os; os.setuid({USER}); os.execvp('sleep', ['sleep', '600'])");
-    // Not told, it would end by itself, with another code.
     let args = ["record", "mkdirs", "-o", "t", "-d", "500ms", "--", "python3", "-c", &script];
     sandbox.expect(128 + 15, &args);
 }
-
-const UNTIL_GO: &str = "until [ -e go ]; do sleep 0.05; done";
 
 #[test]
 fn a_trace_that_nobody_wants_is_where_nobody_can_guess() {
     let sandbox = Sandbox::for_recording();
     let place = sandbox.path("tmp");
     fs::create_dir(&place).unwrap();
+    let script = "until [ -e go ]; do sleep 0.05; done";
     let mut command =
-        sandbox.command(&["record", "mkdirs", "--print", "-o", "none", "--", "sh", "-c", UNTIL_GO]);
+        sandbox.command(&["record", "mkdirs", "--print", "-o", "none", "--", "sh", "-c", script]);
     command.env("TMPDIR", &place);
     let mut running = sandbox.start_command(command);
     let names: Vec<String> =

@@ -144,7 +144,8 @@ impl Keeper {
 
     fn begin_retiring(&mut self) -> bool {
         while let Some((era, Retired { table, ids })) = self.retired.pop_front() {
-            let index = self.tables.iter().position(|other| other.name == table).unwrap_or_default();
+            // Ids of no table are in no row.
+            let Some(index) = self.tables.iter().position(|other| other.name == table) else { continue };
             let inputs = self.tables[index].pick(|entry| entry.era <= era);
             if !inputs.is_empty() {
                 self.run_instead(index, inputs, LEVEL_OF_MUCH, What::Without(ids));
