@@ -135,7 +135,7 @@ impl Collector {
             ("symbols", self.known_addresses.forget(second, &none)),
             ("cgroups", self.known_cgroups.forget(second, cgroups)),
         ];
-        all.into_iter().filter_map(|(table, ids)| Some(Retired { table, ids: ids? })).collect()
+        all.into_iter().filter_map(|(table, ids)| Some(Retired { table, ids: ids?.into() })).collect()
     }
 
     /// Is anything new that was forgotten? Then the rows of old may still be there.

@@ -1,5 +1,7 @@
 //! What the pipeline's tests share: layouts, metadata, reading back.
 
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -68,18 +70,21 @@ pub fn fast_dir() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-/// What all tables of a trace take on disk. A file that has two names while a table is exchanged takes it once.
+/// What a trace takes on disk with everything in it, whatever that is for. A file that has two names while a table is
+/// exchanged takes it once.
 pub fn disk_bytes(dir: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    // By inode: while a table is exchanged its files have two names.
-    let mut files = std::collections::HashMap::new();
-    for table in std::fs::read_dir(dir).unwrap() {
-        for file in std::fs::read_dir(table.unwrap().path()).into_iter().flatten().flatten() {
-            if let Ok(metadata) = file.metadata() {
-                files.insert(metadata.ino(), metadata.blocks() * 512);
+    fn collect(dir: &Path, files: &mut HashMap<u64, u64>) {
+        // What goes meanwhile takes nothing.
+        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            files.insert(metadata.ino(), metadata.blocks() * 512);
+            if metadata.is_dir() {
+                collect(&entry.path(), files);
             }
         }
     }
+    let mut files = HashMap::new();
+    collect(dir, &mut files);
     files.into_values().sum()
 }
 

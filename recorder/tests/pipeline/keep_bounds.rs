@@ -15,7 +15,8 @@ fn a_trace_with_a_long_age_does_not_grow_beyond_its_size_either() {
     let mut writer = world.writer(&temp.path().join("unbounded.trace"), Options::default());
     world.run(&mut writer, 10, |_, _| {});
     writer.get_ready();
-    // An age of an hour is looked at every ten seconds: so much comes in between that it must not be all.
+    // An age of an hour is looked at every ten seconds: so much comes in between that it must not be all. In a second
+    // comes less than a sixteenth.
     let most = 3 * disk_bytes(writer.dir());
     drop(writer);
 
@@ -23,17 +24,18 @@ fn a_trace_with_a_long_age_does_not_grow_beyond_its_size_either() {
     let limits = Limits { max_bytes: Some(most), max_age_ns: Some(3600 * S as i64) };
     let mut world = World::new(S / 10, 1000, 3 * S);
     let mut writer = world.writer(&dir, Options { limits, ..Options::default() });
-    let (mut largest, mut late) = (0, 0);
-    world.run(&mut writer, 100, |_, now_ns| {
+    let mut largest = 0;
+    world.run(&mut writer, 100, |writer, now_ns| {
         if now_ns % S == 0 {
-            let bytes = disk_bytes(&dir);
-            largest = largest.max(bytes);
-            late += u64::from(bytes > most + most / 16);
+            // Without a wait, time would run ahead of what writes.
+            writer.get_ready();
         }
+        largest = largest.max(disk_bytes(&dir));
     });
     let end = End { counters: world.counters().unwrap(), ..End::default() };
     writer.close(end).unwrap();
-    assert!(late == 0, "{largest} bytes of {most} on disk, {late} times too much");
+    assert!(largest > most / 2, "{largest} bytes of {most}: the limit is not tested");
+    assert!(largest <= most, "{largest} bytes of {most} on disk");
     assert!(look(&dir).kept_from_ns.is_some());
 }
 

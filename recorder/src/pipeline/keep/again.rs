@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Result;
 
@@ -35,7 +36,7 @@ pub fn make_way(dir: &Path, table: &str, new: &Path) -> Result<()> {
         table.next = number + 1;
     }
     let inputs = table.pick(|entry| with_old_rows.contains(&entry.number));
-    let what = What::Without(ids);
+    let what = What::Without(Arc::new(ids));
     let Some(built) = build(&Task { table_dir: table.dir.clone(), inputs, what })? else { return Ok(()) };
     let Built { temp, entry, .. } = built;
     let stay = table.entries.iter().filter(|entry| !with_old_rows.contains(&entry.number));

@@ -35,7 +35,7 @@ pub struct Retired {
     /// stacks, symbols or cgroups.
     pub table: &'static str,
     /// The ids.
-    pub ids: HashSet<u64>,
+    pub ids: Arc<HashSet<u64>>,
 }
 
 /// Told what goes wrong and is no reason to end.

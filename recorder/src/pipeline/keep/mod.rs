@@ -72,6 +72,8 @@ pub struct Keeper {
     /// From when on table counts tells (UTC ns).
     counted_since_ns: Option<i64>,
     next_look_ns: i64,
+    /// Retention had its turn.
+    is_turn_of_others: bool,
     next_merge_ns: i64,
     freezing: Vec<JoinHandle<()>>,
     /// Numbers snapshots.
@@ -110,6 +112,7 @@ impl Keeper {
             unpublished_ns: None,
             counted_since_ns: None,
             next_look_ns: i64::MIN,
+            is_turn_of_others: false,
             next_merge_ns: i64::MIN,
             freezing: Vec::new(),
             frozen: 0,

@@ -6,11 +6,14 @@ use super::shelf::{CARRIED, Entry, SETTLED, Table};
 pub const FAN: usize = 60;
 /// Rows of a file that is worth no further merging.
 const FILE_ROWS: u64 = 1 << 20;
-/// A merged segment is at most this part of what is kept, because segments go as a whole.
-const GRAIN: u64 = 10;
-/// Parts of `max_bytes`: once more than 15 of 16 are taken, the oldest segments go until 14 are left. So the limit
-/// holds as long as less than a sixteenth of it is written between two looks, which are a second apart.
-const SIXTEENTHS: (u64, u64) = (15, 14);
+/// A merged segment covers at most this part of the age that is kept, because segments go as a whole.
+const AGE_GRAIN: i64 = 10;
+/// Parts of `max_bytes`: once more than 13 of 16 are taken, the oldest segments go until 12 are left. What is merged or
+/// rewritten at a time is at most one part, and is there twice meanwhile. The last two are for what is written between
+/// looks at the size, which are a second apart, before and while that happens.
+const PARTS: u64 = 16;
+const GO_ABOVE: u64 = 13;
+const GO_DOWN_TO: u64 = 12;
 
 /// How much is kept while recording.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,7 +42,7 @@ pub fn cut_ns(tables: &[Table], limits: Limits, now_ns: i64) -> Option<i64> {
 
 fn size_cut_ns(tables: &[Table], most: u64) -> Option<i64> {
     let mut bytes: u64 = tables.iter().map(Table::disk_bytes).sum();
-    if bytes <= most / 16 * SIXTEENTHS.0 {
+    if bytes <= most / PARTS * GO_ABOVE {
         return None;
     }
     let entries = tables.iter().flat_map(|table| &table.entries).filter(|entry| entry.level != CARRIED);
@@ -48,13 +51,36 @@ fn size_cut_ns(tables: &[Table], most: u64) -> Option<i64> {
     ends.sort_unstable();
     let mut cut_ns = None;
     for (end_ns, disk_bytes) in ends {
-        if bytes <= most / 16 * SIXTEENTHS.1 {
+        if bytes <= most / PARTS * GO_DOWN_TO {
             break;
         }
         bytes = bytes.saturating_sub(disk_bytes);
         cut_ns = Some(end_ns.saturating_add(1));
     }
     cut_ns
+}
+
+/// May all files take so many bytes on disk, apart from what is written until the next look?
+pub fn is_room(limits: Limits, disk_bytes: u64) -> bool {
+    limits.max_bytes.is_none_or(|most| disk_bytes <= most / PARTS * (PARTS - 1))
+}
+
+/// Segments of `table` that came before retirement `era` and are to be rewritten together: their numbers. None if there
+/// are no more.
+pub fn run_to_rewrite(table: &Table, era: u64, limits: Limits) -> Vec<u64> {
+    let mut disk_bytes = 0;
+    let old = table.entries.iter().filter(|entry| entry.era <= era);
+    let run = old.take_while(|entry| {
+        let is_first = disk_bytes == 0;
+        disk_bytes += entry.disk_bytes;
+        is_first || is_part(limits, disk_bytes)
+    });
+    run.map(|entry| entry.number).collect()
+}
+
+/// Is that little enough to exist twice for a moment?
+fn is_part(limits: Limits, disk_bytes: u64) -> bool {
+    limits.max_bytes.is_none_or(|most| disk_bytes <= most / PARTS)
 }
 
 /// Neighbours that are to become one segment: their numbers. On time and late ones are kept apart.
@@ -113,8 +139,8 @@ impl Run {
         let span_ns = self.range.map_or(0, |(start, end)| end.saturating_sub(start));
         is_first
             || (self.rows <= FILE_ROWS
-                && limits.max_bytes.is_none_or(|most| self.disk_bytes <= most / GRAIN)
-                && limits.max_age_ns.is_none_or(|age| span_ns <= age / GRAIN as i64))
+                && is_part(limits, self.disk_bytes)
+                && limits.max_age_ns.is_none_or(|age| span_ns <= age / AGE_GRAIN))
     }
 }
 
@@ -159,11 +185,25 @@ mod tests {
     #[test]
     fn the_oldest_segments_go_until_the_rest_is_below_the_limit() {
         let limits = Limits { max_age_ns: None, max_bytes: Some(64 * 4096) };
-        assert_eq!(cut_ns(&[table(30, 1), table(30, 1)], limits, 0), None);
+        assert_eq!(cut_ns(&[table(26, 1), table(26, 1)], limits, 0), None);
         let tables = [table(40, 1), table(40, 1)];
         let cut = cut_ns(&tables, limits, 0).unwrap();
         let left: usize = tables.iter().map(|t| t.entries.iter().filter(|e| !e.is_before(cut)).count()).sum();
-        assert!((52..=56).contains(&left), "{left} segments are left");
+        assert!((46..=48).contains(&left), "{left} segments are left");
+    }
+
+    #[test]
+    fn what_is_rewritten_at_a_time_is_a_sixteenth_of_the_size_at_most() {
+        let limits = Limits { max_age_ns: None, max_bytes: Some(64 * 4096) };
+        let mut table = table(10, 1);
+        assert_eq!(run_to_rewrite(&table, 0, limits), [0, 1, 2, 3]);
+        table.entries[..4].iter_mut().for_each(|entry| entry.era = 1);
+        assert_eq!(run_to_rewrite(&table, 0, limits), [4, 5, 6, 7]);
+        table.entries[4].disk_bytes = 64 * 4096;
+        assert_eq!(run_to_rewrite(&table, 0, limits), [4], "one is rewritten however large it is");
+        assert_eq!(run_to_rewrite(&table, 0, Limits::default()), [4, 5, 6, 7, 8, 9]);
+        table.entries.iter_mut().for_each(|entry| entry.era = 1);
+        assert!(run_to_rewrite(&table, 0, limits).is_empty());
     }
 
     #[test]

@@ -87,6 +87,12 @@ impl Table {
     pub fn disk_bytes(&self) -> u64 {
         self.entries.iter().map(|entry| entry.disk_bytes).sum()
     }
+
+    /// What the segments with those numbers take on disk, bytes.
+    pub fn disk_bytes_of(&self, numbers: &[u64]) -> u64 {
+        let those = self.entries.iter().filter(|entry| numbers.contains(&entry.number));
+        those.map(|entry| entry.disk_bytes).sum()
+    }
 }
 
 /// Add `more`, `sign` times, to `sum`.

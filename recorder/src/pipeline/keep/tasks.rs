@@ -1,7 +1,6 @@
 //! A time in; what is due then begun, and what is done put in its place, out. One task runs at a time.
 
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Error, Result};
@@ -29,8 +28,8 @@ const PAUSE_NS: i64 = 300_000_000_000;
 
 /// A task that runs, by what becomes of its result.
 pub(super) enum Running {
-    /// It takes the place of these.
-    Instead { table: usize, numbers: Vec<u64>, level: u8, is_merge: bool },
+    /// It takes the place of these. `era`: what was retired before that is not in it; `None`: as those say.
+    Instead { table: usize, numbers: Vec<u64>, level: u8, era: Option<u64> },
     /// It is what remains of the processes when all that is older goes.
     Retention { cut: Cut },
 }
@@ -66,9 +65,14 @@ impl Keeper {
         self.tables.iter().map(Table::disk_bytes).sum()
     }
 
+    /// What is there twice while the task runs.
+    fn twice_bytes(&self) -> u64 {
+        let Some(Running::Instead { table, numbers, .. }) = &self.running else { return 0 };
+        self.tables[*table].disk_bytes_of(numbers)
+    }
+
     /// Is more waiting than ever is while time runs as it does?
     fn is_behind(&self) -> bool {
-        let Limits { max_age_ns, max_bytes } = self.limits;
         let is_merging = self.is_merging();
         let is_unmerged = |table: &Table| {
             is_merging && table.entries.iter().filter(|entry| entry.level == 0).count() > MOST_WAITING
@@ -82,8 +86,8 @@ impl Keeper {
                 .any(|entry| entry.level != CARRIED && entry.is_before(cut_ns))
         };
         self.tables.iter().any(is_unmerged)
-            || max_bytes.is_some_and(|most| self.disk_bytes() > most)
-            || max_age_ns.is_some_and(is_old)
+            || !plan::is_room(self.limits, self.disk_bytes() + self.twice_bytes())
+            || self.limits.max_age_ns.is_some_and(is_old)
     }
 
     fn is_merging(&self) -> bool {
@@ -93,12 +97,12 @@ impl Keeper {
     /// Take the result of the task that runs, if there is one. True if none runs any more.
     pub(super) fn collect(&mut self, patience: Duration) -> Result<bool> {
         let Some(running) = &self.running else { return Ok(true) };
-        let is_merge = matches!(running, Running::Instead { is_merge: true, .. });
+        let is_merge = matches!(running, Running::Instead { era: None, .. });
         let Some(result) = self.tidy.result(patience) else { return Ok(false) };
         let done = match (self.running.take(), result) {
             (_, Err(error)) => Err(Failed::AsItWas(error)),
-            (Some(Running::Instead { table, numbers, level, .. }), Ok(built)) => {
-                self.put_instead(table, &numbers, level, built)
+            (Some(Running::Instead { table, numbers, level, era }), Ok(built)) => {
+                self.put_instead(table, &numbers, (level, era), built)
             }
             (Some(Running::Retention { cut }), Ok(built)) => {
                 self.remove_before(cut, built).map_err(Failed::AsItWas)
@@ -125,7 +129,8 @@ impl Keeper {
 
     /// Begin what is most urgent. True if that was done at once.
     fn begin(&mut self) -> Result<bool> {
-        if self.begin_retiring() {
+        // Where each second brings more than retention takes away, tables would never be merged, and grow.
+        if std::mem::take(&mut self.is_turn_of_others) && self.begin_rewriting() {
             return Ok(false);
         }
         if self.now_ns >= self.next_look_ns {
@@ -133,58 +138,63 @@ impl Keeper {
             let by_age = max_age_ns.filter(|_| max_bytes.is_none()).map_or(0, |age| age / LOOKS_PER_AGE);
             self.next_look_ns = self.now_ns.saturating_add(by_age.clamp(LOOK_NS.0, LOOK_NS.1));
             if let Some(cut_ns) = plan::cut_ns(&self.tables, self.limits, self.now_ns) {
+                self.is_turn_of_others = true;
                 return self.begin_retention(cut_ns);
             }
         }
-        if self.is_merging() {
-            self.begin_merge();
-        }
+        self.begin_rewriting();
         Ok(false)
     }
 
+    fn begin_rewriting(&mut self) -> bool {
+        self.begin_retiring() || (self.is_merging() && self.begin_merge())
+    }
+
     fn begin_retiring(&mut self) -> bool {
-        while let Some((era, Retired { table, ids })) = self.retired.pop_front() {
+        while let Some((era, Retired { table, ids })) = self.retired.front() {
             // Ids of no table are in no row.
-            let Some(index) = self.tables.iter().position(|other| other.name == table) else { continue };
-            let inputs = self.tables[index].pick(|entry| entry.era <= era);
-            if !inputs.is_empty() {
-                self.run_instead(index, inputs, LEVEL_OF_MUCH, What::Without(ids));
+            let index = self.tables.iter().position(|other| other.name == *table);
+            let run = |index: usize| plan::run_to_rewrite(&self.tables[index], *era, self.limits);
+            if let Some((index, numbers)) = index.map(|i| (i, run(i))).filter(|(_, run)| !run.is_empty()) {
+                let (what, era) = (What::Without(ids.clone()), Some(era + 1));
+                self.run_instead(index, numbers, LEVEL_OF_MUCH, era, what);
                 return true;
             }
+            self.retired.pop_front();
         }
         false
     }
 
-    fn begin_merge(&mut self) {
+    fn begin_merge(&mut self) -> bool {
         let limits = self.limits;
         let run = |(i, table): (usize, &mut Table)| Some((i, plan::run_to_merge(table, limits)?));
-        let Some((index, numbers)) = self.tables.iter_mut().enumerate().find_map(run) else { return };
+        let Some((index, numbers)) = self.tables.iter_mut().enumerate().find_map(run) else { return false };
         let table = &self.tables[index];
-        let inputs = table.pick(|entry| numbers.contains(&entry.number));
         let first = table.entries.iter().find(|entry| entry.number == numbers[0]);
         let (level, is_late) = first.map_or((0, false), |entry| (entry.level, entry.is_late));
-        self.run_instead(index, inputs, level + 1, What::Merge { is_late });
+        self.run_instead(index, numbers, level + 1, None, What::Merge { is_late });
+        true
     }
 
-    fn run_instead(&mut self, table: usize, inputs: Vec<(u64, PathBuf)>, level: u8, what: What) {
-        let numbers = inputs.iter().map(|(number, _)| *number).collect();
-        let is_merge = matches!(what, What::Merge { .. });
-        self.tidy.begin(Task { table_dir: self.tables[table].dir.clone(), inputs, what });
-        self.running = Some(Running::Instead { table, numbers, level, is_merge });
+    fn run_instead(&mut self, index: usize, numbers: Vec<u64>, level: u8, era: Option<u64>, what: What) {
+        let table = &self.tables[index];
+        let inputs = table.pick(|entry| numbers.contains(&entry.number));
+        self.tidy.begin(Task { table_dir: table.dir.clone(), inputs, what });
+        self.running = Some(Running::Instead { table: index, numbers, level, era });
     }
 
     fn put_instead(
         &mut self,
         table: usize,
         numbers: &[u64],
-        level: u8,
+        (level, era): (u8, Option<u64>),
         built: Option<Built>,
     ) -> Result<(), Failed> {
         let Some(Built { temp, mut entry, .. }) = built else { return Ok(()) };
         let table = &mut self.tables[table];
         for old in table.entries.iter().filter(|old| numbers.contains(&old.number)) {
             add(&mut entry.sources, &old.sources, 1);
-            entry.era = entry.era.max(old.era);
+            entry.era = era.unwrap_or(entry.era.max(old.era));
         }
         let mut new = Some(Slot::New(Entry { level, ..entry }, temp));
         let mut slots = Vec::with_capacity(table.entries.len());

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -30,7 +31,7 @@ pub enum What {
     /// The rows of processes that are alive.
     Carry,
     /// The rows without those whose first column is one of these.
-    Without(HashSet<u64>),
+    Without(Arc<HashSet<u64>>),
 }
 
 /// Something to do.
