@@ -19,8 +19,8 @@ const MOST_WAITING: usize = 4 * plan::FAN;
 /// What is too much is looked for as often as possible.
 const LOOK_NS: (i64, i64) = (1_000_000_000, 10_000_000_000);
 const LOOKS_PER_AGE: i64 = 60;
-/// Level of a segment that has all rows of a side table: it is merged with as large ones only.
-const LEVEL_OF_MUCH: u8 = 8;
+/// Level of a segment of a side table that was rewritten: it is merged with others like it only.
+const REWRITTEN: u8 = 8;
 /// Longest time that one task may take before that is a failure.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// After a merge that failed the next one is tried so much later: what was in the way may have gone.
@@ -157,7 +157,7 @@ impl Keeper {
             let run = |index: usize| plan::run_to_rewrite(&self.tables[index], *era, self.limits);
             if let Some((index, numbers)) = index.map(|i| (i, run(i))).filter(|(_, run)| !run.is_empty()) {
                 let (what, era) = (What::Without(ids.clone()), Some(era + 1));
-                self.run_instead(index, numbers, LEVEL_OF_MUCH, era, what);
+                self.run_instead(index, numbers, REWRITTEN, era, what);
                 return true;
             }
             self.retired.pop_front();
