@@ -107,7 +107,7 @@ fn of_a_fast_and_then_a_slow_event_the_size_and_then_the_age_limits_what_is_kept
     while Instant::now() < until {
         look();
     }
-    assert!(largest > MAX_BYTES / 8 * 7 && largest < MAX_BYTES + WRITTEN_BYTES, "{largest} bytes");
+    assert!(largest > MAX_BYTES / 16 * 12 && largest < MAX_BYTES + WRITTEN_BYTES, "{largest} bytes");
 
     fs::write(sandbox.path("slow"), "").unwrap();
     wait_for("the age to be a limit", || disk_bytes(&trace) < MAX_BYTES / 4);

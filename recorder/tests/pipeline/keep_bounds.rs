@@ -35,8 +35,11 @@ fn a_trace_with_a_long_age_does_not_grow_beyond_its_size_either() {
     let end = End { counters: world.counters().unwrap(), ..End::default() };
     writer.close(end).unwrap();
     assert!(largest > most / 2, "{largest} bytes of {most}: the limit is not tested");
-    assert!(largest <= most, "{largest} bytes of {most} on disk");
-    assert!(look(&dir).kept_from_ns.is_some());
+    // A second more: made-up time does not wait for what rewrites.
+    assert!(largest <= most + most / 30, "{largest} bytes of {most} on disk");
+    let kept_s = (world.now_ns as i64 - look(&dir).kept_from_ns.unwrap()) / S as i64;
+    println!("{largest} bytes of {most} on disk, {kept_s} s are kept");
+    assert!(kept_s >= 6, "of about 30 s only {kept_s} are kept");
 }
 
 #[test]

@@ -73,7 +73,7 @@ pub struct Keeper {
     counted_since_ns: Option<i64>,
     next_look_ns: i64,
     /// Retention had its turn.
-    is_turn_of_others: bool,
+    is_turn_of_merges: bool,
     next_merge_ns: i64,
     freezing: Vec<JoinHandle<()>>,
     /// Numbers snapshots.
@@ -112,7 +112,7 @@ impl Keeper {
             unpublished_ns: None,
             counted_since_ns: None,
             next_look_ns: i64::MIN,
-            is_turn_of_others: false,
+            is_turn_of_merges: false,
             next_merge_ns: i64::MIN,
             freezing: Vec::new(),
             frozen: 0,

@@ -65,22 +65,20 @@ pub fn is_room(limits: Limits, disk_bytes: u64) -> bool {
     limits.max_bytes.is_none_or(|most| disk_bytes <= most / PARTS * (PARTS - 1))
 }
 
-/// Segments of `table` that came before retirement `era` and are to be rewritten together: their numbers. None if there
-/// are no more.
-pub fn run_to_rewrite(table: &Table, era: u64, limits: Limits) -> Vec<u64> {
-    let mut disk_bytes = 0;
+/// Segments of `table` that came before retirement `era` and are to be rewritten together while all files take
+/// `disk_bytes`: their numbers. None if there are no more.
+pub fn run_to_rewrite(table: &Table, era: u64, limits: Limits, disk_bytes: u64) -> Vec<u64> {
+    // As long as not much is kept, all at once.
+    let room_bytes = |most: u64| (most / PARTS * (PARTS - 2)).saturating_sub(disk_bytes);
+    let budget = limits.max_bytes.map(|most| room_bytes(most).max(most / PARTS));
+    let mut run_bytes = 0;
     let old = table.entries.iter().filter(|entry| entry.era <= era);
     let run = old.take_while(|entry| {
-        let is_first = disk_bytes == 0;
-        disk_bytes += entry.disk_bytes;
-        is_first || is_part(limits, disk_bytes)
+        let is_first = run_bytes == 0;
+        run_bytes += entry.disk_bytes;
+        is_first || budget.is_none_or(|budget| run_bytes <= budget)
     });
     run.map(|entry| entry.number).collect()
-}
-
-/// Is that little enough to exist twice for a moment?
-fn is_part(limits: Limits, disk_bytes: u64) -> bool {
-    limits.max_bytes.is_none_or(|most| disk_bytes <= most / PARTS)
 }
 
 /// Neighbours that are to become one segment: their numbers. On time and late ones are kept apart.
@@ -139,7 +137,7 @@ impl Run {
         let span_ns = self.range.map_or(0, |(start, end)| end.saturating_sub(start));
         is_first
             || (self.rows <= FILE_ROWS
-                && is_part(limits, self.disk_bytes)
+                && limits.max_bytes.is_none_or(|most| self.disk_bytes <= most / PARTS)
                 && limits.max_age_ns.is_none_or(|age| span_ns <= age / AGE_GRAIN))
     }
 }
@@ -193,17 +191,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_rewritten_at_a_time_is_a_sixteenth_of_the_size_at_most() {
+    fn what_is_rewritten_at_a_time_has_room_or_is_a_sixteenth_of_the_size() {
         let limits = Limits { max_age_ns: None, max_bytes: Some(64 * 4096) };
+        let run =
+            |table: &Table, era, disk_blocks: u64| run_to_rewrite(table, era, limits, disk_blocks * 4096);
         let mut table = table(10, 1);
-        assert_eq!(run_to_rewrite(&table, 0, limits), [0, 1, 2, 3]);
+        assert_eq!(run(&table, 0, 10), (0..10).collect::<Vec<u64>>());
+        assert_eq!(run(&table, 0, 50), (0..6).collect::<Vec<u64>>());
+        assert_eq!(run(&table, 0, 70), [0, 1, 2, 3]);
         table.entries[..4].iter_mut().for_each(|entry| entry.era = 1);
-        assert_eq!(run_to_rewrite(&table, 0, limits), [4, 5, 6, 7]);
+        assert_eq!(run(&table, 0, 70), [4, 5, 6, 7]);
         table.entries[4].disk_bytes = 64 * 4096;
-        assert_eq!(run_to_rewrite(&table, 0, limits), [4], "one is rewritten however large it is");
-        assert_eq!(run_to_rewrite(&table, 0, Limits::default()), [4, 5, 6, 7, 8, 9]);
+        assert_eq!(run(&table, 0, 70), [4], "one is rewritten however large it is");
+        assert_eq!(run_to_rewrite(&table, 0, Limits::default(), 1 << 40), [4, 5, 6, 7, 8, 9]);
         table.entries.iter_mut().for_each(|entry| entry.era = 1);
-        assert!(run_to_rewrite(&table, 0, limits).is_empty());
+        assert!(run(&table, 0, 10).is_empty());
     }
 
     #[test]

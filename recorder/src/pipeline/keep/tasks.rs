@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use anyhow::{Error, Result};
+use anyhow::{Error, Result, ensure};
 
 use super::exchange::{Failed, Slot, rebuild};
 use super::kept::Retired;
@@ -37,8 +37,12 @@ pub(super) enum Running {
 impl Keeper {
     /// Remove the rows of ids that were retired, now.
     pub fn forget(&mut self) -> Result<()> {
-        while self.collect(PATIENCE)? && self.begin_retiring() {}
-        Ok(())
+        loop {
+            ensure!(self.collect(PATIENCE)?, "a table is being rewritten for more than {PATIENCE:?}");
+            if !self.begin_retiring() {
+                return Ok(());
+            }
+        }
     }
 
     /// Do what is due at `now_ns` (UTC), about once a second; rows since `unpublished_ns` may be not published yet.
@@ -129,8 +133,12 @@ impl Keeper {
 
     /// Begin what is most urgent. True if that was done at once.
     fn begin(&mut self) -> Result<bool> {
-        // Where each second brings more than retention takes away, tables would never be merged, and grow.
-        if std::mem::take(&mut self.is_turn_of_others) && self.begin_rewriting() {
+        // Retention has more ids retired: first the rows of those before, so that they do not become ever more.
+        if self.begin_retiring() {
+            return Ok(false);
+        }
+        // Where each second brings more than retention takes away, tables would never be merged.
+        if std::mem::take(&mut self.is_turn_of_merges) && self.begin_merge() {
             return Ok(false);
         }
         if self.now_ns >= self.next_look_ns {
@@ -138,23 +146,20 @@ impl Keeper {
             let by_age = max_age_ns.filter(|_| max_bytes.is_none()).map_or(0, |age| age / LOOKS_PER_AGE);
             self.next_look_ns = self.now_ns.saturating_add(by_age.clamp(LOOK_NS.0, LOOK_NS.1));
             if let Some(cut_ns) = plan::cut_ns(&self.tables, self.limits, self.now_ns) {
-                self.is_turn_of_others = true;
+                self.is_turn_of_merges = true;
                 return self.begin_retention(cut_ns);
             }
         }
-        self.begin_rewriting();
+        self.begin_merge();
         Ok(false)
     }
 
-    fn begin_rewriting(&mut self) -> bool {
-        self.begin_retiring() || (self.is_merging() && self.begin_merge())
-    }
-
     fn begin_retiring(&mut self) -> bool {
+        let disk_bytes = self.disk_bytes();
         while let Some((era, Retired { table, ids })) = self.retired.front() {
             // Ids of no table are in no row.
             let index = self.tables.iter().position(|other| other.name == *table);
-            let run = |index: usize| plan::run_to_rewrite(&self.tables[index], *era, self.limits);
+            let run = |index: usize| plan::run_to_rewrite(&self.tables[index], *era, self.limits, disk_bytes);
             if let Some((index, numbers)) = index.map(|i| (i, run(i))).filter(|(_, run)| !run.is_empty()) {
                 let (what, era) = (What::Without(ids.clone()), Some(era + 1));
                 self.run_instead(index, numbers, REWRITTEN, era, what);
@@ -166,6 +171,9 @@ impl Keeper {
     }
 
     fn begin_merge(&mut self) -> bool {
+        if !self.is_merging() {
+            return false;
+        }
         let limits = self.limits;
         let run = |(i, table): (usize, &mut Table)| Some((i, plan::run_to_merge(table, limits)?));
         let Some((index, numbers)) = self.tables.iter_mut().enumerate().find_map(run) else { return false };
