@@ -25,4 +25,5 @@ pub mod session;
 pub mod summary;
 pub mod symbols;
 pub mod trace;
-pub mod window;
+pub mod whole;
+mod window;

@@ -26,7 +26,8 @@ pub async fn write(session: &Session, out: &mut impl Write) -> Result<bool> {
     }
     let lost = losses(session, &[], None).await?;
     let known = session.losses_known_until();
-    write_losses(&lost, known, session.start_ns(), out)?;
+    let is_whole = session.warnings().next().is_none();
+    write_losses(&lost, known, is_whole, session.start_ns(), out)?;
     probes(session, out).await?;
     next(session, out)?;
     Ok(lost.iter().any(Loss::is_doubt) || known.is_some_and(|(_, is_live)| !is_live))
@@ -105,11 +106,15 @@ fn tables(trace: &Trace, out: &mut impl Write) -> Result<()> {
 fn write_losses(
     lost: &[Loss],
     known: Option<(i64, bool)>,
+    is_whole: bool,
     start_ns: i64,
     out: &mut impl Write,
 ) -> Result<()> {
     let known = known.map(|known| known_line(known, start_ns));
     match (lost.is_empty(), &known) {
+        (true, None) if !is_whole => {
+            writeln!(out, "\nNo losses are told, but not all of the trace is there: see the warnings.")?
+        }
         (true, None) => writeln!(out, "\nNo losses: every event that the probes saw is there.")?,
         (true, Some(known)) => writeln!(out, "\nNo losses {known}")?,
         (false, _) => writeln!(out, "\nLosses")?,

@@ -56,7 +56,7 @@ impl Symbols {
     fn read_names(&self) -> Result<HashMap<u64, String>> {
         let mut names: HashMap<u64, String> = HashMap::new();
         let mut left = MAX_TEXT_BYTES;
-        self.each("symbols", |batch| {
+        each_batch(self.traces.iter().map(|trace| &**trace), "symbols", |batch| {
             let addrs = column(batch, "addr", &DataType::UInt64)?;
             let texts = column(batch, "name", &DataType::Utf8View)?;
             let offsets = column(batch, "offset_bytes", &DataType::Int64)?;
@@ -94,7 +94,7 @@ impl Symbols {
         let names = self.names().map_err(anyhow::Error::msg)?;
         let mut stacks = HashMap::new();
         let (mut frames_read, mut left) = (0, MAX_TEXT_BYTES);
-        self.each("stacks", |batch| {
+        each_batch(self.traces.iter().map(|trace| &**trace), "stacks", |batch| {
             let ids = column(batch, "stack_id", &DataType::Int64)?;
             let ids = ids.as_primitive::<Int64Type>();
             let lists = batch.column_by_name("frames").context("column frames is missing")?;
@@ -121,17 +121,22 @@ impl Symbols {
         })?;
         Ok(stacks)
     }
+}
 
-    fn each(&self, table: &str, mut visit: impl FnMut(&RecordBatch) -> Result<()>) -> Result<()> {
-        for segment in self.traces.iter().filter_map(|t| t.table(table)).flat_map(|t| &t.segments) {
-            let name = || segment.file.path.display().to_string();
-            let batches = segment.file.reader().map_err(Into::into).and_then(batches).with_context(name)?;
-            for batch in batches {
-                visit(&batch.with_context(name)?).with_context(name)?;
-            }
+/// Let `visit` see all rows of that table of `traces`. Fails if they cannot be read, or `visit` does.
+pub fn each_batch<'a>(
+    traces: impl IntoIterator<Item = &'a Trace>,
+    table: &str,
+    mut visit: impl FnMut(&RecordBatch) -> Result<()>,
+) -> Result<()> {
+    for segment in traces.into_iter().filter_map(|t| t.table(table)).flat_map(|t| &t.segments) {
+        let name = || segment.file.path.display().to_string();
+        let batches = segment.file.reader().map_err(Into::into).and_then(batches).with_context(name)?;
+        for batch in batches {
+            visit(&batch.with_context(name)?).with_context(name)?;
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// Rows with texts as they are in the file: one that many rows have is there once.
@@ -159,7 +164,8 @@ fn hex(addr: u64) -> String {
     format!("0x{addr:x}")
 }
 
-fn column(batch: &RecordBatch, name: &str, ty: &DataType) -> Result<arrow_array::ArrayRef> {
+/// A column, as that type. Fails if it is not there, or is of another kind.
+pub fn column(batch: &RecordBatch, name: &str, ty: &DataType) -> Result<arrow_array::ArrayRef> {
     let column = batch.column_by_name(name).with_context(|| format!("column {name} is missing"))?;
     Ok(cast(column, ty)?)
 }

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use crate::analysis;
 use crate::listing::{Listing, until_it_stays};
 use crate::segment::Segment;
+use crate::whole;
 
 /// A `trace.json` is a few KiB per event; more than this is not one.
 const MAX_META_BYTES: u64 = 16 << 20;
@@ -142,6 +143,9 @@ impl Trace {
             ));
         }
         if trace.meta.state != State::Open {
+            if trace.warnings.is_empty() {
+                trace.warnings = whole::warnings(&trace);
+            }
             return Ok(Some(trace));
         }
         // Rows that went after the first table was listed are not missed in the others, and a recorder that has closed

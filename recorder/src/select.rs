@@ -85,7 +85,7 @@ pub fn find(word: &str) -> Result<Vec<EventDef>> {
     }
     let near = near(word, names());
     let hint = if near.is_empty() {
-        format!("there are {}", all())
+        format!("there are {}.", all())
     } else {
         format!("did you mean {}?", near.join(" or "))
     };

@@ -1,5 +1,9 @@
 //! What a trace says that it does not have, in every answer.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
 use super::Bench;
 
 #[test]
@@ -51,4 +55,43 @@ fn losses_of_several_traces_are_added_up() {
     let run = bench.analyze(&["sql", "kmem_lossy.trace", "again.trace", "SELECT count(*) AS n FROM kmem"]);
     assert!(run.code == 1 && run.out.contains("kmem: 14 lost from"), "{}", run.out);
     assert!(run.out.contains("kmem: 18 incomplete from"), "{}", run.out);
+}
+
+/// A trace that a kernel gave, and its copy without a file of it, or with one more.
+#[test]
+fn files_that_a_copy_left_out_or_has_twice_are_missed() {
+    let bench = Bench::with(&[]);
+    let copy = |to: &str| {
+        let from = fixtures::root().join("captured/joins.trace");
+        let status = Command::new("cp").arg("-r").arg(from).arg(bench.path(to)).status();
+        assert!(status.unwrap().success());
+        segments(&bench.path(to).join("netns_joins"))
+    };
+    let ask = |trace: &str| {
+        bench.analyze(&["sql", trace, "SELECT count(*) > 0 AS n FROM netns_joins", "-f", "csv"])
+    };
+    copy("whole.trace");
+    let run = ask("whole.trace");
+    assert_eq!((run.out.as_str(), run.err.contains("copy it again")), ("n\ntrue\n", false), "{}", run.err);
+
+    for file in copy("less.trace") {
+        fs::remove_file(file).unwrap();
+    }
+    let run = ask("less.trace");
+    assert_eq!(run.code, 1);
+    let told = "less.trace: table netns_joins has 0 rows, and ";
+    assert!(run.err.contains(told) && run.err.contains("files are missing"), "{}", run.err);
+    let page = bench.analyze(&["less.trace"]);
+    assert_eq!(page.code, 1);
+    assert!(!page.out.contains("every event that the probes saw is there"), "{}", page.out);
+
+    let file = copy("more.trace").remove(0);
+    fs::copy(&file, file.with_file_name("999999.parquet")).unwrap();
+    let run = ask("more.trace");
+    assert_eq!(run.code, 1);
+    assert!(run.err.contains("are not of this trace"), "{}", run.err);
+}
+
+fn segments(table: &Path) -> Vec<PathBuf> {
+    fs::read_dir(table).unwrap().map(|entry| entry.unwrap().path()).collect()
 }

@@ -33,7 +33,7 @@ pub struct Flight {
     pub trigger_gap: Duration,
 
     /// Make at most so many snapshots an hour by each trigger; nobody removes them
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_snapshots: u32,
 }
 

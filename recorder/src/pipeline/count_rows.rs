@@ -21,7 +21,7 @@ pub fn adjustment(
     difference: &BTreeMap<(ProbeId, u16), i64>,
 ) -> Result<Option<RecordBatch>> {
     let mut counts = CountsBuilder::default();
-    for ((probe, cpu), rows) in difference.iter().filter(|(_, rows)| **rows != 0) {
+    for ((probe, cpu), rows) in difference {
         let row = CountRow { fired: *rows, seen: *rows, recorded: *rows, ..CountRow::default() };
         counts.append(interval, events.get(probe).map_or("", String::as_str), *probe, Some(*cpu), &row);
     }

@@ -44,6 +44,7 @@ pub fn balance(dir: &Path, meta: &Meta, watch: &mut Watch) -> Result<()> {
     let table_dir = dir.join(COUNTS);
     let since_ns = counted_ns.unwrap_or(meta.start_ns);
     let interval = Interval { since_ns, ts_ns: end_ns.unwrap_or(since_ns).max(since_ns) };
+    difference.retain(|_, rows| *rows != 0);
     let Some(rows) = adjustment(interval, &events, &difference)? else { return Ok(()) };
     let properties = writer_properties(&rows.schema(), 1, false)?;
     let mut segment = Segment::create(&table_dir, "recount", &rows.schema(), properties)?;

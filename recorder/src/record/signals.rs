@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -20,6 +20,9 @@ use crate::command::is_ignored;
 pub const ENDED_EARLY: &str = "ended by a signal before the recording began; no trace was made";
 /// `si_code` of a signal that the kernel sends by itself, such as SIGINT for Ctrl-C on a terminal.
 const SI_KERNEL: i32 = 0x80;
+
+/// The same signal within this time is the same one: `timeout` sends it to its child, and then to all of the group.
+const SAME: Duration = Duration::from_millis(50);
 
 /// A signal that arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +50,19 @@ struct State {
     /// Not looked at yet.
     arrived: VecDeque<Arrived>,
     count: u32,
+    last: Option<(Signal, Instant)>,
     second: Option<Instant>,
+}
+
+impl State {
+    /// Is it the one that came just before, once more?
+    fn is_same(&mut self, signal: Signal, now: Instant) -> bool {
+        let is_same = self.last.is_some_and(|(last, at)| last == signal && now.duration_since(at) < SAME);
+        if !is_same {
+            self.last = Some((signal, now));
+        }
+        is_same
+    }
 }
 
 impl Signals {
@@ -118,11 +133,15 @@ impl Signals {
         while let Some(info) = self.0.file.read_signal().ok().flatten() {
             let number = i32::try_from(info.ssi_signo).ok();
             let Some(signal) = number.and_then(|number| Signal::try_from(number).ok()) else { continue };
+            let now = Instant::now();
+            if state.is_same(signal, now) {
+                continue;
+            }
             state.count += 1;
             match state.count {
                 1 => {}
                 2 => {
-                    state.second = Some(Instant::now());
+                    state.second = Some(now);
                     self.0.is_hurried.store(true, Ordering::Relaxed);
                 }
                 _ => end_by(signal),
@@ -142,4 +161,23 @@ fn end_by(signal: Signal) -> ! {
     let _ = signal::raise(signal);
     // Where that was refused.
     std::process::abort()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_timeout_sends_twice_is_one_signal_and_what_a_user_sends_twice_is_two() {
+        let mut state = State::default();
+        let start = Instant::now();
+        let mut is_same = |signal, ms| state.is_same(signal, start + Duration::from_millis(ms));
+        assert!(!is_same(Signal::SIGTERM, 0));
+        assert!(is_same(Signal::SIGTERM, 1));
+        assert!(is_same(Signal::SIGTERM, 49));
+        assert!(!is_same(Signal::SIGTERM, 60), "a stream of them gets through");
+        assert!(!is_same(Signal::SIGINT, 61), "another one");
+        assert!(!is_same(Signal::SIGTERM, 62));
+        assert!(!is_same(Signal::SIGTERM, 200));
+    }
 }

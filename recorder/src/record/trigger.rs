@@ -126,7 +126,9 @@ impl Trigger {
 
 fn one(event: &str) -> Result<EventDef> {
     let names: Vec<&str> = NAMED.iter().map(|named| named.name).collect();
-    let found = find(event).with_context(|| format!("it is none of {} either", names.join(", ")))?;
+    let found = find(event).with_context(|| {
+        format!("it is none of {} either; a probe of your own is written there in full", names.join(", "))
+    })?;
     match <[EventDef; 1]>::try_from(found) {
         Ok([def]) => Ok(def),
         Err(several) => bail!("it names {} events: write one trigger for each", several.len()),

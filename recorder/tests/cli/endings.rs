@@ -177,7 +177,7 @@ fn a_second_signal_does_not_wait_for_the_command_and_a_third_for_nothing() {
         let start = Instant::now();
         for _ in 1..signals {
             running.signal(libc::SIGTERM);
-            std::thread::sleep(Duration::from_millis(30));
+            std::thread::sleep(Duration::from_millis(200));
         }
         let code = running.wait();
         assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());

@@ -166,7 +166,7 @@ fn a_third_signal_ends_it_at_once_even_if_it_was_ignored_at_the_start() {
     sleep(Duration::from_secs(2));
     for _ in 0..2 {
         running.signal(libc::SIGTERM);
-        sleep(Duration::from_millis(50));
+        sleep(Duration::from_millis(200));
     }
     assert!(running.child.try_wait().unwrap().is_none(), "{}", running.stderr());
     running.signal(libc::SIGTERM);

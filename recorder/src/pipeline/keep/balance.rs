@@ -47,6 +47,7 @@ impl Keeper {
             let sign = if table.name == COUNTS { -1 } else { i64::from(table.is_event) };
             table.entries.iter().for_each(|entry| add(&mut difference, &entry.sources, sign));
         }
+        difference.retain(|_, rows| *rows != 0);
         // The interval before ended now.
         self.adjustment(Interval { since_ns: ts_ns, ts_ns }, &difference)
     }
