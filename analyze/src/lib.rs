@@ -26,4 +26,4 @@ pub mod summary;
 pub mod symbols;
 pub mod trace;
 pub mod whole;
-mod window;
+pub mod window;

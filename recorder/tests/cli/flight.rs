@@ -227,6 +227,7 @@ fn wrong_triggers_and_limits_are_told_before_anything_is_made() {
         (&["--comm", "sh", "--trigger", "kmem: kind == 'free'"], "only where an object ends"),
         (&["--max-age", "1s"], "--max-age must be at least twice --segment-age"),
         (&["--max-size", "1M"], "--max-size must be at least 4M"),
+        (&["--max-snapshots", "0"], "'--max-snapshots <N>': 0 is not in 1.."),
         (&["--max-age", "1m", "-o", "none", "--print"], "-o none keeps no trace"),
     ] {
         let args: Vec<&str> = ["record", "mkdirs"].iter().chain(args).copied().collect();

@@ -9,7 +9,8 @@ const FILE_ROWS: u64 = 1 << 20;
 /// A merged segment covers at most this part of the age that is kept, because segments go as a whole.
 const AGE_GRAIN: i64 = 10;
 /// Parts of `max_bytes`: once more than 13 of 16 are taken, the oldest segments go until 12 are left. What is merged or
-/// rewritten at a time is at most one part, and is there twice meanwhile. The last two are for what is written between
+/// rewritten at a time is there twice meanwhile: at most one part, or a single larger segment, or what has room up to 14
+/// parts. The last two are for what is written between
 /// looks at the size, which are a second apart, before and while that happens.
 const PARTS: u64 = 16;
 const GO_ABOVE: u64 = 13;
