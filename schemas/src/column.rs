@@ -39,6 +39,11 @@ pub enum Type {
     Sym,
     /// `hex[N]`: N raw bytes.
     Bytes(u16),
+    /// `bytes[N]`: at most N (64) raw bytes, as many as the kernel says there are; on the wire a u16 with that number,
+    /// then N bytes.
+    Some(u16),
+    /// `u32[N]`, `s64[N]`, `x16[N]`: N numbers, one after the other as in memory (little-endian).
+    Numbers(Box<Self>, u16),
     /// `enum(a,b,c)` or `enum(a=1,b=7)`: an i32 on the wire, the name as text; an unknown value is its decimal.
     Enum(Vec<(i32, String)>),
     /// `kstack` or `kstack[N]`: kernel stack of at most N (32) frames; the column holds a stack id of table `stacks`.
@@ -50,6 +55,7 @@ pub enum Type {
 /// Where [`Type::Ip`] keeps its family on the wire.
 pub const IP_FAMILY_OFFSET: u16 = 16;
 const DEFAULT_STRING: u16 = 127;
+const DEFAULT_BYTES: u16 = 64;
 const DEFAULT_FRAMES: u16 = 32;
 
 impl Type {
@@ -60,7 +66,8 @@ impl Type {
             Self::Unsigned(bits) | Self::Signed(bits) | Self::Hex(bits) => u16::from(*bits / 8),
             Self::Bool => 1,
             Self::Chars(n) | Self::Bytes(n) => *n,
-            Self::Str(n) | Self::UserStr(n) => *n + 2,
+            Self::Str(n) | Self::UserStr(n) | Self::Some(n) => *n + 2,
+            Self::Numbers(item, n) => item.wire_size() * *n,
             Self::Ip4 | Self::Enum(_) => 4,
             Self::Ip6 => 16,
             Self::Ip => 20,
@@ -77,6 +84,8 @@ impl Type {
             Self::Ip4 | Self::Enum(_) | Self::Ip => 4,
             Self::Sym | Self::KernelStack(_) | Self::UserStack(_) => 8,
             Self::Ip6 | Self::Chars(_) | Self::Str(_) | Self::UserStr(_) => 8,
+            Self::Numbers(item, _) => item.wire_align(),
+            Self::Some(_) => 2,
             Self::Bool | Self::Mac | Self::Bytes(_) => 1,
         }
     }
@@ -95,7 +104,7 @@ impl Type {
             Self::Bool => DataType::Boolean,
             Self::Str(_) | Self::UserStr(_) | Self::Mac => DataType::Utf8,
             Self::Chars(_) | Self::Enum(_) | Self::Ip4 | Self::Ip6 | Self::Ip => text_dictionary(),
-            Self::Bytes(_) => DataType::Binary,
+            Self::Bytes(_) | Self::Some(_) | Self::Numbers(..) => DataType::Binary,
         }
     }
 }
@@ -121,6 +130,8 @@ impl fmt::Display for Type {
             Self::Mac => f.write_str("mac"),
             Self::Sym => f.write_str("sym"),
             Self::Bytes(n) => write!(f, "hex[{n}]"),
+            Self::Some(n) => write!(f, "bytes[{n}]"),
+            Self::Numbers(item, n) => write!(f, "{item}[{n}]"),
             Self::KernelStack(n) => write!(f, "kstack[{n}]"),
             Self::UserStack(n) => write!(f, "ustack[{n}]"),
             Self::Enum(names) => {
@@ -153,7 +164,7 @@ pub enum TypeError {
     /// No such type.
     #[error(
         "unknown type '{0}': use u8..u64, s8..s64, x8..x64, bool, char[N], string[N], ustring[N], ip, ip4, ip6, mac, \
-         sym, hex[N], enum(a,b=7), kstack[N] or ustack[N]"
+         sym, hex[N], bytes[N], u16[N]..s64[N], enum(a,b=7), kstack[N] or ustack[N]"
     )]
     Unknown(String),
     /// The number in brackets is not possible.
@@ -196,9 +207,15 @@ impl FromStr for Type {
             "string" => Self::Str(sized(Some(DEFAULT_STRING), MAX_STRING)?),
             "ustring" => Self::UserStr(sized(Some(DEFAULT_STRING), MAX_STRING)?),
             "hex" => Self::Bytes(sized(None, MAX_STRING)?),
+            "bytes" => Self::Some(sized(Some(DEFAULT_BYTES), MAX_STRING)?),
             "kstack" => Self::KernelStack(sized(Some(DEFAULT_FRAMES), MAX_FRAMES)?),
             "ustack" => Self::UserStack(sized(Some(DEFAULT_FRAMES), MAX_FRAMES)?),
-            _ if count.is_some() => return Err(unknown()),
+            _ if count.is_some() => match base.parse() {
+                Ok(item @ (Self::Unsigned(bits) | Self::Signed(bits) | Self::Hex(bits))) => {
+                    Self::Numbers(Box::new(item), sized(None, MAX_STRING / usize::from(bits / 8))?)
+                }
+                _ => return Err(unknown()),
+            },
             "bool" => Self::Bool,
             "ip4" => Self::Ip4,
             "ip6" => Self::Ip6,

@@ -5,12 +5,13 @@ use std::fmt;
 use std::sync::OnceLock;
 
 mod file;
+mod names;
 
 pub use file::parse_toml;
 
 use serde::Deserialize;
 
-use crate::column::{Type, standard_fields};
+use crate::column::Type;
 use crate::expr::{Expr, Field, Kind, ParseError, Probe, ProbeKind, Target, near};
 
 /// Most columns of an event, builtin ones included: the bits in a record's bitmaps.
@@ -120,6 +121,8 @@ pub struct ColumnDef {
     pub unit: Option<String>,
     /// What it says and where it comes from.
     pub doc: String,
+    /// Whose it is, if not the current thread's although its name says so: a socket's network namespace.
+    pub subject: Option<String>,
     /// Its value, unless a probe sets another; without any it is NULL.
     pub expr: Option<Field>,
 }
@@ -173,7 +176,7 @@ pub fn parse_inline(text: &str) -> Result<EventDef, DefError> {
     for (name, field) in fields.unwrap_or_default() {
         let written = field.text[field.expr.span.start..field.expr.span.end].to_owned();
         let ty = field.ty.clone();
-        columns.push(ColumnDef { name, ty, unit: None, doc: written, expr: Some(field) });
+        columns.push(ColumnDef { name, ty, unit: None, doc: written, subject: None, expr: Some(field) });
     }
     let probe = ProbeDef {
         on: target.clone(),
@@ -212,24 +215,7 @@ fn check(event: &EventDef) -> Result<(), DefError> {
         let n = event.columns.len();
         return fail(format!("event {name} has {n} columns, the limit is {MAX_COLUMNS}"));
     }
-    let standard = standard_fields();
-    for (i, column) in event.columns.iter().enumerate() {
-        let column = &column.name;
-        if !is_name(column) {
-            return fail(format!("event {name}, column '{column}': use letters, digits and '_'"));
-        }
-        if standard.iter().any(|field| field.name() == column) {
-            return fail(format!(
-                "event {name}: every event has a column {column} already; leave it out, or write NAME={column} \
-                 to have it under another name"
-            ));
-        }
-        if event.columns[..i].iter().any(|other| other.name == *column) {
-            return fail(format!(
-                "event {name} has two columns named {column}: write NAME=expression to rename one"
-            ));
-        }
-    }
+    names::check(event)?;
     for (i, source) in event.sources.iter().enumerate() {
         if event.sources[..i].iter().any(|other| other.name == source.name) {
             return fail(format!("event {name} has two sources named {}", source.name));

@@ -16,9 +16,10 @@ pub fn events_md() -> String {
         row(&mut out, &[field.name(), &field.data_type().to_string(), meta("unit"), meta("doc")]);
     }
     out.push_str(
-        "\nEvents that happen in a process end with two more, unless they define columns of the same name: `comm` \
-         (char[16]), the name of the current thread, and `cgroup_id` (u64), its cgroup v2 id. `--stacks` adds `kstack` \
-         and `ustack`.\n",
+        "\nEvents that happen in a process end with two more: `comm` (char[16]), the name of the current thread, and \
+         `cgroup_id` (u64), its cgroup v2 id. `--stacks` adds `kstack` and `ustack`. Where an event is about another \
+         process than the current one (`processes`), they are that one's, as pid and tid are. A field or argument that \
+         has the name of such a column has `_` behind it.\n",
     );
     for event in builtin() {
         section(&mut out, event);
@@ -59,7 +60,7 @@ fn section(out: &mut String, event: &EventDef) {
         ));
     }
     out.push_str("\n| column | type | unit | what | expression |\n|---|---|---|---|---|\n");
-    for ColumnDef { name, ty, unit, doc, expr } in columns {
+    for ColumnDef { name, ty, unit, doc, subject: _, expr } in columns {
         let ty = ty.as_ref().map_or_else(String::new, |ty| format!("`{ty}`"));
         let expr = match expr {
             Some(field) => format!("`{}`", field.text),

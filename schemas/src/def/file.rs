@@ -15,9 +15,9 @@ pub fn parse_toml(name: &str, text: &str) -> Result<EventDef, DefError> {
         .map_err(|error| DefError(format!("event {name}: {}", error.to_string().trim_end())))?;
     let RawEvent { summary, always, context, weight, source, column } = raw;
     let mut columns = Vec::new();
-    for RawColumn { name: column, ty, unit, doc, expr } in column {
+    for RawColumn { name: column, ty, unit, doc, subject, expr } in column {
         let expr = optional(expr.as_deref(), || format!("event {name}, column {column}, expr"))?;
-        columns.push(ColumnDef { name: column, ty, unit, doc, expr });
+        columns.push(ColumnDef { name: column, ty, unit, doc, subject, expr });
     }
     let mut sources = Vec::new();
     for raw in source {
@@ -107,6 +107,7 @@ struct RawColumn {
     ty: Option<Type>,
     unit: Option<String>,
     doc: String,
+    subject: Option<String>,
     expr: Option<String>,
 }
 
@@ -145,6 +146,9 @@ fn source_def(event: &str, source: RawSource) -> Result<SourceDef, DefError> {
             all.into_iter().map(parse).collect::<Result<BTreeMap<String, Field>, DefError>>()
         };
         let predicate = own_predicate.as_ref().or(predicate.as_ref());
+        let condition = |text: &str, at: String| {
+            Field::parse_predicate(text).map_err(|error| DefError(format!("{at}: {error}")))
+        };
         let each = match &each {
             Some(RawEach { count, array }) => Some(Each {
                 count: field(count, || at("each count"))?,
@@ -156,9 +160,13 @@ fn source_def(event: &str, source: RawSource) -> Result<SourceDef, DefError> {
             filter_pids.iter().map(|text| field(text, || at("filter_pids"))).collect::<Result<_, _>>()?;
         probes.push(ProbeDef {
             lets: table("let", &lets, own_lets)?,
-            predicate: optional(predicate.map(String::as_str), || at("where"))?,
+            predicate: predicate.map(|text| condition(text, at("where"))).transpose()?,
             set: table("set", &set, own_set)?,
-            when: table("when", &when, own_when)?,
+            when: when
+                .iter()
+                .chain(&own_when)
+                .map(|(k, text)| Ok((k.clone(), condition(text, at(&format!("when {k}")))?)))
+                .collect::<Result<_, DefError>>()?,
             pid: optional(pid.as_deref(), || at("pid"))?,
             tid: optional(tid.as_deref(), || at("tid"))?,
             filter_pids,

@@ -109,6 +109,50 @@ fn an_inline_probe_becomes_an_event() {
     assert!(!event.everything && parse_inline("tp:a:b").unwrap().everything);
     assert_eq!(
         parse_inline("fn:f{ pid }").unwrap_err().to_string(),
-        "event f: every event has a column pid already; leave it out, or write NAME=pid to have it under another name"
+        "event f: every event has a column pid already, about the task and processor on which the probe ran: leave it \
+         out; a field or argument of that name is pid_, and a column of another value may be named so: \
+         pid_=expression"
     );
+}
+
+#[test]
+fn no_column_takes_the_place_of_a_context_column() {
+    let names = |text: &str| -> Vec<String> {
+        parse_inline(text).unwrap().columns.into_iter().map(|column| column.name).collect()
+    };
+    assert_eq!(
+        names("fn:f{ comm, uid, $gid, a->b->comm, (*a).cpu, x=pid, retval:s32 }"),
+        ["comm", "uid", "gid", "comm_", "cpu_", "x", "retval"]
+    );
+    let refused = |text: &str| parse_inline(text).unwrap_err().to_string();
+    for name in ["comm", "cgroup_id", "netns", "uid", "gid", "kstack", "ustack", "weight", "Comm"] {
+        let error = refused(&format!("fn:f{{ {name}=a->b }}"));
+        assert!(error.contains(&format!("write {name}_=expression")), "{error}");
+    }
+    for name in ["ts", "cpu", "pid", "tid", "probe", "seq", "faults", "cuts", "PID"] {
+        let error = refused(&format!("fn:f{{ {name}=a->b }}"));
+        assert!(error.contains(&format!("a field or argument of that name is {name}_")), "{error}");
+    }
+    assert_eq!(
+        refused("fn:f{ Foo=a, foo=b }"),
+        "event f has columns Foo and foo, which are one name in SQL: write NAME=expression to rename one"
+    );
+    assert_eq!(
+        refused("fn:f{ a, a->a }"),
+        "event f has two columns named a: write NAME=expression to rename one"
+    );
+    // The same in a file, in whichever key.
+    let toml = |source: &str, column: &str| {
+        let text = format!(
+            "summary = \"s\"\n[[source]]\n{source}[[source.probe]]\non = \"fn:f\"\n[[column]]\nname = \"comm\"\ndoc = \"\"\n{column}"
+        );
+        parse_toml("e", &text).map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_eq!(toml("", "expr = \"$comm\"\n"), Ok(()));
+    assert_eq!(toml("pid = \"t->tgid\"\ntid = \"t->pid\"\n", "expr = \"t->comm:string\"\n"), Ok(()));
+    assert_eq!(toml("", "subject = \"the socket\"\nexpr = \"s->comm\"\n"), Ok(()));
+    assert!(toml("", "expr = \"t->comm\"\n").unwrap_err().contains("write comm_=expression"));
+    assert!(toml("set = { comm = \"t->comm\" }\n", "").unwrap_err().contains("write comm_=expression"));
+    assert!(toml("let = { comm = \"t\" }\n", "expr = \"$comm\"\n").unwrap_err().contains("let comm: "));
+    assert!(toml("pid = \"t->tgid\"\n", "expr = \"t->comm\"\n").unwrap_err().contains("give both"));
 }

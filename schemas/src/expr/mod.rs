@@ -6,22 +6,28 @@
 //! probe   := [NAME '='] KIND ':' TARGET [ '{' field (',' field)* '}' ] [ 'if' expr ]
 //! field   := [NAME '='] expr [':' type]
 //! expr    := or of ands of comparisons (== != < <= > >=) of & of << >> of + - of * of unary
-//! unary   := ('*' | '&' | '!' | '-' | '(' type '*' ')') unary | postfix
+//! unary   := ('*' | '&' | '!' | '-' | '(' type '*'* ')') unary | operand
+//! operand := postfix [':' type]
 //! postfix := base ( ('->' | '.') MEMBER ['?'] | '[' INT ']' )*
-//! base    := NAME | $NAME | retval | INT | 'text' | "text" | NULL | entry '(' expr ')' | '(' expr ')'
+//! base    := NAME | $NAME | retval | INT | 'text' | "text" | NULL | entry '(' expr ')' | err '(' expr ')'
+//!          | '(' expr ')'
 //! ```
+//! A `:type` that ends a field is the field's; in a predicate, in parentheses and before an operator it is the operand's.
 //! `->` and `.` mean the same: the type decides whether a pointer is followed. Unlike in C, `&` binds tighter than a
 //! comparison, so `flags & 4 == 4` means what it says.
 
+mod c_integer;
 mod error;
 mod lex;
 mod parse;
 mod probe;
 
+pub use c_integer::c_integer;
 pub use error::{ParseError, Span, near};
 pub use probe::{Probe, ProbeKind, Target};
 
 use crate::column::Type;
+use crate::context::own_name;
 
 /// An expression and where it stands in its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,12 +71,19 @@ pub enum Kind {
         /// Which item.
         index: u32,
     },
-    /// `(struct X *)of`.
+    /// `(struct X *)of` or `(int)of`.
     Cast {
         /// The type.
         to: CastType,
         /// What is cast.
         of: Box<Expr>,
+    },
+    /// `of:ty` within an expression: `of` taken for that type.
+    Typed {
+        /// What is typed.
+        of: Box<Expr>,
+        /// Its type.
+        ty: Type,
     },
     /// `*of`.
     Deref(Box<Expr>),
@@ -91,16 +104,18 @@ pub enum Kind {
     },
     /// `entry(of)`: read when the function is entered, although the probe is at its return.
     Entry(Box<Expr>),
+    /// `err(of)`: the negative error number that a pointer or number carries, 0 if it carries none.
+    Error(Box<Expr>),
 }
 
-/// The type in a cast: always a pointer.
+/// The type in a cast: a pointer or an integer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CastType {
     /// `struct`, `union`, `enum`, or none for a typedef or an integer.
     pub tag: Option<&'static str>,
     /// Name of the type pointed to.
     pub name: String,
-    /// Number of `*`.
+    /// Number of `*`; 0 for an integer.
     pub stars: u8,
     /// Where it stands.
     pub span: Span,
@@ -207,6 +222,11 @@ impl Field {
         parse::field(text)
     }
 
+    /// Read an expression that holds or does not hold: a `:type` in it is that of an operand.
+    pub fn parse_predicate(text: &str) -> Result<Self, ParseError> {
+        parse::predicate(text)
+    }
+
     /// An error at a place of this field's text.
     pub fn error(&self, span: Span, message: impl Into<String>) -> ParseError {
         ParseError::new(&self.text, span, message)
@@ -226,19 +246,23 @@ impl Expr {
             Kind::Member { of, .. }
             | Kind::Index { of, .. }
             | Kind::Cast { of, .. }
+            | Kind::Typed { of, .. }
             | Kind::Deref(of)
             | Kind::AddressOf(of)
             | Kind::Not(of)
             | Kind::Negate(of)
+            | Kind::Error(of)
             | Kind::Entry(of) => of.any(test),
             Kind::Binary { left, right, .. } => left.any(test) || right.any(test),
         }
     }
 
-    /// The name that a column of this expression has by default: its last identifier.
+    /// The name that a column of this expression has by default: its last identifier, that of a member so that it does
+    /// not take the place of a [context column](crate::context).
     pub fn default_name(&self) -> Option<String> {
         match &self.kind {
-            Kind::Name(name) | Kind::Member { name, .. } => Some(name.clone()),
+            Kind::Name(name) => Some(name.clone()),
+            Kind::Member { name, .. } => Some(own_name(name)),
             Kind::Builtin(Builtin::Arg(n)) => Some(format!("arg{}", n + 1)),
             Kind::Builtin(builtin) => {
                 BUILTINS.iter().find(|(_, b)| b == builtin).map(|(name, _)| (*name).to_owned())
@@ -246,9 +270,11 @@ impl Expr {
             Kind::Retval => Some("retval".to_owned()),
             Kind::Index { of, .. }
             | Kind::Cast { of, .. }
+            | Kind::Typed { of, .. }
             | Kind::Deref(of)
             | Kind::AddressOf(of)
             | Kind::Entry(of) => of.default_name(),
+            Kind::Error(_) => Some("err".to_owned()),
             Kind::Int(_)
             | Kind::Text(_)
             | Kind::Null

