@@ -5,12 +5,12 @@ use aya_ebpf::helpers::generated::{
     bpf_get_current_task, bpf_get_current_uid_gid, bpf_get_stack, bpf_probe_read_kernel_str,
     bpf_probe_read_user_str,
 };
-use schemas::wire::{NO_DST, NONE, RETURN_VALUE, flag, op, src};
+use schemas::wire::{MAX_ERRNO, NO_DST, NONE, RETURN_VALUE, flag, op, src};
 
 use crate::context::{read, read_u64};
 use crate::plan::{get, plan};
 use crate::predicate::holds;
-use crate::state::{State, negative, not_zero};
+use crate::state::{State, less, negative};
 
 const BPF_F_USER_STACK: u64 = 1 << 8;
 
@@ -39,10 +39,10 @@ impl Value {
         self.null |= bad;
     }
 
-    /// A NULL pointer leads to NULL, which is not a fault.
+    /// A NULL pointer leads to NULL, and so does one that is an error number (the last 4095 addresses): no fault.
     #[inline(always)]
     fn nothing_at_zero(&mut self) {
-        self.null |= not_zero(self.bits) as u32 ^ 1;
+        self.null |= less(self.bits.wrapping_add(MAX_ERRNO), MAX_ERRNO + 1) as u32;
     }
 }
 
@@ -212,7 +212,8 @@ fn transform<const ENTRY: bool, const I: usize>(bits: u64, flags: u8, size: u32)
             _ => v.swap_bytes(),
         };
     }
-    v << (get!(ENTRY, slots[I].lshift) & 63)
+    v <<= get!(ENTRY, slots[I].lshift) & 63;
+    if flags & flag::NEGATE != 0 { v.wrapping_neg() } else { v }
 }
 
 #[inline(always)]

@@ -27,6 +27,9 @@ pub const MAX_FRAMES: usize = 64;
 /// The verifier walks each of them: with 512 it gives up (a million instructions).
 pub const MAX_EACH: usize = 128;
 
+/// The kernel's largest error number: the last so many addresses are no pointers but negative error numbers.
+pub const MAX_ERRNO: u64 = 4095;
+
 /// Most arguments of a probed function that a plan can use.
 pub const MAX_ARGS: usize = 12;
 /// Where the return value comes in the inputs of a program: behind the arguments.
@@ -99,13 +102,15 @@ pub mod flag {
     /// Every pointer load of this slot follows a typed kernel pointer, so a program whose arguments are typed by BTF
     /// may load directly. A hint that no program uses yet.
     pub const TYPED: u8 = 16;
+    /// The value's opposite, after `lshift`.
+    pub const NEGATE: u8 = 32;
 }
 
 /// One step of a plan.
 ///
 /// value = source (+ temporary `add`); then `derefs` times value = `*(u64 *)(value + off[i])`, NULL or a fault ends
 /// the slot; then `op` on `value + off[derefs]`; an integer result goes through `rshift`, `bits`, sign or swap,
-/// `lshift`, into temporary `save` and, `width` bytes of it, to record offset `dst`.
+/// `lshift`, its opposite, into temporary `save` and, `width` bytes of it, to record offset `dst`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {

@@ -382,3 +382,64 @@ fn total_of_getpgid(engine: &mut Engine, n: usize) -> Vec<Record> {
     assert_eq!(records.len(), n);
     records
 }
+
+#[test]
+fn an_error_pointer_leads_to_null_and_is_no_fault() {
+    // A pointer as the kernel returns it: NULL, the ends of the range of error numbers, and what is no error but nothing
+    // can be read from.
+    for (pointer, is_fault) in
+        [(0, false), (-1_i64, false), (-2, false), (-4095, false), (-4096, true), (8, true)]
+    {
+        let of = |derefs: u8, op: u8, size: u16, bit: u8| Slot {
+            imm: pointer as u64,
+            derefs,
+            op,
+            size,
+            dst: HEADER + 8 * u16::from(bit),
+            width: 8,
+            bit,
+            off: [16, 0, 0, 0, 0],
+            ..slot(src::CONST, 0)
+        };
+        let columns =
+            [of(0, op::LOAD, 8, 0), of(1, op::LOAD, 4, 1), of(0, op::MEM, 8, 2), of(0, op::STR, 8, 3)];
+        let plan = getpgid(&columns, 32);
+        let (records, counters) = record(&candidate(Mechanism::RawTp, "sys_enter", plan, None), || mark(3));
+        assert_eq!(records.len(), 3);
+        for record in &records {
+            assert_eq!(record.header.nulls, 0b1111, "{pointer}");
+            assert_eq!(record.header.faults, if is_fault { 0b1111 } else { 0 }, "{pointer}");
+        }
+        assert_eq!(counters.faults, if is_fault { 12 } else { 0 }, "{pointer}");
+    }
+}
+
+#[test]
+fn a_number_can_be_negated_and_left_out_where_a_guard_does_not_hold() {
+    let value = Slot { imm: 5, save: 1, flags: flag::NEGATE, lshift: 1, ..slot(src::CONST, 0) };
+    let (never, always) =
+        (Slot { save: 2, ..slot(src::CONST, 0) }, Slot { imm: 1, save: 3, ..slot(src::CONST, 0) });
+    let guarded = |guard: u8, save: u8| Slot { guard, save, ..slot(src::TEMP, 1) };
+    let zero = |save: u8| Slot { save, ..slot(src::CONST, 0) };
+    let stored =
+        |temp: u8, bit: u8| Slot { dst: HEADER + 8 * u16::from(bit), width: 8, bit, ..slot(src::TEMP, temp) };
+    let columns = [
+        value,
+        never,
+        always,
+        zero(4),
+        guarded(2, 4),
+        zero(5),
+        guarded(3, 5),
+        stored(1, 0),
+        stored(4, 1),
+        stored(5, 2),
+    ];
+    let plan = getpgid(&columns, 24);
+    let (records, _) = record(&candidate(Mechanism::RawTp, "sys_enter", plan, None), || mark(3));
+    assert_eq!(records.len(), 3);
+    for record in &records {
+        let values = [0, 8, 16].map(|at| record.u64(HEADER + at) as i64);
+        assert_eq!((values, record.header.nulls), ([-10, 0, -10], 0));
+    }
+}
