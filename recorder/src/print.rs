@@ -11,6 +11,8 @@ use arrow_array::types::{
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::{DataType, Field};
 
+use schemas::column::Type;
+
 use crate::cli::args::PrintFormat;
 use crate::snapshot::clock;
 
@@ -121,7 +123,10 @@ fn text_line(line: &mut String, event: &str, batch: &RecordBatch, row: usize) {
             Cell::Unsigned(value) => write!(line, " {name}={value}"),
             Cell::Bool(value) => write!(line, " {name}={value}"),
             Cell::Text(value) => write!(line, " {name}={}", plain(value)),
-            Cell::Bytes(value) => write!(line, " {name}={}", hexadecimal(value)),
+            Cell::Bytes(value) => match numbers(field, value) {
+                Some((numbers, _)) => write!(line, " {name}=[{}]", numbers.join(",")),
+                None => write!(line, " {name}={}", hexadecimal(value)),
+            },
             Cell::Time(ns) => write!(line, " {name}={}", clock::iso(ns)),
         };
     }
@@ -137,7 +142,11 @@ fn json_line(line: &mut String, event: &str, batch: &RecordBatch, row: usize) {
             Cell::Unsigned(value) => write!(line, "{value}"),
             Cell::Bool(value) => write!(line, "{value}"),
             Cell::Text(value) => write!(line, "{}", serde_json::Value::from(value)),
-            Cell::Bytes(value) => write!(line, "\"{}\"", hexadecimal(value)),
+            Cell::Bytes(value) => match numbers(field, value) {
+                Some((numbers, true)) => write!(line, "[\"{}\"]", numbers.join("\",\"")),
+                Some((numbers, false)) => write!(line, "[{}]", numbers.join(",")),
+                None => write!(line, "\"{}\"", hexadecimal(value)),
+            },
             Cell::Time(ns) => write!(line, "\"{}\"", clock::iso(ns)),
         };
     }
@@ -149,6 +158,25 @@ fn is_hexadecimal(field: &Field) -> bool {
     field.metadata().get("ktape_type").is_some_and(|ty| ty == "sym" || ty.starts_with('x'))
 }
 
+/// The numbers in a column of several, and whether JSON has them as text: hexadecimal ones, and those of 64 bits, which
+/// many readers change beyond 2^53.
+fn numbers(field: &Field, value: &[u8]) -> Option<(Vec<String>, bool)> {
+    let Ok(Type::Numbers(item, _)) = field.metadata().get("ktape_type")?.parse() else { return None };
+    let number = |raw: &[u8]| {
+        let mut word = [0; 8];
+        word[..raw.len()].copy_from_slice(raw);
+        let unused = 64 - 8 * raw.len() as u32;
+        let value = u64::from_le_bytes(word);
+        match *item {
+            Type::Signed(_) => ((value << unused) as i64 >> unused).to_string(),
+            Type::Hex(_) => format!("{value:#x}"),
+            _ => value.to_string(),
+        }
+    };
+    let is_text = item.wire_size() == 8 || matches!(*item, Type::Hex(_));
+    Some((value.chunks_exact(item.wire_size().into()).map(number).collect(), is_text))
+}
+
 fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
@@ -158,8 +186,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
 
 /// `text` as it is, or quoted if it holds anything that would not be one word on a terminal.
 fn plain(text: &str) -> String {
-    let is_word = !text.is_empty()
-        && text.chars().all(|c| !c.is_whitespace() && !c.is_control() && c != '"' && c != '\\');
+    let is_word = !text.is_empty() && text.chars().all(|c| !c.is_whitespace() && !c.is_control() && c != '"');
     if is_word { text.to_owned() } else { format!("{text:?}") }
 }
 
@@ -190,6 +217,8 @@ mod tests {
             ("flags", "x64"),
             ("ok", "bool"),
             ("raw", "hex[2]"),
+            ("pair", "s16[2]"),
+            ("comm_", "string[15]"),
             ("comm", "char[16]"),
         ];
         let columns = columns.map(|(name, ty)| column(name, ty)).to_vec();
@@ -209,6 +238,8 @@ mod tests {
             Arc::new(UInt64Array::from(vec![255])),
             Arc::new(BooleanArray::from(vec![true])),
             Arc::new(BinaryArray::from(vec![&b"\x01\xff"[..]])),
+            Arc::new(BinaryArray::from(vec![&b"\x01\0\xff\xff"[..]])),
+            Arc::new(StringArray::from(vec!["the\\xffvictim"])),
             Arc::new(comm),
         ];
         RecordBatch::try_new(Arc::new(layout.schema()), arrays).unwrap()
@@ -225,7 +256,7 @@ mod tests {
         assert_eq!(
             printed(PrintFormat::Text),
             "13:55:05.000000042   1 \"a b\"                17 mkdirs     tid=18 path=\"/tmp/\\u{1b}[31m\" flags=0xff \
-             ok=true raw=01ff\n"
+             ok=true raw=01ff pair=[1,-1] comm_=the\\xffvictim\n"
         );
     }
 
@@ -235,7 +266,7 @@ mod tests {
             printed(PrintFormat::Ndjson),
             "{\"event\":\"mkdirs\",\"ts\":\"2026-11-20T13:55:05.000000042Z\",\"cpu\":1,\"pid\":17,\"tid\":18,\"probe\":0,\
              \"seq\":5,\"faults\":0,\"cuts\":0,\"path\":\"/tmp/\\u001b[31m\",\"ret\":null,\"flags\":255,\"ok\":true,\
-             \"raw\":\"01ff\",\"comm\":\"a b\"}\n"
+             \"raw\":\"01ff\",\"pair\":[1,-1],\"comm_\":\"the\\\\xffvictim\",\"comm\":\"a b\"}\n"
         );
     }
 }

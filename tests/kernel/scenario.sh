@@ -54,6 +54,15 @@ if [ "$place" = guest ]; then
             xtask workload packets --netns $(field hold path 1) --truth packets.json
             xtask workload listens --edges --truth listens.json"
     for case in listens mkdirs joins switches packets; do alias_of $case main; done
+    # Pointers that carry an error number: opening a file fails 20 times and succeeds 10 times.
+    i=0
+    while [ $i -lt 10 ]; do echo >/tmp/there-$i; i=$((i + 1)); done
+    printf '{"inodes":[%s]}' "$(stat -c %i /tmp/there-* | tr '\n' ',' | sed 's/,$//')" >errors.json
+    record errors \
+        'failed=fn:do_filp_open{ path=pathname->name:string, e=err(retval), r=retval:s64, ino=retval->f_inode->i_ino } if retval < 0' \
+        'opened=fn:do_filp_open{ path=pathname->name:string, e=err(retval), ino=retval->f_inode->i_ino } if err(retval) == 0' -- sh -c '
+            for i in $(seq 20); do cat /nowhere-$i 2>/dev/null; done
+            for i in /tmp/there-*; do cat $i; done; exit 0'
     # All of the guest: files are freed in interrupts too (RCU), whatever process runs then.
     recorder record kmem listens --stacks kernel --buffer-size 128M -o kmem.trace >kmem.log 2>&1 &
     recorder=$!
@@ -72,7 +81,7 @@ if [ "$place" = guest ]; then
     # ('inner' and 'waits' themselves do not, as they have a column of that name); and too many calls at once, on one
     # processor, as the kernel counts those that it has no room for without a lock (rp->nmissed++).
     record skipped 'outer=kprobe:vfs_rmdir{ name=dentry->d_name.name:string }' 'classic=tp:syscalls:sys_enter_chdir' \
-        'inner=kprobe:bpf_get_current_comm{ comm=$pid }' 'waits=kretprobe:fifo_open{ comm=$pid, retval }' -- taskset 1 sh -c '
+        "$events/inner.toml" "$events/waits.toml" -- taskset 1 sh -c '
             for i in $(seq 50); do mkdir /tmp/skipped; rmdir /tmp/skipped; cd /tmp; done
             mkfifo /tmp/crowd; for i in $(seq 40); do cat /tmp/crowd & done; sleep 5; : >/tmp/crowd; wait'
 else

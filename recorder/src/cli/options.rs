@@ -103,7 +103,7 @@ impl Options {
         flight.check(tuning.segment_age, output != Output::None)?;
         for name in &filter.comm {
             ensure!(
-                (1..=COMM_BYTES).contains(&name.len()),
+                (1..=COMM_BYTES).contains(&schemas::text::unescape(name).len()),
                 "--comm '{name}': the kernel keeps thread names of 1 to {COMM_BYTES} bytes"
             );
         }

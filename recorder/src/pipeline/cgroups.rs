@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use schemas::text::escape;
 
 use super::stacks::Cgroup;
 
@@ -62,7 +65,7 @@ impl CgroupPaths {
                 if entry.file_type().is_ok_and(|t| t.is_dir()) {
                     let path = entry.path();
                     let below = path.strip_prefix(&mount).unwrap_or(&path);
-                    self.see(entry.ino(), format!("/{}", below.display()), now);
+                    self.see(entry.ino(), format!("/{}", escape(below.as_os_str().as_bytes())), now);
                     todo.push(path);
                 }
             }

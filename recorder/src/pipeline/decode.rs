@@ -95,7 +95,16 @@ impl Decoder {
         }
         let records = || rows.records.iter().copied();
         let header_u32 = |offset| records().map(move |r| u32::from_ne_bytes(bytes_at(r, offset)));
-        let (faults, cuts): (Vec<u32>, Vec<u32>) = (header_u32(24).collect(), header_u32(28).collect());
+        let (faults, mut cuts): (Vec<u32>, Vec<u32>) = (header_u32(24).collect(), header_u32(28).collect());
+        for column in columns.iter() {
+            // The kernel side knows of strings only that they were cut.
+            if let Type::Some(most) = column.ty {
+                for (record, cuts) in records().zip(&mut cuts) {
+                    let is_cut = u16::from_ne_bytes(bytes_at(record, column.offset.into())) > most;
+                    *cuts |= u32::from(is_cut) << column.bit;
+                }
+            }
+        }
         nulls.clear();
         nulls.extend(header_u32(20).zip(&faults).map(|(nulls, faults)| nulls | faults));
         let any_null = nulls.iter().fold(0, |any, mask| any | mask);
@@ -218,7 +227,11 @@ fn column_array(
                 out.extend([byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)]));
             }
         }),
-        Type::Bytes(_) => binary(fields, valid),
+        Type::Bytes(_) | Type::Numbers(..) => binary(fields, valid, |raw| raw),
+        Type::Some(most) => binary(fields, valid, |raw| {
+            let length = u16::from_ne_bytes(bytes_at(raw, 0)).min(*most);
+            &raw[2..2 + usize::from(length)]
+        }),
         Type::KernelStack(_) => stack_ids(fields, valid, |_, frames| collector.stack(Space::Kernel, frames)),
         Type::UserStack(_) => {
             stack_ids(fields, valid, |pid, frames| collector.stack(Space::User(pid), frames))
@@ -317,8 +330,8 @@ fn utf8(fields: &Fields<'_>, valid: Option<NullBuffer>, append: impl Fn(&[u8], &
     Arc::new(StringArray::new(offsets, Buffer::from_vec(values), valid))
 }
 
-fn binary(fields: &Fields<'_>, valid: Option<NullBuffer>) -> ArrayRef {
-    let (offsets, values) = variable(fields, &valid, |raw, out| out.extend_from_slice(raw));
+fn binary(fields: &Fields<'_>, valid: Option<NullBuffer>, of: impl Fn(&[u8]) -> &[u8]) -> ArrayRef {
+    let (offsets, values) = variable(fields, &valid, |raw, out| out.extend_from_slice(of(raw)));
     Arc::new(BinaryArray::new(offsets, Buffer::from_vec(values), valid))
 }
 

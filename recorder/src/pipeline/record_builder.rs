@@ -56,11 +56,12 @@ impl<'a> RecordBuilder<'a> {
         self.set_u64(name, value as u64)
     }
 
-    /// Set text; also an enum by the name of its value. Text that is too long is cut and marked.
-    pub fn set_text(mut self, name: &str, value: &str) -> Self {
+    /// Set text, as the bytes that it is; also an enum by the name of its value. Text that is too long is cut and marked.
+    pub fn set_text(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        let value = value.as_ref();
         let Some(column) = self.layout.column(name) else { return self };
         if let Type::Enum(names) = &column.ty {
-            return match names.iter().find(|(_, n)| n == value) {
+            return match names.iter().find(|(_, n)| n.as_bytes() == value) {
                 Some((value, _)) => self.set_i64(name, i64::from(*value)),
                 None => self,
             };
@@ -72,8 +73,11 @@ impl<'a> RecordBuilder<'a> {
         if value.len() > most {
             self.header.cuts |= 1 << column.bit;
         }
-        let end = value.floor_char_boundary(most);
-        self.set(name, |_, field| field[..end].copy_from_slice(&value.as_bytes()[..end]))
+        let end = match std::str::from_utf8(value) {
+            Ok(text) => text.floor_char_boundary(most),
+            Err(_) => most.min(value.len()),
+        };
+        self.set(name, |_, field| field[..end].copy_from_slice(&value[..end]))
     }
 
     /// Set an address of type `ip`, `ip4` or `ip6`; one of the wrong family leaves NULL.

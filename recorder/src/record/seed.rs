@@ -5,6 +5,7 @@ use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result, anyhow};
 use schemas::column::Layout;
+use schemas::text::unescape;
 
 use crate::pipeline::RecordBuilder;
 use crate::privileges::{Capability, DAC_READ_SEARCH, Privileges, SYS_PTRACE};
@@ -132,11 +133,11 @@ pub fn process_records(layout: &Layout, snapshot: &Snapshot) -> Vec<Vec<u8>> {
             .task(*pid, *pid)
             .set_text("ev", "snapshot")
             .set_u64("ppid", u64::from(*ppid))
-            .set_text("comm", comm)
+            .set_text("comm", unescape(comm))
             .set_i64("start_boottime_ns", *start_boottime_ns)
             .set_u64("uid", u64::from(*uid));
         if let Some(filename) = filename {
-            row = row.set_text("filename", filename);
+            row = row.set_text("filename", unescape(filename));
         }
         let numbers = [
             ("cgroup_id", *cgroup_id),
@@ -168,7 +169,7 @@ pub fn listener_records(layout: &Layout, snapshot: &Snapshot) -> Vec<Vec<u8>> {
             .set_u64("inode", *inode);
         let process = snapshot.holders.get(&pid);
         if let Some(process) = process {
-            row = row.set_text("comm", &process.comm);
+            row = row.set_text("comm", unescape(&process.comm));
         }
         let numbers = [("v6only", v6only.map(u64::from)), ("cgroup_id", process.and_then(|p| p.cgroup_id))];
         set_known(row, numbers).build()

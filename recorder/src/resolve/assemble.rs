@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use schemas::wire::{
     MAX_CLAUSES, MAX_DEREFS, MAX_SLOTS, MAX_TEMPS, MAX_TERMS, NO_DST, NONE, Plan, Slot, Term, flag, op, src,
 };
@@ -113,12 +113,11 @@ impl Assembler<'_> {
                     let left = self.zero()?;
                     self.terms.push(Term { left, op: schemas::wire::cmp::NE, ..Plan::EMPTY.terms[0] });
                     self.clauses.push(1 << (self.terms.len() - 1));
+                    plan.where_from = self.clauses.len() as u8 - 1;
+                    plan.where_to = self.clauses.len() as u8;
                 }
-                formula => {
-                    self.formula(formula)?;
-                }
+                formula => (plan.where_from, plan.where_to) = self.formula(formula)?,
             }
-            plan.where_to = self.clauses.len() as u8;
         }
         plan.n_pre = self.slots.len() as u8;
         for output in &wanted.outputs {
@@ -204,7 +203,7 @@ impl Assembler<'_> {
                 Node::Source { .. } => false,
                 Node::Sum { add, .. } => add.is_some(),
                 Node::Bits { of, .. } => !matches!(self.nodes.get(*of), Node::Source { .. }),
-                Node::Load { .. } | Node::Holds(_) => true,
+                Node::Load { .. } | Node::Holds(_) | Node::If { .. } => true,
             }
     }
 
@@ -226,6 +225,10 @@ impl Assembler<'_> {
             return Ok(*temp);
         }
         let mut draft = self.draft(node, true)?;
+        // A conditional value has its temporary by now.
+        if let Some(temp) = self.temps.get(&node) {
+            return Ok(*temp);
+        }
         draft.slot.save = self.new_temp(node)?;
         self.push(draft);
         Ok(draft.slot.save)
@@ -306,6 +309,17 @@ impl Assembler<'_> {
                 draft.finished = true;
                 Ok(draft)
             }
+            Node::If { of, guard } => {
+                // A slot whose guard does not hold leaves its temporary as it was before: 0.
+                let value = self.temp(of)?;
+                let guard = self.temp(guard)?;
+                let temp = self.new_temp(node)?;
+                self.slots.push(Slot { src: src::CONST, save: temp, ..Slot::END });
+                let mut draft = Draft::temp(value);
+                (draft.slot.guard, draft.slot.save) = (guard, temp);
+                self.push(draft);
+                Ok(Draft::temp(temp))
+            }
             Node::Holds(formula) => {
                 let (clause_from, clause_to) = self.formula(&formula)?;
                 Ok(Draft::new(Slot { src: src::CONST, op: op::PRED, clause_from, clause_to, ..Slot::END }))
@@ -341,20 +355,24 @@ impl Assembler<'_> {
 
     /// Terms and clauses of a formula; the numbers of its clauses.
     fn formula(&mut self, formula: &Formula) -> Result<(u8, u8)> {
-        let from = self.clauses.len();
-        let Some(clauses) = formula.clauses(MAX_CLAUSES - from) else {
-            bail!(
+        let too_many = || {
+            anyhow!(
                 "the predicates have more than {MAX_CLAUSES} alternatives when written as alternatives of comparisons, \
                  which is the limit: use fewer || and fewer values in filters"
-            );
+            )
         };
-        for clause in clauses {
+        // What is compared may be a predicate itself, whose clauses come before these.
+        let mut clauses = Vec::new();
+        for clause in formula.clauses(MAX_CLAUSES).ok_or_else(too_many)? {
             let mut bits = 0;
             for compare in clause {
                 bits |= 1 << self.term(compare)?;
             }
-            self.clauses.push(bits);
+            clauses.push(bits);
         }
+        let from = self.clauses.len();
+        self.clauses.extend(clauses);
+        ensure!(self.clauses.len() <= MAX_CLAUSES, too_many());
         Ok((from as u8, self.clauses.len() as u8))
     }
 

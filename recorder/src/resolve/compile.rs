@@ -73,8 +73,16 @@ pub(super) fn infer_in(
         scope
     };
     let mut nodes = Nodes::default();
-    let mut lower =
-        Lower { kernel, scope, probe, columns, columns_first: false, nodes: &mut nodes, active: Vec::new() };
+    let mut lower = Lower {
+        kernel,
+        scope,
+        probe,
+        columns,
+        columns_first: false,
+        guards: None,
+        nodes: &mut nodes,
+        active: Vec::new(),
+    };
     lower.active.push(format!("column{}", column.name));
     Ok(lower.infer(field)?)
 }
@@ -152,6 +160,12 @@ impl<'a> Compiler<'a> {
         *pids || !comm.is_empty() || !netns.is_empty() || !cgroups.is_empty() || *sample > 1
     }
 
+    /// Whether a column of the current thread is there because every event has it, not because this one defines it.
+    fn is_added(&self, column: &ColumnDef) -> bool {
+        let of_thread = matches!(column.name.as_str(), "comm" | "cgroup_id" | "ustack");
+        of_thread && !self.def.columns.iter().any(|own| own.name == column.name)
+    }
+
     fn is_entry(&self, column: &ColumnDef) -> bool {
         self.probe.value(column).is_some_and(|field| matches!(field.expr.kind, Kind::Entry(_)))
     }
@@ -172,6 +186,7 @@ impl<'a> Compiler<'a> {
             probe: self.probe,
             columns: self.columns,
             columns_first: false,
+            guards: None,
             nodes: &mut nodes,
             active: Vec::new(),
         };
@@ -184,12 +199,12 @@ impl<'a> Compiler<'a> {
                 continue;
             }
             let guard = match self.probe.when.get(&column.name) {
-                Some(field) => {
-                    lower.formula(field, &field.expr).with_context(|| format!("when {}", column.name))?
-                }
+                Some(field) => lower.predicate(field).with_context(|| format!("when {}", column.name))?,
                 None => Formula::Always,
             };
             let outputs = match self.probe.value(column) {
+                // It would be that of the process in which the probe runs, and the row is about another.
+                Some(_) if self.probe.pid.is_some() && self.is_added(column) => vec![lower.null(place)],
                 Some(field) => {
                     lower.active.push(format!("column{}", column.name));
                     let outputs = lower.outputs(field, place, guard);
@@ -234,13 +249,10 @@ impl<'a> Compiler<'a> {
 
         let mut all = Vec::new();
         if let Some(field) = &probe.predicate {
-            all.push(lower.formula(field, &field.expr).context("predicate")?);
+            all.push(lower.predicate(field).context("predicate")?);
         }
         if let Some(field) = self.extra {
-            lower.columns_first = true;
-            let formula = lower.formula(field, &field.expr);
-            lower.columns_first = false;
-            all.push(formula.context("filter")?);
+            all.push(lower.predicate(field).context("filter")?);
         }
         let Filter { pids: _, comm, netns, cgroups, exclude_pid: _, extra: _, sample: _ } = self.filter;
         let by_thread = self.def.context == Context::Process && probe.ends.is_none();

@@ -219,7 +219,12 @@ fn step(plan: &Plan, slot: &Slot) -> String {
     if slot.bits != 0 && u16::from(slot.bits) != slot.size * 8 {
         let _ = write!(out, " {} bits", slot.bits);
     }
-    for (bit, word) in [(flag::SIGNED, "signed"), (flag::SWAP, "swapped"), (flag::USER, "user memory")] {
+    for (bit, word) in [
+        (flag::SIGNED, "signed"),
+        (flag::SWAP, "swapped"),
+        (flag::USER, "user memory"),
+        (flag::NEGATE, "negated"),
+    ] {
         if slot.flags & bit != 0 {
             let _ = write!(out, " {word}");
         }

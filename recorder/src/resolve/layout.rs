@@ -1,7 +1,7 @@
 //! Columns of an event, builtin ones included -> their types and places in the record.
 
 use anyhow::{Result, bail};
-use schemas::column::{Column, Layout, Type, standard_fields};
+use schemas::column::{Column, Layout, Type};
 use schemas::def::{ColumnDef, Context, EventDef, MAX_COLUMNS};
 use schemas::expr::{Builtin, Field, Kind};
 use schemas::wire::{MAX_RECORD, MAX_STASH};
@@ -46,6 +46,7 @@ pub(super) fn typed_columns(
                 ty: Some(ty.parse()?),
                 unit: None,
                 doc: doc.to_owned(),
+                subject: None,
                 expr: Some(Field::parse(&expr)?),
             });
         }
@@ -77,12 +78,17 @@ fn everything(kernel: &Kernel, offers: &[Vec<Offer<'_>>]) -> Result<Vec<ColumnDe
     let Some((offer, scope)) = classic.or_else(|| all().next()) else { return Ok(Vec::new()) };
     let mut columns: Vec<ColumnDef> = Vec::new();
     let mut column = |name: &str, expr: &str, pointer: bool, doc: String| {
-        let taken = |name: &str| standard_fields().iter().any(|f| f.name() == name);
-        let name = if taken(name) { format!("{name}_") } else { name.to_owned() };
+        // SQL does not tell the cases apart.
+        let mut name = name.to_owned();
+        while columns.iter().any(|other| other.name.eq_ignore_ascii_case(&name)) {
+            name.push('_');
+        }
         let expr = Some(Field::parse(expr)?);
-        let mut column = ColumnDef { name, ty: None, unit: None, doc, expr };
+        let mut column = ColumnDef { name, ty: None, unit: None, doc, subject: None, expr };
         // A pointer of which the kernel does not tell more is an address.
         column.ty = match compile::infer_in(kernel, &[], &column, offer.probe, scope) {
+            // A register of unknown type has not got one by being recorded.
+            Ok(Type::Hex(64)) if !pointer => None,
             Ok(ty) => Some(ty),
             Err(_) if pointer => Some(Type::Hex(64)),
             Err(error) => return Err(error.context(format!("column {}", column.name))),
@@ -114,7 +120,7 @@ fn keep_equal_types(kernel: &Kernel, columns: &[ColumnDef], types: &[Type], offe
                 let Some(Field { expr, .. }) = &column.expr else { return true };
                 let same_name = match &expr.kind {
                     Kind::Builtin(Builtin::Arg(i)) => scope.args.get(usize::from(*i)).is_some_and(|a| {
-                        a.name.is_empty() || a.name == column.name || column.name == format!("{}_", a.name)
+                        a.name.is_empty() || column.name.trim_end_matches('_') == a.name.trim_end_matches('_')
                     }),
                     _ => true,
                 };

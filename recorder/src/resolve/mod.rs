@@ -4,7 +4,8 @@
 //! ```text
 //! points    KIND:TARGET -> mechanisms of this kernel, each a scope: arguments with types, result
 //! layout    columns with types, those of the kernel where none are written -> places in the record
-//! lower     expression + scope -> nodes (memory: members and pointers; arith: operators and predicates; types: casts)
+//! lower     expression + scope -> nodes (memory: members and pointers; arith and integers: operators and conversions
+//!           of C; predicates and text: comparisons; types: what there is)
 //! columns   value + column type -> what to store
 //! compile   a scope and all of the above -> what is wanted of a plan; assemble: -> slots, terms, clauses
 //! ```
@@ -17,12 +18,15 @@ mod columns;
 mod compile;
 mod draft;
 mod explain;
+mod integers;
 mod layout;
 mod lower;
 mod memory;
 mod nodes;
 mod points;
+mod predicates;
 mod scope;
+mod text;
 mod types;
 
 use std::fmt;
@@ -196,7 +200,7 @@ pub fn resolve(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent> 
 fn resolve_event(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent> {
     let def = request.def;
     let extra = match &request.filter.extra {
-        Some(text) => Some(Field::parse(text).map_err(|error| anyhow!("filter: {error}"))?),
+        Some(text) => Some(Field::parse_predicate(text).map_err(|error| anyhow!("filter: {error}"))?),
         None => None,
     };
     let mut offers: Vec<Vec<Offer<'_>>> = def

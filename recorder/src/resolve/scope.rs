@@ -18,9 +18,7 @@ pub(super) struct Scope {
     /// As C writes it, for `--explain`.
     pub prototype: String,
     pub args: Vec<Arg>,
-    /// Names of arguments that other mechanisms offer for the same probe: no builtin may stand in for them.
-    pub foreign_names: Vec<String>,
-    /// `$argN` beyond `args`, as plain 64-bit values.
+    /// `$argN` beyond `args`, as registers of which nobody tells the type.
     pub unnamed_args: bool,
     pub returns: Returns,
     /// Pointers in arguments point to user memory.
@@ -37,6 +35,7 @@ pub(super) struct Scope {
 /// An argument, or a field of a classic tracepoint.
 #[derive(Clone, Debug)]
 pub(super) struct Arg {
+    /// As expressions and columns have it: no [context name](schemas::context).
     pub name: String,
     pub ty: Ty,
     pub at: ArgAt,
@@ -70,7 +69,6 @@ impl Scope {
             target: target.to_owned(),
             prototype: target.to_owned(),
             args: Vec::new(),
-            foreign_names: Vec::new(),
             unnamed_args: false,
             returns: Returns::NotHere("retval is known at return only: use fn:, fexit: or kretprobe:"),
             user_pointers: false,

@@ -2,10 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use procfs::process::Process as Proc;
+use schemas::text::escape;
 
 use super::cgroups::Hierarchy;
 
@@ -20,9 +22,9 @@ pub struct Process {
     pub pid: u32,
     /// Parent process.
     pub ppid: u32,
-    /// Name.
+    /// Name, as [text](schemas::text).
     pub comm: String,
-    /// Target of /proc/PID/exe; none for kernel threads, and for others' processes without CAP_SYS_PTRACE.
+    /// Target of /proc/PID/exe, as [text](schemas::text); none for kernel threads, and for others' processes without CAP_SYS_PTRACE.
     pub filename: Option<String>,
     /// When it was started, CLOCK_BOOTTIME, cut down to a clock tick (10 ms).
     pub start_boottime_ns: i64,
@@ -68,8 +70,10 @@ pub fn read(pid: u32, cgroups: &Hierarchy) -> Option<Process> {
     Some(Process {
         pid,
         ppid: u32::try_from(stat.ppid).unwrap_or(0),
-        comm: stat.comm,
-        filename: fs::read_link(format!("/proc/{pid}/exe")).ok().map(|p| p.to_string_lossy().into_owned()),
+        comm: name(pid, stat.comm),
+        filename: fs::read_link(format!("/proc/{pid}/exe"))
+            .ok()
+            .map(|path| escape(path.as_os_str().as_bytes()).into_owned()),
         start_boottime_ns: ticks_to_ns(stat.starttime),
         uid: status.euid,
         cgroup_id: cgroups.of_process(pid),
@@ -77,6 +81,17 @@ pub fn read(pid: u32, cgroups: &Hierarchy) -> Option<Process> {
         mntns: namespace(pid, "mnt"),
         pidns: namespace(pid, "pid_for_children"),
     })
+}
+
+/// The name of process `pid`, which is `stat` if that could be read as UTF-8 there.
+fn name(pid: u32, stat: String) -> String {
+    if !stat.contains(char::REPLACEMENT_CHARACTER) {
+        return escape(stat.as_bytes()).into_owned();
+    }
+    match fs::read(format!("/proc/{pid}/comm")) {
+        Ok(raw) => escape(raw.strip_suffix(b"\n").unwrap_or(&raw)).into_owned(),
+        Err(_) => stat,
+    }
 }
 
 /// When process `pid` was started, as [`Process`] has it: with the number, that is who it is.

@@ -64,9 +64,9 @@ fn a_probe_that_does_not_resolve_says_what_is_near() {
             "timeout",
         ),
         (
-            "tp:task:task_rename{ comm }",
-            "event task_rename: column comm: this is a char *: say :string (kernel memory) or :ustring (user memory)",
-            "comm",
+            "tp:task:task_rename{ comm_ }",
+            "event task_rename: column comm_: this is a char *: say :string (kernel memory) or :ustring (user memory)",
+            "comm_",
         ),
         (
             "fn:tcp_close{ sk->sk_lock }",
@@ -82,6 +82,45 @@ fn a_probe_that_does_not_resolve_says_what_is_near() {
             "fn:tcp_close{ a=timeout * 3 }",
             "event tcp_close: column a: only a power of two can be multiplied with",
             "timeout * 3",
+        ),
+        (
+            "fn:tcp_close if timeout:u8 == 300",
+            "event tcp_close: predicate: this never holds: the value on the other side is u8, here from 0 to 255",
+            "timeout:u8 == 300",
+        ),
+        (
+            "fn:tcp_close if sk->__sk_common.skc_family == -1",
+            "event tcp_close: predicate: this never holds: the value on the other side is short unsigned int, here from \
+             0 to 65535; for its sign bit write a cast, as in (int)x",
+            "sk->__sk_common.skc_family == -1",
+        ),
+        (
+            "fn:tcp_close if timeout:u32 < 0",
+            "event tcp_close: predicate: this never holds: the value on the other side is u32, here from 0 to \
+             4294967295; for its sign bit write a cast, as in (int)x",
+            "timeout:u32 < 0",
+        ),
+        (
+            "fn:tcp_close if timeout & 4 == 2",
+            "event tcp_close: predicate: this never holds: the value on the other side is s64, here from 0 to 4",
+            "timeout & 4 == 2",
+        ),
+        (
+            "fn:tcp_close{ a=timeout >> 64 }",
+            "event tcp_close: column a: a value of 64 bits is shifted by a constant from 0 to 63",
+            "timeout >> 64",
+        ),
+        (
+            "fn:tcp_close{ a=sk:u32 }",
+            "event tcp_close: column a: this is a pointer, which u32 does not hold: the error number that it may carry is \
+             err(..)",
+            "sk",
+        ),
+        (
+            "tp:signal:signal_generate if seq == 3",
+            "event signal_generate: predicate: there is no field seq: signal:signal_generate has sig, errno, code, comm_, pid_, \
+             group, result",
+            "seq",
         ),
         ("fn:tcp_close{ a=$arg3 }", "event tcp_close: column a: tcp_close has 2 arguments", "$arg3"),
     ] {

@@ -6,8 +6,8 @@ use super::*;
 fn the_probes_of_the_manual_resolve() {
     for (text, expected, ways) in [
         (
-            "kprobe:inet_listen{ netns=sock->sk->__sk_common.skc_net.net->ns.inum:u32, backlog }",
-            "netns:u32 backlog:s32",
+            "kprobe:inet_listen{ netns_=sock->sk->__sk_common.skc_net.net->ns.inum:u32, backlog }",
+            "netns_:u32 backlog:s32",
             "kprobe",
         ),
         (
