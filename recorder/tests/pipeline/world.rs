@@ -185,8 +185,8 @@ impl World {
     fn process(&mut self, pid: u32, ev: &str, ts_ns: u64, birth: u64) {
         self.record(PROCESSES, |layout, seq| {
             let row = RecordBuilder::new(layout, ts_ns).seq(seq).task(pid, pid).set_text("ev", ev);
-            let row = row.set_text("comm", &format!("p{birth}")).set_u64("cgroup_id", 7000 + birth % 50);
-            let row = if ev == "exec" { row.set_text("filename", &format!("/bin/{birth}")) } else { row };
+            let row = row.set_text("comm", format!("p{birth}")).set_u64("cgroup_id", 7000 + birth % 50);
+            let row = if ev == "exec" { row.set_text("filename", format!("/bin/{birth}")) } else { row };
             row.build()
         });
     }
@@ -227,7 +227,7 @@ impl World {
             self.record(TICK, |layout, seq| {
                 let row = RecordBuilder::new(layout, ts_ns).seq(seq).task(pid, pid).set_u64("value", value);
                 let row = row.set_stack("stack", &frames).set_u64("place", place);
-                row.set_text("comm", &format!("p{birth}")).set_u64("cgroup_id", cgroup).build()
+                row.set_text("comm", format!("p{birth}")).set_u64("cgroup_id", cgroup).build()
             });
         }
         for i in 1..=self.noise_per_step {
