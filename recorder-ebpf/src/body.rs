@@ -3,13 +3,14 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, bpf_ringbuf_reserve,
-    bpf_ringbuf_submit,
+    bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns,
+    bpf_ringbuf_reserve, bpf_ringbuf_submit,
 };
-use schemas::wire::{CpuState, MAX_EACH, MAX_RECORD, NONE, RecordHeader, Stash, lost};
+use schemas::wire::{CpuState, MAX_EACH, MAX_RECORD, NONE, RecordHeader, Stash, lost, subject};
 
 use crate::context::{gather, read, read_u64, returned};
-use crate::maps::{CPUS, RINGS, STASH, delete, in_pid_set, is_open, lookup, raw};
+use crate::interrupt::{is_interrupt, running_in};
+use crate::maps::{CPUS, ONCE, RINGS, STASH, add, delete, in_pid_set, is_open, lookup, raw};
 use crate::objects;
 use crate::plan::{cpu_count, get};
 use crate::predicate::holds;
@@ -75,24 +76,22 @@ fn set_active(cpu: *mut CpuState, value: u64) {
 
 #[inline(never)]
 fn record(context: *mut c_void, cpu: *mut CpuState, copy: u32) {
-    // SAFETY: a helper without arguments.
-    let pid_tgid = unsafe { bpf_get_current_pid_tgid() };
-    let mut state = State::new(context, cpu, pid_tgid, copy);
-    let tgid = (pid_tgid >> 32) as u32;
+    let use_stash = get!(ENTRY, use_stash) != 0;
     if !is_open() {
-        if get!(ENTRY, use_stash) != 0 {
-            let key = stash_key(pid_tgid);
+        if use_stash {
+            let key = stash_key(running_in(cpu));
             delete(raw(&STASH), &raw const key);
         }
         return;
     }
-    if excluded(tgid) {
+    let running_in = running_in(cpu);
+    let mut state = State::new(context, cpu, subject(running_in), copy);
+    if excluded(state.subject) {
         count!(state.cpu, fired);
         count!(state.cpu, filtered);
         return;
     }
-    let use_stash = get!(ENTRY, use_stash) != 0;
-    let key = stash_key(pid_tgid);
+    let key = stash_key(running_in);
     if use_stash {
         state.stash = lookup::<u64, Stash>(raw(&STASH), &key);
         if state.stash.is_null() {
@@ -112,9 +111,19 @@ fn record(context: *mut c_void, cpu: *mut CpuState, copy: u32) {
     }
 }
 
-/// Whether the plan alone says that this process is not recorded.
+/// Who an event is of, without what the plan says: the current task, or nobody.
 #[inline(always)]
-pub fn excluded(tgid: u32) -> bool {
+pub fn subject(running_in: u64) -> u64 {
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_pid_tgid() };
+    task | is_interrupt(running_in).wrapping_neg() & subject::NOBODY | running_in << subject::SHIFT
+}
+
+/// Whether the plan alone says that an event of `subject` is not recorded. What happens in an interrupt is no doing of a
+/// process.
+#[inline(always)]
+pub fn excluded(subject: u64) -> bool {
+    let tgid = (subject >> 32) as u32;
     let exclude = get!(ENTRY, exclude_pid);
     if exclude != 0 && exclude == tgid {
         return true;
@@ -125,15 +134,12 @@ pub fn excluded(tgid: u32) -> bool {
         && !in_pid_set(tgid)
 }
 
-/// Under what the stash keeps a call. Idle threads all are thread 0; there is one per CPU.
+/// Under what the stash keeps a call: its thread, which keeps its task when it executes a program and with it changes its
+/// number, and what interrupts it, which calls too.
 #[inline(always)]
-pub fn stash_key(pid_tgid: u64) -> u64 {
-    if pid_tgid == 0 {
-        // SAFETY: a helper without arguments.
-        u64::from(unsafe { bpf_get_smp_processor_id() }) | 1 << 63
-    } else {
-        pid_tgid
-    }
+pub fn stash_key(running_in: u64) -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_get_current_task() | running_in }
 }
 
 macro_rules! counter {
@@ -255,7 +261,19 @@ fn passes(state: &State) -> bool {
         }
     }
     let (from, to) = (get!(ENTRY, where_from), get!(ENTRY, where_to));
-    (from >= to || holds::<ENTRY>(state.temps(), state.temp_nulls, from, to) != 0) && ends_object(state)
+    (from >= to || holds::<ENTRY>(state.temps(), state.temp_nulls, from, to) != 0)
+        && ends_object(state)
+        && is_first(state)
+}
+
+/// Whether the value of which each counts once is there for the first time.
+#[inline(always)]
+fn is_first(state: &State) -> bool {
+    let once = get!(ENTRY, once);
+    once == NONE || {
+        let key = state.temp(once);
+        add(raw(&ONCE), &key, &key)
+    }
 }
 
 /// The object that this event begins goes into the set.
@@ -322,21 +340,30 @@ fn take_stash(state: &mut State) {
 
 #[inline(always)]
 fn header(state: &State, header: *mut RecordHeader, ts_ns: u64, seq: u32) {
-    let mut pid_tgid = state.pid_tgid;
+    let mut subject = state.subject;
     let (pid, tid) = (get!(ENTRY, pid), get!(ENTRY, tid));
     if pid != NONE {
-        pid_tgid = pid_tgid & 0xffff_ffff | state.temp(pid) << 32;
+        let number = known(state, pid, subject::NO_PID) & subject::NO_PID;
+        subject = subject & !(subject::NO_PID << 32) | number << 32;
     }
     if tid != NONE {
-        pid_tgid = pid_tgid >> 32 << 32 | state.temp(tid) & 0xffff_ffff;
+        let number = known(state, tid, subject::NO_TID) & subject::NO_TID;
+        subject = subject & !subject::NO_TID | number;
     }
     // SAFETY: every record starts with a header; the verifier checks its size.
     unsafe {
         core::ptr::write_volatile(&raw mut (*header).ts_ns, ts_ns);
-        core::ptr::write_volatile(&raw mut (*header).pid_tgid, pid_tgid);
+        core::ptr::write_volatile(&raw mut (*header).pid_tgid, subject);
         core::ptr::write_volatile(&raw mut (*header).seq, seq);
         core::ptr::write_volatile(&raw mut (*header).nulls, state.nulls as u32);
         core::ptr::write_volatile(&raw mut (*header).faults, state.faults as u32);
         core::ptr::write_volatile(&raw mut (*header).cuts, state.cuts as u32);
     }
+}
+
+/// The value of a temporary, `unknown` if it is NULL.
+#[inline(always)]
+fn known(state: &State, temp: u8, unknown: u64) -> u64 {
+    let null = u64::from(opaque(u64::from(state.temp_nulls >> temp)) & 1).wrapping_neg();
+    state.temp(temp) & !null | unknown & null
 }

@@ -16,6 +16,8 @@ mod body;
 mod context;
 mod entry;
 mod follow;
+mod interrupt;
+mod iterate;
 mod maps;
 mod objects;
 mod plan;
@@ -45,6 +47,7 @@ programs! {
     on_exit in "ktape_exit_program" runs entry::exit;
     on_fork in "ktape_fork_program" runs follow::fork;
     on_free in "ktape_free_program" runs follow::free;
+    on_task in "ktape_iterator_program" runs iterate::run;
 }
 
 #[unsafe(no_mangle)]

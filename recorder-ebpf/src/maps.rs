@@ -2,7 +2,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::helpers::generated::{bpf_map_delete_elem, bpf_map_lookup_elem, bpf_map_update_elem};
 use aya_ebpf::macros::btf_map;
 use schemas::wire::{CpuState, OBJECT_MAP_FLAGS, OBJECT_WAYS, Shared, Stash};
@@ -38,6 +38,10 @@ pub static PIDS: ArrayOfMaps<HashMap<u32, u32, 1>, 1> = ArrayOfMaps::new();
 #[btf_map]
 pub static STASH: HashMap<u64, Stash, 1> = HashMap::new();
 
+/// The latest values of which each counts once.
+#[btf_map]
+pub static ONCE: LruHashMap<u64, u64, 1> = LruHashMap::new();
+
 /// Address of a map for the raw helpers.
 #[inline(always)]
 pub fn raw<T>(map: &'static T) -> *mut c_void {
@@ -56,6 +60,16 @@ pub fn lookup<K, V>(map: *mut c_void, key: &K) -> *mut V {
 pub fn update<K, V>(map: *mut c_void, key: &K, value: *const V) -> bool {
     // SAFETY: as in `lookup`.
     unsafe { bpf_map_update_elem(map, core::ptr::from_ref(key).cast(), value.cast(), 0) == 0 }
+}
+
+/// `bpf_map_update_elem` with BPF_NOEXIST; false if the key was there.
+#[inline(always)]
+pub fn add<K, V>(map: *mut c_void, key: &K, value: *const V) -> bool {
+    const BPF_NOEXIST: u64 = 1;
+    // The key is there, rather than that there was no room for it.
+    const EEXIST: i64 = -17;
+    // SAFETY: as in `lookup`.
+    unsafe { bpf_map_update_elem(map, core::ptr::from_ref(key).cast(), value.cast(), BPF_NOEXIST) != EEXIST }
 }
 
 /// `bpf_map_delete_elem`; true if it was there.

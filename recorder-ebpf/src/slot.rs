@@ -27,6 +27,13 @@ impl Value {
         Self { bits, null: 0, fault: 0 }
     }
 
+    /// What tells of the current task, which in an interrupt has nothing to do with the event.
+    #[inline(always)]
+    fn of_task(state: &State, bits: u64) -> Self {
+        let null = state.in_interrupt();
+        Self { bits: bits & u64::from(null).wrapping_sub(1), null, fault: 0 }
+    }
+
     #[inline(always)]
     fn read((bits, bad): (u64, u32)) -> Self {
         Self { bits, null: bad, fault: bad }
@@ -131,9 +138,13 @@ pub fn run<const ENTRY: bool, const STORE: bool, const I: usize>(state: &mut Sta
                 }
             }
             op::COMM => {
-                // SAFETY: as above.
-                unsafe { bpf_get_current_comm(to.cast(), 16) };
+                value.null |= state.in_interrupt();
+                if value.null == 0 {
+                    // SAFETY: as above.
+                    unsafe { bpf_get_current_comm(to.cast(), 16) };
+                }
             }
+            op::USTACK if state.in_interrupt() != 0 => value.null = 1,
             _ => {
                 let which = if operation == op::USTACK { BPF_F_USER_STACK } else { 0 };
                 // SAFETY: as above; the frames go behind the length.
@@ -174,20 +185,22 @@ fn source<const ENTRY: bool, const I: usize>(state: &State) -> Value {
         src::RET => Value::read((state.input(RETURN_VALUE as u8), (state.input_faults >> RETURN_VALUE) & 1)),
         src::CTX => Value::good(state.launder(state.context as u64)),
         // SAFETY: helpers without arguments, here and below.
-        src::TASK => Value::good(unsafe { bpf_get_current_task() }),
+        src::TASK => Value::of_task(state, unsafe { bpf_get_current_task() }),
         src::TEMP => Value {
             bits: state.temp(index),
             null: (state.temp_nulls >> index) & 1,
             fault: (state.temp_faults >> index) & 1,
         },
         src::CONST => Value::good(get!(ENTRY, slots[I].imm)),
-        src::PID_TGID => Value::good(state.pid_tgid),
+        src::PID_TGID => Value::of_task(state, state.subject),
         // SAFETY: see above.
-        src::CGROUP_ID => Value::good(unsafe { bpf_get_current_cgroup_id() }),
+        src::CGROUP_ID => Value::of_task(state, unsafe { bpf_get_current_cgroup_id() }),
         // SAFETY: see above.
-        src::ANCESTOR_ID => Value::good(unsafe { bpf_get_current_ancestor_cgroup_id(i32::from(index)) }),
+        src::ANCESTOR_ID => {
+            Value::of_task(state, unsafe { bpf_get_current_ancestor_cgroup_id(i32::from(index)) })
+        }
         // SAFETY: see above.
-        src::UID_GID => Value::good(unsafe { bpf_get_current_uid_gid() }),
+        src::UID_GID => Value::of_task(state, unsafe { bpf_get_current_uid_gid() }),
         _ => Value { bits: state.item, null: state.item_bad, fault: state.item_bad },
     }
 }

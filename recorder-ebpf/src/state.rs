@@ -4,8 +4,9 @@ use core::arch::asm;
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
 
-use schemas::wire::{CpuState, MAX_ARGS, MAX_TEMPS, Stash};
+use schemas::wire::{CpuState, MAX_ARGS, MAX_TEMPS, Stash, subject};
 
+use crate::interrupt::is_interrupt;
 use crate::plan;
 
 /// The state of one run. Bits of `*_nulls` and so on count from bit 0 = temporary or column 0.
@@ -15,7 +16,8 @@ pub struct State {
     pub stash: *const Stash,
     /// Where record offset 0 is.
     pub out: *mut u8,
-    pub pid_tgid: u64,
+    /// Process, thread and context ([`subject`]).
+    pub subject: u64,
     pub item: u64,
     pub item_bad: u32,
     /// Which copy of a program that nests this is: 0 or 1.
@@ -35,13 +37,13 @@ pub struct State {
 
 impl State {
     #[inline(always)]
-    pub fn new(context: *mut c_void, cpu: *mut CpuState, pid_tgid: u64, copy: u32) -> Self {
+    pub fn new(context: *mut c_void, cpu: *mut CpuState, subject: u64, copy: u32) -> Self {
         Self {
             context,
             cpu,
             stash: core::ptr::null(),
             out: core::ptr::null_mut(),
-            pid_tgid,
+            subject,
             item: 0,
             item_bad: 0,
             copy,
@@ -55,6 +57,12 @@ impl State {
             cuts: 0,
             stack_faults: 0,
         }
+    }
+
+    /// 1 in an interrupt: the current task is a bystander.
+    #[inline(always)]
+    pub fn in_interrupt(&self) -> u32 {
+        is_interrupt(self.subject >> subject::SHIFT) as u32
     }
 
     #[inline(always)]

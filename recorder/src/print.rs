@@ -17,7 +17,7 @@ use crate::snapshot::clock;
 /// Columns that a line of text does not show: they serve to account for losses.
 const UNPRINTED: [&str; 4] = ["probe", "seq", "faults", "cuts"];
 /// Columns that a line of text starts with, before the event's own.
-const HEAD: [&str; 5] = ["ts", "cpu", "pid", "tid", "comm"];
+const HEAD: [&str; 6] = ["ts", "cpu", "ctx", "pid", "tid", "comm"];
 
 /// Prints batches to `W`.
 pub struct Printer<W: Write> {
@@ -93,8 +93,8 @@ fn named<'a>(batch: &'a RecordBatch, name: &str, row: usize) -> Cell<'a> {
 
 fn text_line(line: &mut String, event: &str, batch: &RecordBatch, row: usize) {
     let number = |name: &str| match named(batch, name, row) {
-        Cell::Unsigned(value) => value,
-        _ => 0,
+        Cell::Unsigned(value) => value.to_string(),
+        _ => "-".to_owned(),
     };
     let time = match named(batch, "ts", row) {
         Cell::Time(ns) => clock::time_of_day(ns),
@@ -102,7 +102,11 @@ fn text_line(line: &mut String, event: &str, batch: &RecordBatch, row: usize) {
     };
     let comm = match named(batch, "comm", row) {
         Cell::Text(comm) => plain(comm),
-        _ => "-".to_owned(),
+        // An interrupt has no name but its kind.
+        _ => match named(batch, "ctx", row) {
+            Cell::Text(ctx) if ctx != "task" => format!("<{ctx}>"),
+            _ => "-".to_owned(),
+        },
     };
     // Writing to a String cannot fail.
     let _ = write!(line, "{time} {:>3} {comm:<15} {:>7} {event:<10}", number("cpu"), number("pid"));
@@ -198,6 +202,7 @@ mod tests {
         let arrays: Vec<ArrayRef> = vec![
             Arc::new(TimestampNanosecondArray::from(vec![1_795_182_905_000_000_042]).with_timezone("UTC")),
             Arc::new(UInt16Array::from(vec![1])),
+            Arc::new(["task"].into_iter().collect::<DictionaryArray<Int32Type>>()),
             Arc::new(UInt32Array::from(vec![17])),
             Arc::new(UInt32Array::from(vec![18])),
             Arc::new(UInt16Array::from(vec![0])),
@@ -233,8 +238,8 @@ mod tests {
     fn a_line_of_json_has_every_column_with_its_type() {
         assert_eq!(
             printed(PrintFormat::Ndjson),
-            "{\"event\":\"mkdirs\",\"ts\":\"2026-11-20T13:55:05.000000042Z\",\"cpu\":1,\"pid\":17,\"tid\":18,\"probe\":0,\
-             \"seq\":5,\"faults\":0,\"cuts\":0,\"path\":\"/tmp/\\u001b[31m\",\"ret\":null,\"flags\":255,\"ok\":true,\
+            "{\"event\":\"mkdirs\",\"ts\":\"2026-11-20T13:55:05.000000042Z\",\"cpu\":1,\"ctx\":\"task\",\"pid\":17,\"tid\":18,\
+             \"probe\":0,\"seq\":5,\"faults\":0,\"cuts\":0,\"path\":\"/tmp/\\u001b[31m\",\"ret\":null,\"flags\":255,\"ok\":true,\
              \"raw\":\"01ff\",\"comm\":\"a b\"}\n"
         );
     }

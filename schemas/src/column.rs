@@ -324,13 +324,28 @@ pub fn standard_fields() -> Vec<Field> {
         ),
         field("cpu", DataType::UInt16, false, None, "processor on which the probe ran"),
         field(
+            "ctx",
+            text_dictionary(),
+            true,
+            None,
+            "what the probe ran in: task, softirq, hardirq or nmi; NULL for rows that the recorder made itself \
+             (snapshot), and where the kernel does not let us tell, which the recorder warns of",
+        ),
+        field(
             "pid",
             DataType::UInt32,
-            false,
+            true,
             None,
-            "process (thread group), numbered in the initial pid namespace",
+            "process (thread group), numbered in the initial pid namespace; NULL in an interrupt, where the process that \
+             was running is a bystander",
         ),
-        field("tid", DataType::UInt32, false, None, "thread, numbered in the initial pid namespace"),
+        field(
+            "tid",
+            DataType::UInt32,
+            true,
+            None,
+            "thread, numbered in the initial pid namespace; NULL in an interrupt",
+        ),
         field("probe", DataType::UInt16, false, None, "the probe that saw it: row of table probes"),
         field(
             "seq",

@@ -56,7 +56,7 @@ pub enum Context {
     /// It caused it.
     #[default]
     Process,
-    /// It is a bystander: the event happens in an interrupt. Filters by process do not apply.
+    /// It does not: the event happens in interrupts mostly, which are nobody's. Filters by process do not apply.
     Irq,
 }
 
@@ -96,6 +96,8 @@ pub struct ProbeDef {
     pub begins: Option<Field>,
     /// What names the object that ends here. Filters by process do not apply: an end is recorded if its begin was.
     pub ends: Option<Field>,
+    /// Of events with the same value of this, the first is recorded.
+    pub once: Option<Field>,
     /// It happens in interrupts of itself too, so that a second program is needed to see all.
     pub nests: bool,
 }
@@ -187,6 +189,7 @@ pub fn parse_inline(text: &str) -> Result<EventDef, DefError> {
         each: None,
         begins: None,
         ends: None,
+        once: None,
         nests: false,
     };
     let event = EventDef {

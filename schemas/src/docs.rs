@@ -37,7 +37,7 @@ fn section(out: &mut String, event: &EventDef) {
         line("Recorded with every trace.".to_owned());
     }
     if *context == Context::Irq {
-        line("It happens in interrupts: `--pid` and `--comm` do not apply.".to_owned());
+        line("It happens in interrupts mostly: `--pid`, `--comm` and `--cgroup` do not apply.".to_owned());
     }
     line("\n| source | observed at (the first that the kernel offers) | only if |\n|---|---|---|".to_owned());
     for SourceDef { name, optional, probes } in sources {

@@ -53,7 +53,7 @@ pub mod src {
     pub const TEMP: u8 = 5;
     /// The constant `imm`.
     pub const CONST: u8 = 6;
-    /// `bpf_get_current_pid_tgid()`: tgid in the high half.
+    /// `bpf_get_current_pid_tgid()`: tgid in the high half. (What tells of the current task is NULL in an interrupt.)
     pub const PID_TGID: u8 = 7;
     /// `bpf_get_current_cgroup_id()`.
     pub const CGROUP_ID: u8 = 8;
@@ -245,8 +245,8 @@ pub struct Plan {
     pub nests: u8,
     /// 1 if the child that the system call makes leaves it too, with 0, without having entered: that is no event.
     pub child_leaves: u8,
-    /// Zero.
-    pub pad: u8,
+    /// Temporary of which each value counts once: later events with the same one do not pass. [`NONE`] for none.
+    pub once: u8,
     /// Process whose events are never recorded: the recorder itself. 0 for none.
     pub exclude_pid: u32,
     /// Record every event of this number that passes the filter, per probe and CPU; 0 and 1 record all.
@@ -263,7 +263,7 @@ pub struct Plan {
 pub struct RecordHeader {
     /// CLOCK_BOOTTIME, nanoseconds.
     pub ts_ns: u64,
-    /// tgid in the high half, thread id in the low half.
+    /// Process, thread and context: see [`subject`].
     pub pid_tgid: u64,
     /// Number of this event among those of its probe and CPU that passed the filter, modulo 2^32; a gap is a loss.
     pub seq: u32,
@@ -273,6 +273,108 @@ pub struct RecordHeader {
     pub faults: u32,
     /// String columns that were cut.
     pub cuts: u32,
+}
+
+/// On what a probe ran, and for whom ([`RecordHeader::pid_tgid`]). In an interrupt the current task is a bystander, so
+/// there is neither process nor thread.
+///
+/// ```text
+/// bits 63..61 context | 60..32 process (tgid) | 31..0 thread (tid)
+/// ```
+/// A process number has at most 22 bits.
+pub mod subject {
+    /// The task that was running.
+    pub const TASK: u64 = 0;
+    /// A soft interrupt.
+    pub const SOFTIRQ: u64 = 1;
+    /// A hard interrupt.
+    pub const HARDIRQ: u64 = 2;
+    /// A non-maskable interrupt.
+    pub const NMI: u64 = 3;
+    /// Nothing ran (the recorder made the row), or it is not known what; then the task may be a bystander.
+    pub const UNKNOWN: u64 = 7;
+    /// Names of the contexts, by number.
+    pub const NAMES: [&str; 4] = ["task", "softirq", "hardirq", "nmi"];
+
+    /// Where the context is.
+    pub const SHIFT: u32 = 61;
+    /// The process number of nobody.
+    pub const NO_PID: u64 = (1 << 29) - 1;
+    /// The thread number of nobody.
+    pub const NO_TID: u64 = 0xffff_ffff;
+    /// Neither process nor thread.
+    pub const NOBODY: u64 = NO_PID << 32 | NO_TID;
+
+    /// The name of the context; none for [`UNKNOWN`].
+    pub const fn context(subject: u64) -> Option<&'static str> {
+        let context = (subject >> SHIFT) as usize;
+        if context < NAMES.len() { Some(NAMES[context]) } else { None }
+    }
+
+    /// The process, if there is one.
+    pub const fn pid(subject: u64) -> Option<u32> {
+        let pid = subject >> 32 & NO_PID;
+        if pid == NO_PID { None } else { Some(pid as u32) }
+    }
+
+    /// The thread, if there is one.
+    pub const fn tid(subject: u64) -> Option<u32> {
+        let tid = subject & NO_TID;
+        if tid == NO_TID { None } else { Some(tid as u32) }
+    }
+}
+
+/// How a program finds out whether it runs in an interrupt (rodata `INTERRUPTS`): the bits of the kernel's preempt
+/// count, wherever this kernel keeps it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interrupts {
+    /// See [`interrupts`].
+    pub how: u32,
+    /// [`interrupts::IN_TASK`]: offset of the count in `task_struct`. [`interrupts::PER_CPU`]: from this processor's
+    /// `struct rq` to its count.
+    pub count: i32,
+    /// Offset of `task_struct.se.cfs_rq`.
+    pub queue: i32,
+    /// Offset of `cfs_rq.rq`.
+    pub run_queue: i32,
+    /// From this processor's `struct rq` to the pointer to its current task, which shows that the count is found.
+    pub current: i32,
+    /// Offset of `task_struct.softirq_disable_cnt`, which real-time kernels have; 0 on others.
+    pub softirq: i32,
+}
+
+/// Values of [`Interrupts::how`].
+pub mod interrupts {
+    /// What is probed does not happen in interrupts (system calls, functions in user space).
+    pub const NEVER: u32 = 0;
+    /// The count is in `task_struct`.
+    pub const IN_TASK: u32 = 1;
+    /// The count is among the variables that each processor has its own of. The types of the kernel tell how far it is from
+    /// the processor's run queue, to which the current task leads.
+    pub const PER_CPU: u32 = 2;
+    /// The count cannot be found. (The stack does not tell: an interrupt that comes from user space runs on the task's.)
+    pub const UNKNOWN: u32 = 3;
+    /// Bits of the count.
+    pub const SOFTIRQ: u32 = 1 << 8;
+    /// See [`SOFTIRQ`].
+    pub const HARDIRQ: u32 = 0xf << 16;
+    /// See [`SOFTIRQ`].
+    pub const NMI: u32 = 0xf << 20;
+}
+
+/// What the iterator over tasks tells of each process.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "std",
+    derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)
+)]
+pub struct Start {
+    /// Process (tgid).
+    pub pid: u64,
+    /// When it was started, CLOCK_BOOTTIME.
+    pub boottime_ns: u64,
 }
 
 /// Why the kernel side did not record an event ([`Counters::lost`]).
@@ -400,6 +502,8 @@ pub struct CpuState {
     pub is_active: u64,
     /// Runs of the second copy of a program that nests for which the first one was skipped.
     pub taken: u64,
+    /// Where this processor's preempt count is, once it has been found ([`interrupts::PER_CPU`]).
+    pub preempt_count: u64,
 }
 
 impl Slot {
@@ -452,7 +556,7 @@ impl Plan {
         ends: NONE,
         nests: 0,
         child_leaves: 0,
-        pad: 0,
+        once: NONE,
         exclude_pid: 0,
         sample: 0,
     };
@@ -460,3 +564,4 @@ impl Plan {
 
 const _: () = assert!(size_of::<Slot>() == 48 && size_of::<Term>() == 24 && size_of::<RecordHeader>() == 32);
 const _: () = assert!(size_of::<Plan>() == MAX_SLOTS * 48 + MAX_TERMS * 24 + MAX_CLAUSES * 4 + 32);
+const _: () = assert!(size_of::<Interrupts>() == 24);

@@ -24,8 +24,8 @@ pub fn check(plan: &Plan) -> Result<()> {
     ensure!(clauses(plan.where_from, plan.where_to), "clauses of the filter out of range");
     ensure!(usize::from(plan.stash_size) <= MAX_STASH, "more than {MAX_STASH} bytes of entry columns");
     let [subject, other] = plan.subjects;
-    let special =
-        [subject, other, plan.pid, plan.tid, plan.each_count, plan.each_base, plan.begins, plan.ends];
+    let [pid, tid, once] = [plan.pid, plan.tid, plan.once];
+    let special = [subject, other, pid, tid, once, plan.each_count, plan.each_base, plan.begins, plan.ends];
     ensure!(special.into_iter().all(temp), "temporary out of range");
     ensure!((plan.each_count == NONE) == (plan.each_base == NONE), "each needs a count and an array");
     ensure!(plan.nests == 0 || plan.use_stash == 0, "a probe with an entry program cannot nest");

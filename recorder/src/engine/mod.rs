@@ -18,12 +18,13 @@ mod sys;
 #[cfg(test)]
 mod tests;
 
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, bail};
 use aya::Btf;
-use schemas::wire::{Counters, CpuState, NONE};
+use schemas::wire::{Counters, CpuState, Interrupts, NONE};
 use zerocopy::FromBytes;
 
 pub use pids::{MAX_PIDS, PidSet};
@@ -60,6 +61,8 @@ pub struct EngineOptions {
     pub max_pids: u32,
     /// Needed to follow the children of processes in the pid set (`Kernel::task_offsets`).
     pub task_offsets: Option<TaskOffsets>,
+    /// How programs tell interrupts from tasks (`Kernel::interrupts`; without it they take all for tasks).
+    pub interrupts: Interrupts,
 }
 
 impl Default for EngineOptions {
@@ -70,6 +73,7 @@ impl Default for EngineOptions {
             stash_entries: 8192,
             max_pids: MAX_PIDS,
             task_offsets: None,
+            interrupts: Interrupts::default(),
         }
     }
 }
@@ -123,7 +127,7 @@ impl Engine {
         let task = options.task_offsets.unwrap_or_default();
         let privileges = "run it as root or with CAP_BPF and CAP_PERFMON";
         Ok(Self {
-            loader: Loader::new(possible_cpus as u32, options.stash_entries, task),
+            loader: Loader::new(possible_cpus as u32, options.stash_entries, task, options.interrupts),
             btf: Btf::from_sys_fs().ok(),
             gate: Gate::new().context(privileges)?,
             pids: PidSet::new(options.max_pids).context(privileges)?,
@@ -218,6 +222,14 @@ impl Engine {
     /// The processes that probes with a process filter record. Children join by themselves.
     pub fn pids(&mut self) -> &mut PidSet {
         &mut self.pids
+    }
+
+    /// Two files that tell, when they are read, when each process was started. Fails if this kernel has no such iterator.
+    pub fn process_starts(&mut self) -> Result<[File; 2]> {
+        if self.options.task_offsets.is_none_or(|offsets| offsets.start.is_none()) {
+            bail!("this kernel does not describe task_struct.start_boottime");
+        }
+        self.loader.load_iterator()?.iterate(self.btf.as_ref())
     }
 
     /// Detach all probes. What is in the rings stays there to be drained, and the counters to be read.

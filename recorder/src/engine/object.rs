@@ -7,13 +7,14 @@ use anyhow::{Context, Result};
 static OBJECT: &[u8] = aya::include_bytes_aligned!("ktape.bpf.o");
 
 /// The sections of the programs of the object, as recorder-ebpf/src/main.rs names them.
-const SECTIONS: [&str; 6] = [
+const SECTIONS: [&str; 7] = [
     "ktape_event_program",
     "ktape_nested_program",
     "ktape_entry_program",
     "ktape_exit_program",
     "ktape_fork_program",
     "ktape_free_program",
+    "ktape_iterator_program",
 ];
 /// aya passes over sections whose name starts so.
 const UNUSED: &str = "license_unused";
@@ -31,17 +32,19 @@ pub struct Sections {
     pub exit: Option<&'static str>,
     /// Of the two programs that keep the pid set.
     pub follow: Option<&'static str>,
+    /// Of the iterator over tasks.
+    pub iterator: Option<&'static str>,
 }
 
 /// Where the names of [`SECTIONS`] are. Found once: to look through the object takes longer than all else that is done
 /// to a copy of it, and there is a copy for each probe.
-static PLACES: LazyLock<[Vec<usize>; 6]> = LazyLock::new(|| SECTIONS.map(places));
+static PLACES: LazyLock<[Vec<usize>; 7]> = LazyLock::new(|| SECTIONS.map(places));
 
 /// The object with other section names, in memory that is aligned for ELF.
 pub fn with_sections(names: Sections) -> Result<Vec<u64>> {
     let mut bytes = OBJECT.to_vec();
-    let Sections { event, nested, entry, exit, follow } = names;
-    let names = [event, nested, entry, exit, follow, follow];
+    let Sections { event, nested, entry, exit, follow, iterator } = names;
+    let names = [event, nested, entry, exit, follow, follow, iterator];
     for ((section, places), name) in SECTIONS.iter().zip(&*PLACES).zip(names) {
         rename(&mut bytes, places, section.len(), name.unwrap_or(UNUSED)).with_context(|| {
             format!("the eBPF object has no section {section}: rebuild it (cargo xtask ebpf)")

@@ -1,15 +1,16 @@
 //! Candidate -> loaded and attached programs of one copy of the eBPF object.
 
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use aya::programs::links::FdLink;
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeScope};
 use aya::programs::{
-    BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, TracePoint, UProbe,
+    BtfTracePoint, FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint, TracePoint, UProbe,
 };
 use aya::{Btf, Ebpf, EbpfLoader, Pod, VerifierLogLevel};
-use schemas::wire::{Plan, context};
+use schemas::wire::{Interrupts, NONE, Plan, context};
 use zerocopy::IntoBytes;
 
 use super::check;
@@ -25,6 +26,9 @@ const ENTRY: &str = "on_entry";
 const EXIT: &str = "on_exit";
 const FORK: &str = "on_fork";
 const FREE: &str = "on_free";
+const TASK: &str = "on_task";
+/// Values of which each counts once that are remembered: those of the latest events, which can meet on processors.
+const ONCE: u32 = 4096;
 /// Maps of maps are set by this many threads.
 const SETTING_THREADS: usize = 32;
 /// Lines of the verifier's log in an error.
@@ -36,6 +40,13 @@ struct Frozen(Plan);
 
 // SAFETY: a plan is plain data without padding (wire.rs asserts its size).
 unsafe impl Pod for Frozen {}
+
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct Telling(Interrupts);
+
+// SAFETY: integers of one size, so no padding (wire.rs asserts the size).
+unsafe impl Pod for Telling {}
 
 /// The programs of one probe and what they are attached with.
 #[derive(Debug)]
@@ -85,18 +96,20 @@ pub struct Loader {
     loader: EbpfLoader<'static>,
     cpus: u32,
     stash_entries: u32,
+    interrupts: Interrupts,
 }
 
 impl Loader {
-    pub fn new(cpus: u32, stash_entries: u32, task: TaskOffsets) -> Self {
+    pub fn new(cpus: u32, stash_entries: u32, task: TaskOffsets, interrupts: Interrupts) -> Self {
         let mut loader = EbpfLoader::new();
         loader
             .verifier_log_level(VerifierLogLevel::DEBUG)
             .override_global("AARCH64", keep(u8::from(cfg!(target_arch = "aarch64"))), true)
             .override_global("TGID_OFFSET", keep(task.tgid), true)
             .override_global("PID_OFFSET", keep(task.pid), true)
+            .override_global("START_OFFSET", keep(task.start.unwrap_or(0)), true)
             .override_global("CPU_COUNT", keep(cpus), true);
-        Self { loader, cpus, stash_entries }
+        Self { loader, cpus, stash_entries, interrupts }
     }
 
     /// Load a copy of the object with the plans of `candidate`. Nothing is in the kernel yet but its maps.
@@ -106,6 +119,9 @@ impl Loader {
         check::check(entry_plan).context("the entry plan")?;
         let ((kind, section), (entry_kind, entry_section)) = kinds(candidate.mechanism);
         let interleaved = matches!(candidate.mechanism, Mechanism::Uprobe | Mechanism::Uretprobe);
+        // A task makes system calls and runs programs, nobody else does.
+        let never = interleaved || candidate.mechanism == Mechanism::SyscallTracepoints;
+        let interrupts = if never { Interrupts::default() } else { self.interrupts };
         let entry = candidate.entry.is_some();
         self.loader
             .override_global("PLAN", keep(Frozen(*candidate.plan)), true)
@@ -114,23 +130,38 @@ impl Loader {
             .override_global("ENTRY_KIND", keep(entry_kind), true)
             .override_global("INPUTS", keep(check::inputs(&candidate.plan)), true)
             .override_global("ENTRY_INPUTS", keep(check::entry_inputs(entry_plan, &candidate.plan)), true)
+            .override_global("INTERRUPTS", keep(Telling(interrupts)), true)
             .override_global("INTERLEAVED", keep(u8::from(interleaved)), true)
             .map_max_entries("RINGS", self.cpus * candidate.copies())
             .map_max_entries("CPUS", candidate.copies())
+            .map_max_entries("ONCE", if candidate.plan.once == NONE { 1 } else { ONCE })
             .map_max_entries("STASH", if entry { self.stash_entries } else { 1 });
         self.finish(Sections {
             event: Some(section),
             nested: (candidate.copies() > 1).then_some(section),
             entry: entry.then_some(entry_section),
             exit: entry.then_some(RAW_TP.1),
-            follow: None,
+            ..Sections::default()
         })
     }
 
     /// Load the programs that keep the pid set.
     pub fn load_follow(&mut self) -> Result<Programs> {
-        self.loader.map_max_entries("RINGS", 1).map_max_entries("CPUS", 1).map_max_entries("STASH", 1);
+        self.small();
         self.finish(Sections { follow: Some(RAW_TP.1), ..Sections::default() })
+    }
+
+    /// Load the iterator over tasks.
+    pub fn load_iterator(&mut self) -> Result<Programs> {
+        self.small();
+        self.finish(Sections { iterator: Some("iter/task"), ..Sections::default() })
+    }
+
+    /// Maps that a copy does not use.
+    fn small(&mut self) {
+        for map in ["RINGS", "CPUS", "STASH", "ONCE"] {
+            self.loader.map_max_entries(map, 1);
+        }
     }
 
     fn finish(&mut self, sections: Sections) -> Result<Programs> {
@@ -207,6 +238,19 @@ impl Programs {
     pub fn attach_follow(&mut self) -> Result<()> {
         self.raw_tp(FORK, "sched_process_fork")?;
         self.raw_tp(FREE, "sched_process_free")
+    }
+
+    /// Files that tell, when they are read, of all processes (as [`Start`](schemas::wire::Start)).
+    pub fn iterate<const N: usize>(&mut self, btf: Option<&Btf>) -> Result<[File; N]> {
+        let btf = btf.ok_or_else(|| anyhow!("this kernel has no BTF (/sys/kernel/btf/vmlinux)"))?;
+        let program: &mut Iter = self.program(TASK)?;
+        program.load("task", btf).map_err(explain)?;
+        let mut file = || {
+            let link = program.attach().map_err(explain)?;
+            Ok(program.take_link(link)?.into_file()?)
+        };
+        let files = (0..N).map(|_| file()).collect::<Result<Vec<_>>>()?;
+        files.try_into().map_err(|_| anyhow!("too few files"))
     }
 
     fn program<'a, T>(&'a mut self, name: &'static str) -> Result<&'a mut T>

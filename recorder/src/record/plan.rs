@@ -4,6 +4,7 @@
 use anyhow::Result;
 use schemas::column::{Layout, Type};
 use schemas::def::{Context, EventDef};
+use schemas::wire::Interrupts;
 
 use super::trigger::{PlannedTrigger, Trigger};
 use crate::cli::args::StackKind;
@@ -34,6 +35,8 @@ pub struct Plan {
     pub triggers: Vec<PlannedTrigger>,
     /// What is needed to follow processes.
     task_offsets: Option<TaskOffsets>,
+    /// How to tell interrupts.
+    pub interrupts: Interrupts,
 }
 
 impl Plan {
@@ -78,7 +81,8 @@ impl Plan {
         let trigger = |text: &String| PlannedTrigger::new(kernel, Trigger::parse(text)?, options);
         let triggers = options.flight.triggers.iter().map(trigger).collect::<Result<_>>()?;
         let task_offsets = kernel.task_offsets();
-        Ok(Self { events, asked: asked - denied.len(), denied, triggers, task_offsets })
+        let interrupts = kernel.interrupts();
+        Ok(Self { events, asked: asked - denied.len(), denied, triggers, task_offsets, interrupts })
     }
 
     /// Layouts of all events.
@@ -97,6 +101,7 @@ impl Plan {
             total_weight: weights.sum::<u32>()
                 + self.triggers.iter().map(PlannedTrigger::sources).sum::<u32>(),
             task_offsets: self.task_offsets,
+            interrupts: self.interrupts,
             ..EngineOptions::default()
         })
     }

@@ -1,6 +1,7 @@
 //! What was there at the start in, records of events `processes` and `listens` out, as if a probe had seen it.
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result, anyhow};
@@ -12,6 +13,7 @@ use crate::snapshot::cgroups::Hierarchy;
 use crate::snapshot::clock;
 use crate::snapshot::listeners::{self, Found, Listener};
 use crate::snapshot::processes::{self, Process};
+use crate::snapshot::starts::Starts;
 
 /// Event of the listening sockets.
 pub const LISTENS: &str = "listens";
@@ -51,10 +53,12 @@ pub struct Snapshot {
 }
 
 /// Take the snapshot in a thread of its own; rings are to be drained meanwhile.
-pub fn start(wanted: Wanted) -> Result<JoinHandle<Snapshot>> {
+///
+/// `starts` tells when processes were started, twice, or why nothing can.
+pub fn start(wanted: Wanted, starts: Result<[File; 2]>) -> Result<JoinHandle<Snapshot>> {
     thread::Builder::new()
         .name("snapshot".to_owned())
-        .spawn(move || take(&wanted))
+        .spawn(move || take(&wanted, starts))
         .context("cannot start a thread")
 }
 
@@ -63,9 +67,9 @@ pub fn finish(thread: JoinHandle<Snapshot>) -> Result<Snapshot> {
     thread.join().map_err(|_| anyhow!("the snapshot's thread has died"))
 }
 
-fn take(wanted: &Wanted) -> Snapshot {
+fn take(wanted: &Wanted, starts: Result<[File; 2]>) -> Snapshot {
     let ts_ns = clock::boottime_ns().unsigned_abs();
-    let all = processes::all(&Hierarchy::open());
+    let (all, inexact) = with_starts(starts);
     let by_pid: HashMap<u32, &Process> = all.iter().map(|process| (process.pid, process)).collect();
     let mut found = if wanted.listeners { listeners::all(&wanted.netns) } else { Found::default() };
     found.listeners.retain_mut(|listener| wanted.keep_listener(listener, &by_pid));
@@ -73,8 +77,29 @@ fn take(wanted: &Wanted) -> Snapshot {
     let holders = first.filter_map(|pid| Some((*pid, (*by_pid.get(pid)?).clone()))).collect();
     let processes: Vec<Process> =
         all.iter().filter(|process| wanted.keep_process(process)).cloned().collect();
-    let hidden = hidden(&processes, &found);
+    let mut hidden = hidden(&processes, &found);
+    hidden.extend(inexact);
     Snapshot { ts_ns, processes, holders, found, hidden }
+}
+
+/// All processes with their exact starts, and what is to be said if these are not known.
+fn with_starts(starts: Result<[File; 2]>) -> (Vec<Process>, Option<String>) {
+    let mut known = Starts::default();
+    let mut all = Vec::new();
+    let looked = starts.and_then(|[before, after]| {
+        known.look(before)?;
+        all = processes::all(&Hierarchy::open());
+        all.iter_mut().for_each(|process| known.complete(process));
+        // Those that were started between the two.
+        known.look(after)?;
+        all.iter_mut().for_each(|process| known.complete(process));
+        Ok(())
+    });
+    if all.is_empty() {
+        all = processes::all(&Hierarchy::open());
+    }
+    let problem = looked.err().map(|error| format!("start_boottime_ns is NULL in the snapshot: {error:#}"));
+    (all, problem)
 }
 
 fn hidden(processes: &[Process], found: &Found) -> Vec<String> {
@@ -125,20 +150,20 @@ impl Wanted {
 /// Records of event `processes`.
 pub fn process_records(layout: &Layout, snapshot: &Snapshot) -> Vec<Vec<u8>> {
     let record = |(seq, process): (usize, &Process)| {
-        let Process { pid, ppid, comm, filename, start_boottime_ns, uid, cgroup_id, netns, mntns, pidns } =
-            process;
+        let Process { pid, ppid, comm, filename, uid, cgroup_id, netns, mntns, pidns, .. } = process;
         let mut row = RecordBuilder::new(layout, snapshot.ts_ns)
             .seq(seq as u32)
             .task(*pid, *pid)
             .set_text("ev", "snapshot")
             .set_u64("ppid", u64::from(*ppid))
             .set_text("comm", comm)
-            .set_i64("start_boottime_ns", *start_boottime_ns)
             .set_u64("uid", u64::from(*uid));
         if let Some(filename) = filename {
             row = row.set_text("filename", filename);
         }
+        let start = process.start_boottime_ns.map(i64::unsigned_abs);
         let numbers = [
+            ("start_boottime_ns", start),
             ("cgroup_id", *cgroup_id),
             ("netns", netns.map(u64::from)),
             ("mntns", mntns.map(u64::from)),
@@ -153,10 +178,8 @@ pub fn process_records(layout: &Layout, snapshot: &Snapshot) -> Vec<Vec<u8>> {
 pub fn listener_records(layout: &Layout, snapshot: &Snapshot) -> Vec<Vec<u8>> {
     let record = |(seq, listener): (usize, &Listener)| {
         let Listener { netns, addr, port, backlog, v6only, protocol, inode, pids } = listener;
-        let pid = pids.first().copied().unwrap_or(0);
         let mut row = RecordBuilder::new(layout, snapshot.ts_ns)
             .seq(seq as u32)
-            .task(pid, pid)
             .set_text("ev", "snapshot")
             .set_i64("ret", 0)
             .set_u64("netns", u64::from(*netns))
@@ -166,7 +189,11 @@ pub fn listener_records(layout: &Layout, snapshot: &Snapshot) -> Vec<Vec<u8>> {
             .set_u64("backlog", u64::from(*backlog))
             .set_u64("protocol", u64::from(*protocol))
             .set_u64("inode", *inode);
-        let process = snapshot.holders.get(&pid);
+        let pid = pids.first();
+        if let Some(pid) = pid {
+            row = row.task(*pid, *pid);
+        }
+        let process = pid.and_then(|pid| snapshot.holders.get(pid));
         if let Some(process) = process {
             row = row.set_text("comm", &process.comm);
         }

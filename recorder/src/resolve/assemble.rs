@@ -24,6 +24,8 @@ pub(super) struct Wanted {
     pub begins: Option<NodeId>,
     /// The object that it ends.
     pub ends: Option<NodeId>,
+    /// What is different in each event that counts.
+    pub once: Option<NodeId>,
     pub outputs: Vec<Output>,
 }
 
@@ -60,7 +62,7 @@ fn count_uses(nodes: &Nodes, wanted: &Wanted) -> Vec<u32> {
     roots.extend(wanted.filter.iter().flat_map(Formula::inputs));
     roots.extend(wanted.each.iter().flat_map(|(count, base)| [*count, *base]));
     roots.extend(wanted.subjects.iter().chain(&wanted.pid).chain(&wanted.tid));
-    roots.extend(wanted.begins.iter().chain(&wanted.ends));
+    roots.extend(wanted.begins.iter().chain(&wanted.ends).chain(&wanted.once));
     for output in &wanted.outputs {
         roots.extend(output.guard.inputs());
         match output.what {
@@ -104,6 +106,7 @@ impl Assembler<'_> {
         plan.pid = wanted.pid.map_or(Ok(NONE), |node| self.temp(node))?;
         plan.tid = wanted.tid.map_or(Ok(NONE), |node| self.temp(node))?;
         plan.begins = wanted.begins.map_or(Ok(NONE), |node| self.temp(node))?;
+        plan.once = wanted.once.map_or(Ok(NONE), |node| self.temp(node))?;
         plan.ends = wanted.ends.map_or(Ok(NONE), |node| self.temp(node))?;
         if let Some(filter) = &wanted.filter {
             match filter {

@@ -7,6 +7,7 @@ use schemas::expr::{Field, Kind, ParseError};
 use schemas::wire::{Plan, cmp, src};
 
 use super::assemble::{Wanted, assemble};
+use super::layout::is_at_entry;
 use super::lower::{Lower, Value};
 use super::nodes::{Compare, Formula, Node, NodeId, Nodes, Right};
 use super::scope::{Offer, Scope};
@@ -86,8 +87,9 @@ impl<'a> Compiler<'a> {
         let at_entry: Vec<&str> = self
             .columns
             .iter()
-            .filter(|column| scope.at_return && self.is_entry(column))
-            .map(|column| column.name.as_str())
+            .zip(&self.layout.columns)
+            .filter(|(column, place)| scope.at_return && is_at_entry(self.probe, column, &place.ty))
+            .map(|(column, _)| column.name.as_str())
             .collect();
         let needs_entry = scope.stash_args || !at_entry.is_empty();
         let stashed;
@@ -150,10 +152,6 @@ impl<'a> Compiler<'a> {
     fn knows_objects(&self) -> bool {
         let Filter { pids, comm, netns, cgroups, exclude_pid: _, extra: _, sample } = self.filter;
         *pids || !comm.is_empty() || !netns.is_empty() || !cgroups.is_empty() || *sample > 1
-    }
-
-    fn is_entry(&self, column: &ColumnDef) -> bool {
-        self.probe.value(column).is_some_and(|field| matches!(field.expr.kind, Kind::Entry(_)))
     }
 
     /// One plan: the columns that `wants` names and, if `whole`, the filter and all that goes with it. And whether that
@@ -229,6 +227,7 @@ impl<'a> Compiler<'a> {
             wanted.begins = object(&probe.begins, lower).context("begins")?;
             wanted.ends = object(&probe.ends, lower).context("ends")?;
         }
+        wanted.once = probe.once.as_ref().map(|field| number(lower, field)).transpose().context("once")?;
         wanted.pid = probe.pid.as_ref().map(|field| number(lower, field)).transpose().context("pid")?;
         wanted.tid = probe.tid.as_ref().map(|field| number(lower, field)).transpose().context("tid")?;
 

@@ -42,7 +42,7 @@ pub fn describe(def: &EventDef, kernel: Option<&Kernel>) -> String {
         out.push_str("recorded with every trace\n");
     }
     if def.context == Context::Irq {
-        out.push_str("happens in interrupts: --pid and --comm do not apply\n");
+        out.push_str("happens in interrupts mostly: --pid, --comm and --cgroup do not apply\n");
     }
     let filter = Filter::default();
     let request = Request { def, filter: &filter, stacks: Stacks::None, all_sources: false };

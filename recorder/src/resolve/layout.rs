@@ -2,8 +2,8 @@
 
 use anyhow::{Result, bail};
 use schemas::column::{Column, Layout, Type, standard_fields};
-use schemas::def::{ColumnDef, Context, EventDef, MAX_COLUMNS};
-use schemas::expr::{Builtin, Field, Kind};
+use schemas::def::{ColumnDef, Context, EventDef, MAX_COLUMNS, ProbeDef};
+use schemas::expr::{Builtin, Field, Kind, ProbeKind};
 use schemas::wire::{MAX_RECORD, MAX_STASH};
 
 use super::scope::{ArgAt, Offer, Refusal, Returns};
@@ -128,16 +128,28 @@ fn keep_equal_types(kernel: &Kernel, columns: &[ColumnDef], types: &[Type], offe
     }
 }
 
+/// Whether a column is read when the function is entered: where it is written so, and text that is given to a system call
+/// which replaces the memory of the process.
+pub(super) fn is_at_entry(probe: &ProbeDef, column: &ColumnDef, ty: &Type) -> bool {
+    const REPLACING: [&str; 2] = ["execve", "execveat"];
+    let is_replaced = probe.on.kind == ProbeKind::Syscall && REPLACING.contains(&probe.on.name.as_str());
+    probe.value(column).is_some_and(|field| {
+        matches!(field.expr.kind, Kind::Entry(_)) || (is_replaced && matches!(ty, Type::UserStr(_)))
+    })
+}
+
 /// Lay out the columns; those that any probe reads at entry come first.
 pub(super) fn layout(def: &EventDef, columns: &[ColumnDef], types: Vec<Type>) -> Result<(Layout, u16)> {
-    let at_entry = |name: &str| {
-        columns.iter().filter(|c| c.name == name).any(|column| {
-            let probes = def.sources.iter().flat_map(|source| &source.probes);
-            probes
-                .filter_map(|probe| probe.value(column))
-                .any(|field| matches!(field.expr.kind, Kind::Entry(_)))
+    let early: Vec<&str> = columns
+        .iter()
+        .zip(&types)
+        .filter(|(column, ty)| {
+            let mut probes = def.sources.iter().flat_map(|source| &source.probes);
+            probes.any(|probe| is_at_entry(probe, column, ty))
         })
-    };
+        .map(|(column, _)| column.name.as_str())
+        .collect();
+    let at_entry = |name: &str| early.contains(&name);
     let size: usize = types.iter().map(|ty| usize::from(ty.wire_size()) + 8).sum();
     if size > MAX_RECORD {
         bail!(

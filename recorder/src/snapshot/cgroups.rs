@@ -24,9 +24,9 @@ impl Hierarchy {
         Self { mount: crate::pipeline::cgroups::mount() }
     }
 
-    /// The id of the cgroup of process `pid`.
-    pub fn of_process(&self, pid: u32) -> Option<u64> {
-        let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    /// The id of the cgroup of the process or thread whose directory in /proc is `place`.
+    pub fn of(&self, place: &str) -> Option<u64> {
+        let text = fs::read_to_string(format!("{place}/cgroup")).ok()?;
         let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
         self.id(path)
     }

@@ -5,6 +5,7 @@ mod compact;
 mod disk;
 mod elsewhere;
 mod endings;
+mod ends;
 mod errors;
 mod fail_on_loss;
 mod filters;
@@ -13,6 +14,7 @@ mod flight_triggers;
 #[path = "../../../tests/support/held.rs"]
 mod held;
 mod help;
+mod interrupts;
 mod limits;
 mod listens;
 mod losses;

@@ -86,6 +86,7 @@ struct RawProbe {
     lets: BTreeMap<String, String>,
     #[serde(rename = "where")]
     predicate: Option<String>,
+    once: Option<String>,
     #[serde(default)]
     set: BTreeMap<String, String>,
     #[serde(default)]
@@ -130,7 +131,8 @@ fn source_def(event: &str, source: RawSource) -> Result<SourceDef, DefError> {
     let mut probes = Vec::new();
     let mut name = name;
     for probe in probe {
-        let RawProbe { on, lets: own_lets, predicate: own_predicate, set: own_set, when: own_when } = probe;
+        let RawProbe { on, lets: own_lets, predicate: own_predicate, once, set: own_set, when: own_when } =
+            probe;
         let target =
             Target::parse(&on).map_err(|error| DefError(format!("event {event}, probe on: {error}")))?;
         let name = name.get_or_insert_with(|| target.default_name());
@@ -165,6 +167,7 @@ fn source_def(event: &str, source: RawSource) -> Result<SourceDef, DefError> {
             each,
             begins: optional(begins.as_deref(), || at("begins"))?,
             ends: optional(ends.as_deref(), || at("ends"))?,
+            once: optional(once.as_deref(), || at("once"))?,
             nests,
             on: target,
         });

@@ -70,7 +70,7 @@ fn a_wrong_definition_says_what_and_where() {
     assert_eq!(
         toml_error(&format!("summary = \"s\"\n{source}wehre = \"x\"\n{column}")),
         "event e: TOML parse error at line 5, column 1\n  |\n5 | wehre = \"x\"\n  | ^^^^^\nunknown field `wehre`, expected one of \
-         `on`, `let`, `where`, `set`, `when`"
+         `on`, `let`, `where`, `once`, `set`, `when`"
     );
     assert_eq!(
         toml_error(&format!("summary = \"s\"\n{source}where = \"x ==\"\n{column}")),

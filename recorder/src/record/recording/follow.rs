@@ -62,12 +62,12 @@ pub fn complete(set: &mut PidSet, followed: &[Followed], has_command: bool) -> R
 /// Add `process`, unless it has ended. If it is alive after that, the kernel has seen that its number is in the set, and
 /// will take it out.
 fn insert_living(set: &mut PidSet, process: &Process) -> Result<()> {
-    let Process { pid, start_boottime_ns, .. } = process;
+    let Process { pid, start_ticks, .. } = process;
     if set.contains(*pid)? {
         return Ok(());
     }
     set.insert(*pid)?;
-    if processes::start_of(*pid) != Some(*start_boottime_ns) {
+    if processes::start_of(*pid) != Some(*start_ticks) {
         set.remove(*pid)?;
     }
     Ok(())

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use schemas::trace::PROCESSES;
+use schemas::wire::interrupts;
 
 use super::ask::Usr1;
 use super::attach::{Attached, attach};
@@ -156,9 +157,10 @@ impl<'a> Recording<'a> {
     /// `None` if a signal came before the recording had begun.
     fn record(&mut self, signals: &Signals, progress: &mut Progress) -> Result<Option<(Ended, Patience)>> {
         self.writer.get_ready();
+        let starts = self.engine.process_starts();
         let start_ns = self.engine.start()?;
         self.attached.started(start_ns.cast_signed() + self.writer.meta().utc_minus_boottime_ns);
-        let thread = seed::start(self.wanted())?;
+        let thread = seed::start(self.wanted(), starts)?;
         let command = self.command.take();
         for row in &self.attached.rows {
             self.writer.add_probe(row.clone())?;
@@ -267,6 +269,12 @@ impl<'a> Recording<'a> {
                      --netns filters them"
                 ));
             }
+        }
+        if self.plan.interrupts.how == interrupts::UNKNOWN {
+            say(format_args!(
+                "warning: the types of this kernel do not tell where its preempt count is, so an interrupt is not told from \
+                 the task that it interrupts: column ctx is NULL, and pid, tid, comm and cgroup_id may be a bystander's"
+            ));
         }
         if self.options.cgroups.iter().any(|cgroup| cgroup.level.is_none()) {
             say(format_args!(

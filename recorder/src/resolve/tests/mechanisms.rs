@@ -23,7 +23,11 @@ fn every_built_in_source_has_the_mechanisms_that_were_meant() {
         ("packets", "v6", tracepoint),
         ("processes", "fork", tracepoint),
         ("processes", "exec", tracepoint),
-        ("processes", "exit", classic_too),
+        (
+            "processes",
+            "exit",
+            "tp_btf, raw_tp, tracepoint, tp_btf, raw_tp, tracepoint, tp_btf, raw_tp, tracepoint",
+        ),
         ("processes", "rename", tracepoint),
         ("switches", "sched_switch", tracepoint),
     ];
