@@ -8,6 +8,7 @@
 
 mod check;
 mod gate;
+mod mapped;
 mod misses;
 mod object;
 mod objects;

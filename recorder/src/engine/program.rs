@@ -13,10 +13,12 @@ use schemas::wire::{Plan, context};
 use zerocopy::IntoBytes;
 
 use super::check;
+use super::mapped::Mapped;
 use super::object::{self, Sections};
 use super::sys::link_by_id;
 use crate::kernel::{TaskOffsets, Tracefs};
 use crate::resolve::{Candidate, Mechanism};
+use crate::user::Place;
 
 /// Names of the programs in the object.
 const EVENT: &str = "on_event";
@@ -192,12 +194,12 @@ impl Programs {
                 }
                 self.tracepoint(EVENT, "syscalls", &format!("sys_exit_{target}"))?;
             }
-            Mechanism::Uprobe => self.uprobe(EVENT, target)?,
-            Mechanism::Uretprobe => {
+            Mechanism::Uprobe | Mechanism::Uretprobe => {
+                let place = candidate.user.as_ref().context("its place in the file is not known")?;
                 if entry {
-                    self.uprobe(ENTRY, target)?;
+                    self.uprobe(ENTRY, place)?;
                 }
-                self.uprobe(EVENT, target)?;
+                self.uprobe(EVENT, place)?;
             }
         }
         Ok(())
@@ -267,18 +269,16 @@ impl Programs {
         Ok(())
     }
 
-    fn uprobe(&mut self, name: &'static str, target: &str) -> Result<()> {
-        let (path, place) = target
-            .rsplit_once(':')
-            .with_context(|| format!("uprobe '{target}' is not of the form path:symbol"))?;
-        let location = match place.split_once('+') {
-            Some((symbol, offset)) => UProbeAttachLocation::SymbolOffset(symbol, number(offset)?),
-            None if place.starts_with("0x") => UProbeAttachLocation::AbsoluteOffset(number(place)?),
-            None => UProbeAttachLocation::Symbol(place),
-        };
+    fn uprobe(&mut self, name: &'static str, place: &Place) -> Result<()> {
         let program: &mut UProbe = self.program(name)?;
         program.load().map_err(explain)?;
-        program.attach(location, path, UProbeScope::AllProcesses).map_err(explain)?;
+        for offset in &place.offsets {
+            // The kernel looks at the instruction when a process maps it: that is us, so that a refusal is told now.
+            let _mapped = Mapped::new(place.file(), *offset);
+            let location = UProbeAttachLocation::AbsoluteOffset(*offset);
+            let attached = program.attach(location, place.path(), UProbeScope::AllProcesses);
+            attached.map_err(|error| refused_instruction(error, *offset))?;
+        }
         Ok(())
     }
 
@@ -335,6 +335,21 @@ fn explain(error: ProgramError) -> Error {
         return anyhow!("the kernel refuses the program: {io_error}{end}");
     }
     Error::from(error)
+}
+
+/// What the kernel says when it cannot probe an instruction; the C library has no text for it (`ENOTSUPP`).
+const NOT_SUPPORTED: i32 = 524;
+
+fn refused_instruction(error: ProgramError, offset: u64) -> Error {
+    let error = explain(error);
+    let raw = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>()).next();
+    match raw.and_then(std::io::Error::raw_os_error) {
+        Some(NOT_SUPPORTED) => anyhow!(
+            "the kernel cannot probe the instruction at file offset {offset:#x}: give the offset of another one, or the \
+             start of a function"
+        ),
+        _ => error,
+    }
 }
 
 fn is_noise(line: &str) -> bool {

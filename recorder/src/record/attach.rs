@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::pipeline::ProbeRow;
 use crate::resolve::{Candidate, ResolvedSource};
 use crate::source::ProbeId;
+use crate::user::Place;
 
 /// What came of attaching.
 #[derive(Debug, Default)]
@@ -19,6 +20,8 @@ pub struct Attached {
     pub next: ProbeId,
     /// Events of which nothing is observed, and sources that are missing, with the reasons.
     pub warnings: Vec<String>,
+    /// What is to be known about probes that are attached.
+    pub notes: Vec<String>,
 }
 
 /// Attach all of `plan`. Fails if nothing that was asked for can be observed, or with `require` if anything cannot, or
@@ -60,7 +63,7 @@ impl Attached {
         let mut reasons: Vec<String> = Vec::new();
         let mut refused = 0;
         for candidate in &source.candidates {
-            let Candidate { mechanism, target, better, explain, .. } = candidate;
+            let Candidate { mechanism, target, better, explain, user, .. } = candidate;
             self.refused(name, source, refused..*better, &mut reasons);
             refused = *better;
             let row = ProbeRow {
@@ -73,7 +76,10 @@ impl Attached {
             };
             match engine.attach_weighted(self.next, candidate, event.def.weight) {
                 Ok(()) => {
-                    self.rows.push(ProbeRow { probe: Some(self.next), ..row.clone() });
+                    let notes = user.iter().flat_map(|place| &place.notes);
+                    self.notes.extend(notes.map(|note| format!("event {name}: {note}")));
+                    let reason = user.as_ref().and_then(Place::remarks);
+                    self.rows.push(ProbeRow { probe: Some(self.next), reason, ..row.clone() });
                     self.next += 1;
                     for _ in 1..candidate.copies() {
                         let reason = "events in interrupts of the probe before".to_owned();

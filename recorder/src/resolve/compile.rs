@@ -138,6 +138,7 @@ impl<'a> Compiler<'a> {
             plan: Box::new(plan),
             entry,
             btf_id: scope.btf_id,
+            user: scope.user.clone(),
             better: 0,
             is_never,
             explain: String::new(),

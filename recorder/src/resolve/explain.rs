@@ -10,6 +10,7 @@ use super::compile::Compiler;
 use super::scope::Scope;
 use super::{Candidate, Filter, Request, ResolvedEvent, Stacks, resolve};
 use crate::kernel::Kernel;
+use crate::user::Place;
 
 /// Types, offsets and mechanisms of a resolved event.
 pub fn explain(event: &ResolvedEvent) -> String {
@@ -90,6 +91,12 @@ pub fn describe(def: &EventDef, kernel: Option<&Kernel>) -> String {
                 let ways: Vec<String> =
                     candidates.iter().map(|c| format!("{} {}", c.mechanism, c.target)).collect();
                 let _ = writeln!(out, "    tries here: {}", ways.join(", then "));
+                for place in candidates.iter().filter_map(|candidate| candidate.user.as_ref()) {
+                    let _ = writeln!(out, "    at {place}");
+                    if let Some(remark) = place.remarks() {
+                        let _ = writeln!(out, "    {remark}");
+                    }
+                }
             }
         }
     }
@@ -114,6 +121,9 @@ fn short(ty: &Type) -> String {
 /// One candidate: mechanism and prototype, then a line for each column.
 pub(super) fn candidate(compiler: &Compiler<'_>, scope: &Scope, candidate: &Candidate) -> String {
     let mut out = format!("{} {}", candidate.mechanism, scope.prototype);
+    if let Some(remarks) = candidate.user.as_ref().and_then(Place::remarks) {
+        let _ = write!(out, "\n  {remarks}");
+    }
     if let Some(field) = &compiler.probe.predicate {
         let span = field.expr.span;
         let _ = write!(out, "\n  only if {}", &field.text[span.start..span.end]);

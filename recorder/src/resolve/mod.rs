@@ -36,6 +36,7 @@ use schemas::wire::Plan;
 pub use explain::{describe, explain};
 
 use crate::kernel::Kernel;
+use crate::user::Place;
 use scope::{Offer, Refusal};
 
 /// What to resolve.
@@ -109,7 +110,7 @@ pub enum Mechanism {
     Tracepoint,
     /// `sys_enter_NAME` and `sys_exit_NAME`, target `NAME`.
     SyscallTracepoints,
-    /// Entry of a function in user space, target `path:symbol`.
+    /// Entry of a function in user space, target `PATH:SYMBOL`.
     Uprobe,
     /// Its return.
     Uretprobe,
@@ -149,6 +150,8 @@ pub struct Candidate {
     pub entry: Option<Box<Plan>>,
     /// The tracepoint's typedef or the function in the kernel's BTF.
     pub btf_id: Option<u32>,
+    /// Where a probe in user space is attached.
+    pub user: Option<Place>,
     /// How many of the probes that cannot be tried would be better than this one.
     pub better: usize,
     /// No event can pass its filter.

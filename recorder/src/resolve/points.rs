@@ -9,6 +9,7 @@ use super::types::{S64, Ty, from_c};
 use crate::kernel::btf::{Kind, TypeId};
 use crate::kernel::tracefs::Location;
 use crate::kernel::{FunctionSymbol, Kernel, Tracefs};
+use crate::user::Place;
 
 /// Arguments that are in registers when a kprobe runs.
 const REGISTER_ARGS: u8 = 6;
@@ -289,15 +290,15 @@ fn user_function(kernel: &Kernel, mechanism: Mechanism, target: &str) -> Result<
     if !kernel.facts.uprobes {
         return Err("this kernel is built without uprobes (CONFIG_UPROBE_EVENTS)".to_owned());
     }
-    let path = target.rsplit_once(':').map_or(target, |(path, _)| path);
-    if let Err(error) = std::fs::metadata(path) {
-        return Err(format!("cannot read {path}: {error}"));
-    }
-    let mut scope = Scope::new(mechanism, target);
+    let at_return = mechanism == Mechanism::Uretprobe;
+    let place = Place::find(target, at_return).map_err(|error| format!("{error:#}"))?;
+    let mut scope = Scope::new(mechanism, &place.target);
+    scope.prototype = format!("{} at {place}", place.target);
+    scope.user = Some(place);
     scope.user_pointers = true;
     scope.unnamed_args = true;
     scope.n_args = REGISTER_ARGS;
-    scope.at_return = mechanism == Mechanism::Uretprobe;
+    scope.at_return = at_return;
     scope.stash_args = scope.at_return;
     if scope.at_return {
         scope.returns = Returns::Value(S64);

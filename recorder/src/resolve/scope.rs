@@ -5,6 +5,7 @@ use schemas::expr::Target;
 
 use super::Mechanism;
 use super::types::Ty;
+use crate::user::Place;
 
 /// Arguments that an entry program keeps.
 const STASHED_ARGS: u8 = 6;
@@ -30,6 +31,8 @@ pub(super) struct Scope {
     pub syscall_regs: bool,
     pub n_args: u8,
     pub btf_id: Option<u32>,
+    /// Where a probe in user space is.
+    pub user: Option<Place>,
     /// Runs when the function has returned.
     pub at_return: bool,
 }
@@ -78,6 +81,7 @@ impl Scope {
             syscall_regs: false,
             n_args: 0,
             btf_id: None,
+            user: None,
             at_return: false,
         }
     }

@@ -24,3 +24,5 @@ mod stuck;
 mod symlinks;
 mod terminal;
 mod unit;
+mod uprobes;
+mod uprobes_refused;

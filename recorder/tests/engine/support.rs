@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use recorder::engine::{Candidate, Engine, EngineOptions, Mechanism};
 use recorder::source::{EventSource, ProbeCounters, ProbeId};
+use recorder::user::Place;
 use schemas::wire::{Counters, Plan, RecordHeader, Slot, Term, op, src};
 use zerocopy::FromBytes;
 
@@ -54,6 +55,7 @@ pub fn only(plan: &mut Plan, left: u8, op: u8, imm: u64) {
 }
 
 pub fn candidate(mechanism: Mechanism, target: &str, plan: Plan, entry: Option<Plan>) -> Candidate {
+    let user = matches!(mechanism, Mechanism::Uprobe | Mechanism::Uretprobe);
     Candidate {
         event: "test".into(),
         source: "test".into(),
@@ -62,6 +64,7 @@ pub fn candidate(mechanism: Mechanism, target: &str, plan: Plan, entry: Option<P
         plan: Box::new(plan),
         entry: entry.map(Box::new),
         btf_id: None,
+        user: user.then(|| Place::find(target, false).unwrap()),
         better: 0,
         is_never: false,
         explain: String::new(),

@@ -339,7 +339,6 @@ fn what_cannot_be_attached_says_why() {
     };
     assert!(attach(Mechanism::TpBtf, "no_such_tracepoint").contains("no_such_tracepoint"));
     assert!(attach(Mechanism::Tracepoint, "sched").contains("category:name"));
-    assert!(attach(Mechanism::Uprobe, "/no/such/file:main").contains("/no/such/file"));
     let bad = Slot { dst: HEADER, width: 8, ..slot(src::TEMP, 0) };
     let error = engine.attach(PROBE, &candidate(Mechanism::TpBtf, "sys_enter", plan(&[], &[bad], 0), None));
     assert!(format!("{:#}", error.unwrap_err()).contains("does not fit"));

@@ -247,7 +247,8 @@ impl<'a> Recording<'a> {
 
     /// Say what is being recorded, and what is to be known about it.
     fn announce(&self, snapshot: &Snapshot) {
-        for warning in self.attached.warnings.iter().chain(&snapshot.found.problems).chain(&snapshot.hidden) {
+        let Attached { warnings, notes, .. } = &self.attached;
+        for warning in warnings.iter().chain(notes).chain(&snapshot.found.problems).chain(&snapshot.hidden) {
             say(format_args!("warning: {warning}"));
         }
         let (made, asked) = (self.engine.ring_bytes_made(), self.options.buffer_bytes);

@@ -1,0 +1,1 @@
+//! Symbols against what the loader, the compiler and `nm` say.
