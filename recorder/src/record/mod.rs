@@ -20,6 +20,7 @@ mod seed;
 mod session;
 mod setup;
 mod signals;
+mod sink;
 mod summary;
 pub mod trigger;
 

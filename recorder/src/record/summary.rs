@@ -49,6 +49,14 @@ pub fn text(
             problems(&mut out, name, totals);
         }
     }
+    for reason in LOSS_REASONS {
+        let is_unknown =
+            |name: &&&str| events.get(**name).is_some_and(|totals| totals.unknown.contains(&reason.name));
+        let names: Vec<&str> = order.iter().filter(is_unknown).copied().collect();
+        if !names.is_empty() {
+            let _ = writeln!(out, "  {}: {}", names.join(", "), unknown(reason, rows, &names));
+        }
+    }
     out
 }
 
@@ -91,12 +99,19 @@ fn problems(out: &mut String, event: &str, totals: &Totals) {
                 "  {event}: {count} {severity} ({}): {}; {}",
                 reason.name, reason.meaning, reason.remedy
             );
-        } else if totals.unknown.contains(&reason.name) {
-            let _ = writeln!(
-                out,
-                "  {event}: unknown how many {severity} ({}): {}; {}",
-                reason.name, reason.meaning, reason.remedy
-            );
         }
     }
+}
+
+/// What this kernel does not count of `events`.
+fn unknown(reason: &LossReason, rows: &[ProbeRow], events: &[&str]) -> String {
+    let mut kinds = rows.iter().filter(|row| row.probe.is_some() && events.contains(&row.event.as_str()));
+    let is_uretprobe = reason.name == "kprobe_missed" && kinds.all(|row| row.kind == "uretprobe");
+    let (meaning, remedy) = match is_uretprobe {
+        true => {
+            ("returns where more than 64 calls of a thread were in progress", "a uprobe sees every entry")
+        }
+        false => (reason.meaning, reason.remedy),
+    };
+    format!("unknown how many lost ({}): {meaning}; {remedy}", reason.name)
 }

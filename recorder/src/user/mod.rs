@@ -238,22 +238,18 @@ impl Program {
             return format!("{name} is only called there, and is in a library{place}");
         }
         let mut text = format!("there is no function {name}");
-        let parts = [".isra.", ".constprop.", ".part.", ".cold", ".llvm."];
-        let of_it = |s: &&Symbol| {
-            s.name.strip_prefix(name).is_some_and(|rest| parts.iter().any(|part| rest.starts_with(part)))
-        };
-        if let Some(part) = self.image.functions().find(of_it) {
-            return format!("the compiler made {} of {name}, try that name", part.name);
+        if let Some(clone) = self.clones(name).first() {
+            return format!("the compiler made {clone} of {name}, try that name");
         }
         // Names of C++ and Rust are encoded, but each part of one is there with its length in front.
         let last = name.rsplit("::").next().unwrap_or(name);
         let last: String = last.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
         let inner = format!("{}{last}", last.len());
         let encoded = |s: &&Symbol| {
-            let mut at = s.name.match_indices(&inner);
-            s.name.starts_with("_Z")
-                || s.name.starts_with("_R")
-                    && at.any(|(i, _)| !s.name[..i].ends_with(|c: char| c.is_ascii_digit()))
+            // A digit in front belongs to another length.
+            let is_part = |(i, _): (usize, &str)| !s.name[..i].ends_with(|c: char| c.is_ascii_digit());
+            let is_encoded = s.name.starts_with("_Z") || s.name.starts_with("_R");
+            is_encoded && !last.is_empty() && s.name.match_indices(&inner).any(is_part)
         };
         let encoded = self.image.functions().filter(encoded);
         let mut near: Vec<&str> = encoded.map(|s| s.name.as_str()).take(MAX_ALIASES).collect();
@@ -350,16 +346,39 @@ impl Program {
         names
     }
 
-    /// What calls of `name` are not seen, because they go to other versions.
-    fn left_out(&self, name: &str, version: Option<&str>, chosen: &[&Symbol]) -> Option<String> {
+    /// What calls of `name` are not seen, because they go to other versions or to code that the compiler made of it.
+    fn left_out(&self, name: &str, version: Option<&str>, chosen: &[&Symbol]) -> Vec<String> {
         let is_other = |s: &&Symbol| s.is_code() && chosen.iter().all(|chosen| chosen.address != s.address);
         let others: Vec<String> = self.named(name).filter(is_other).map(Symbol::written).collect();
-        (version.is_none() && !others.is_empty()).then(|| {
+        let versions = (version.is_none() && !others.is_empty()).then(|| {
             format!(
                 "programs that were linked with {} call other code, which is not recorded: {name}{VERSION}{ALL} is all of them",
                 others.join(", ")
             )
-        })
+        });
+        let clones = self.clones(name);
+        let clones = (!clones.is_empty()).then(|| {
+            format!(
+                "the compiler made {} of {name}, whose calls are not recorded: give that name too",
+                clones.join(", ")
+            )
+        });
+        versions.into_iter().chain(clones).collect()
+    }
+
+    /// Functions that the compiler made of `name` and calls in its place.
+    fn clones(&self, name: &str) -> Vec<&str> {
+        let parts = [".isra.", ".constprop.", ".part.", ".llvm."];
+        let is_one = |s: &&Symbol| {
+            let rest = s.name.strip_prefix(name);
+            rest.is_some_and(|rest| {
+                parts.iter().any(|part| rest.starts_with(part)) && !rest.contains(".cold")
+            })
+        };
+        let mut names: Vec<&str> = self.image.functions().filter(is_one).map(|s| s.name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     /// `0xOFFSET`: bytes from the start of the file.

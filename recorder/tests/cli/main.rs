@@ -10,12 +10,14 @@ mod fail_on_loss;
 mod filters;
 mod flight;
 mod flight_triggers;
+mod followed;
 #[path = "../../../tests/support/held.rs"]
 mod held;
 mod help;
 mod limits;
 mod listens;
 mod losses;
+mod print_places;
 mod record;
 mod rights;
 mod sandbox;

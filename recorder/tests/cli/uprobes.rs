@@ -32,7 +32,7 @@ pub fn source(name: &str) -> String {
 pub fn build(sandbox: &Sandbox, extra: &[&str]) {
     fs::write(
         sandbox.path("map"),
-        "V1 { local: nothing; };\nV2 { global: plain; plain_too; shared_number; chosen; } V1;\n",
+        "V1 { local: nothing; };\nV2 { global: plain; plain_too; shared_number; chosen; half; } V1;\n",
     )
     .unwrap();
     let library = source("versions.c");
@@ -130,6 +130,8 @@ fn of_an_indirect_function_the_implementation_that_the_loader_chose_is_probed() 
     assert_eq!(rows(&sandbox, &["uprobe:libc:stpncpy{ n=$arg3 } if $arg3 == 4242"]), [13]);
     let text = sandbox.expect(2, &["record", "uprobe:./libturn.so:chosen{}", "-o", "u"]).err;
     assert!(text.contains("IFUNC") && text.contains("0xOFFSET"), "{text}");
+    let text = sandbox.expect(0, &["record", "--explain", "uprobe:./libturn.so:half{}"]).out;
+    assert!(text.contains("half.constprop.0 of half, whose calls are not recorded"), "{text}");
     // On x86-64 the kernel provides it (vDSO).
     let text = sandbox.expect(2, &["record", "uprobe:libc:gettimeofday{}", "-o", "u"]).err;
     assert!(text.contains("IFUNC") && text.contains("vDSO"), "{text}");

@@ -55,7 +55,7 @@ fn names_of_cpp_are_encoded_and_the_encoded_one_is_told() {
 #[test]
 fn a_file_that_is_no_program_of_this_machine_is_called_what_it_is() {
     let sandbox = Sandbox::new();
-    fs::write(sandbox.path("script"), "#!/usr/bin/env python3\n").unwrap();
+    fs::write(sandbox.path("my-script"), "#!/usr/bin/env python3\n").unwrap();
     fs::write(sandbox.path("empty"), "").unwrap();
     fs::write(sandbox.path("text"), "hello\n").unwrap();
     fs::write(sandbox.path("short"), b"\x7fELF\x02\x01\x01").unwrap();
@@ -79,7 +79,7 @@ fn a_file_that_is_no_program_of_this_machine_is_called_what_it_is() {
         0
     );
     let cases: &[(&str, &[&str])] = &[
-        ("script", &["script", "python3 runs"]),
+        ("my-script", &["it is a script", "python3 runs"]),
         ("empty", &["empty"]),
         ("text", &["not an ELF file"]),
         ("short", &["cut off"]),
@@ -93,7 +93,7 @@ fn a_file_that_is_no_program_of_this_machine_is_called_what_it_is() {
     for (file, parts) in cases {
         assert_refused(&sandbox, &format!("uprobe:./{file}:f"), parts);
     }
-    assert_refused(&sandbox, "uprobe:script:f", &["no program 'script' in the PATH", "./script"]);
+    assert_refused(&sandbox, "uprobe:my-script:f", &["no program 'my-script' in the PATH", "./my-script"]);
     assert_refused(&sandbox, "uprobe:no-such-thing:f", &["no program 'no-such-thing' in the PATH"]);
 }
 

@@ -19,6 +19,7 @@ use super::seed::{self, LISTENS, Snapshot, Wanted};
 use super::session::{Ended, Session};
 use super::setup::{self, Unwanted, meta, symbolizer};
 use super::signals::{ENDED_EARLY, Signals};
+use super::sink::Sink;
 use super::trigger::Triggers;
 use crate::cli::options::Options;
 use crate::cli::say;
@@ -32,12 +33,16 @@ use crate::privileges::{Identity, KILL, renounce};
 use crate::snapshot::cgroups::Hierarchy;
 use crate::snapshot::{clock, processes};
 
+pub use follow::Watch;
+
 /// A recording whose probes are attached.
 pub struct Recording<'a> {
     options: &'a Options,
     plan: Plan,
     command: Option<Held>,
     engine: Engine,
+    /// Looks whether a followed process is left, if the recording ends with them.
+    watch: Option<Watch>,
     writer: TraceWriter,
     attached: Attached,
     triggers: Triggers,
@@ -66,7 +71,9 @@ impl<'a> Recording<'a> {
         signals: &Signals,
     ) -> Result<Self> {
         let shown = dir.as_ref().map(|dir| dir.display().to_string());
-        let printing = Printing::default();
+        let owner = Identity::of_caller();
+        let place = options.print.as_ref().and_then(|print| print.place.as_deref());
+        let printing = Printing::new(Sink::open(place, owner.as_ref())?);
         let utc_minus_boottime_ns = clock::utc_minus_boottime_ns();
         let meta = meta(options, &plan, utc_minus_boottime_ns)?;
         let writer_options = pipeline::Options {
@@ -78,16 +85,15 @@ impl<'a> Recording<'a> {
                 let mut paths = CgroupPaths::new();
                 Box::new(move |id| paths.find(id))
             },
-            on_batch: options.print.map(|format| {
+            on_batch: options.print.as_ref().map(|print| {
                 let asked = plan.asked().iter().map(|event| event.def.name.clone()).collect();
-                printing.hook(asked, format)
+                printing.hook(asked, print.format)
             }),
             warn: Box::new(|text| say(format_args!("warning: {text}"))),
             // So that signals, the clock and the command are looked at while the disk takes nothing.
             waits: false,
             ..pipeline::Options::default()
         };
-        let owner = Identity::of_caller();
         let dir = setup::trace_dir(dir.as_deref(), owner.as_ref())?;
         let must_freeze = !plan.triggers.is_empty();
         let unwanted = shown.is_none().then(|| Unwanted::new(&dir));
@@ -95,7 +101,14 @@ impl<'a> Recording<'a> {
         let freezer = Freezer::new(&dir, usr1, &options.flight);
         let held = command.as_ref().map(Held::pid);
         match Self::attach(options, &mut plan, held, utc_minus_boottime_ns, signals) {
-            Ok((engine, mut attached, triggers)) => {
+            Ok((mut engine, mut attached, triggers)) => {
+                // With a command, it is the command that ends the recording.
+                let is_alone = command.is_none() && !options.pids.is_empty();
+                let watch = is_alone.then(|| Watch::new(engine.pids())).transpose();
+                let watch = match watch {
+                    Ok(watch) => watch,
+                    Err(error) => return Err(abandon(writer, error)),
+                };
                 // A trace that goes away has no snapshots.
                 attached.warnings.extend(no_snapshots.filter(|_| shown.is_some()));
                 Ok(Self {
@@ -103,6 +116,7 @@ impl<'a> Recording<'a> {
                     plan,
                     command,
                     engine,
+                    watch,
                     writer,
                     attached,
                     triggers,
@@ -145,7 +159,8 @@ impl<'a> Recording<'a> {
 
     /// Record until something ends it. Gives the exit code.
     pub fn run(mut self, signals: &Signals) -> Result<u8> {
-        let mut progress = Progress::new(self.options.print.is_none());
+        let is_busy = self.options.print.is_some() && self.printing.sink().is_for_terminal();
+        let mut progress = Progress::new(!is_busy);
         match self.record(signals, &mut progress) {
             Ok(Some((ended, patience))) => self.finish(ended, &progress, signals, &patience),
             Ok(None) => Err(abandon(self.writer, anyhow!(ENDED_EARLY))),
@@ -181,6 +196,7 @@ impl<'a> Recording<'a> {
         }
         let utc_ns = clock::boottime_ns() + self.writer.meta().utc_minus_boottime_ns;
         self.writer.update_meta(|meta| meta.start_ns = utc_ns);
+        self.printing.sink().keep();
         self.announce(&snapshot);
         let mut session = self.session(signals, progress, records);
         let mut ended = session.run(command)?;
@@ -221,6 +237,7 @@ impl<'a> Recording<'a> {
             signals,
             progress,
             printing: &self.printing,
+            watch: self.watch.as_mut(),
             duration: self.options.duration,
             records,
         }
@@ -269,6 +286,15 @@ impl<'a> Recording<'a> {
                 ));
             }
         }
+        if self.options.print.is_some()
+            && !self.options.command.is_empty()
+            && self.printing.sink().is_shared_with_command()
+        {
+            say(format_args!(
+                "the command may write to {} too, between the lines of --print; --print=FORMAT:PATH keeps them apart",
+                self.printing.sink().shown()
+            ));
+        }
         if self.options.cgroups.iter().any(|cgroup| cgroup.level.is_none()) {
             say(format_args!(
                 "warning: in a cgroup namespace it is not known how deep a cgroup is: cgroups made from now on below \
@@ -278,7 +304,11 @@ impl<'a> Recording<'a> {
         let names =
             self.plan.asked().iter().map(|event| event.def.name.as_str()).collect::<Vec<_>>().join(", ");
         let place = self.shown.as_ref().map(|shown| format!(" into {shown}")).unwrap_or_default();
-        let until = if self.options.command.is_empty() { "; Ctrl-C ends it" } else { "" };
+        let until = match (self.options.command.is_empty(), &self.watch) {
+            (true, Some(_)) => "; it ends when every followed process has ended, or with Ctrl-C",
+            (true, None) => "; Ctrl-C ends it",
+            (false, _) => "",
+        };
         say(format_args!("recording {names}{place}{until}"));
     }
 }
