@@ -109,13 +109,13 @@ impl Image {
     /// The place in the file of a code address; `None` if no code is there.
     pub fn offset(&self, address: u64) -> Option<u64> {
         let holds = |s: &&Segment| s.is_code && address >= s.address && address - s.address < s.size;
-        self.segments.iter().find(holds).map(|s| address - s.address + s.offset)
+        self.segments.iter().find(holds).map(|s| (address - s.address).wrapping_add(s.offset))
     }
 
     /// The code address of a place in the file; `None` if no code is there.
     pub fn address(&self, offset: u64) -> Option<u64> {
         let holds = |s: &&Segment| s.is_code && offset >= s.offset && offset - s.offset < s.size;
-        self.segments.iter().find(holds).map(|s| offset - s.offset + s.address)
+        self.segments.iter().find(holds).map(|s| (offset - s.offset).wrapping_add(s.address))
     }
 
     /// The page at which the program begins when nobody moves it.

@@ -184,14 +184,15 @@ impl Program {
             ensure!(
                 plus == 0 || symbol.kind != Kind::Indirect,
                 "{name} is an indirect function (IFUNC): give the place in its implementation as {:#x}",
-                start + plus
+                start.saturating_add(plus)
             );
+            let at = start.saturating_add(plus);
             let is_inside = match symbol.size {
-                0 => self.image.address(start + plus).is_some(),
-                size => plus < size,
+                0 => self.image.address(at).is_some(),
+                size => plus == 0 || plus < size,
             };
             ensure!(is_inside, "{name} is {} bytes long, so +{plus:#x} is not in it", symbol.size);
-            found.offsets.push(start + plus);
+            found.offsets.push(at);
         }
         found.notes.extend(self.left_out(name, version, &chosen));
         Ok(found)
@@ -288,7 +289,7 @@ impl Program {
                 ))
             }
         };
-        let offset = choice.map_err(|cause| {
+        let address = choice.map_err(|cause| {
             anyhow!(
                 "{name} is an indirect function (IFUNC), whose implementation the loader chooses: {cause:#}"
             )
@@ -296,13 +297,13 @@ impl Program {
         let loaded = loaded.as_ref();
         let has_same = |other: &&Symbol| {
             other.kind == Kind::Indirect
-                && loaded.is_some_and(|l| l.choice(other).is_ok_and(|at| at == offset))
+                && loaded.is_some_and(|l| l.choice(other).is_ok_and(|at| at == address))
         };
         let (mut calls, mut aliases) = (Vec::new(), Vec::new());
         for other in self.image.functions().filter(|other| other.name != symbol.name) {
             if has_same(&other) {
                 calls.push(other.written());
-            } else if other.kind == Kind::Function && self.image.offset(other.address) == Some(offset) {
+            } else if other.kind == Kind::Function && other.address == address {
                 aliases.push(other.written());
             }
         }
@@ -318,7 +319,7 @@ impl Program {
         }
         aliases.truncate(MAX_ALIASES);
         found.aliases.extend(aliases);
-        Ok(offset)
+        self.image.offset(address).context("there is no code where the loader sends calls")
     }
 
     /// Functions that look like implementations of `name`.
@@ -387,7 +388,7 @@ impl Program {
         let Some(address) = self.image.address(offset) else {
             let code = self.image.segments.iter().filter(|segment| segment.is_code);
             let code: Vec<String> =
-                code.map(|s| format!("{:#x} to {:#x}", s.offset, s.offset + s.size)).collect();
+                code.map(|s| format!("{:#x} to {:#x}", s.offset, s.offset.saturating_add(s.size))).collect();
             bail!("{offset:#x} is not in its code, which is at file offset {}", code.join(" and "));
         };
         let holds = |s: &&Symbol| {

@@ -9,15 +9,10 @@ fn every_version_of_every_function_of_the_c_library_is_where_the_loader_has_it()
     let program = Program::open("libc.so.6").unwrap();
     let loaded = Loaded::find(program.image.build_id.as_deref().unwrap()).unwrap();
     let (mut n, mut old) = (0, 0);
-    for symbol in program.image.functions() {
+    for symbol in program.image.functions().filter(|symbol| symbol.kind != Kind::Indirect) {
         // Another library that is loaded here may offer the same name.
         let (Some(_), Ok(truth)) = (&symbol.version, loaded.choice(symbol)) else { continue };
-        let written = symbol.written();
-        if symbol.kind == Kind::Indirect {
-            assert_eq!(program.function(&written, false).unwrap().offsets, [truth], "{written}");
-        } else {
-            assert_eq!(program.image.offset(symbol.address), Some(truth), "{written}");
-        }
+        assert_eq!(symbol.address, truth, "{}", symbol.written());
         n += 1;
         old += usize::from(!symbol.is_default);
     }
@@ -31,7 +26,8 @@ fn the_default_version_is_what_a_program_that_is_linked_now_gets() {
     for name in ["pthread_kill", "pthread_cond_wait", "fopen", "realpath", "memcpy", "write"] {
         let found = program.function(name, false).unwrap();
         let default = program.named(name).find(|symbol| symbol.is_default).unwrap();
-        assert_eq!(found.offsets, [loaded.choice(default).unwrap()], "{name}");
+        let truth = program.image.offset(loaded.choice(default).unwrap()).unwrap();
+        assert_eq!(found.offsets, [truth], "{name}");
         assert!(found.written.starts_with(&format!("{name}@@GLIBC_")), "{}", found.written);
     }
 }

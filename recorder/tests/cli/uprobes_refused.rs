@@ -28,6 +28,8 @@ fn a_symbol_that_is_no_function_of_the_file_is_named_with_what_is_near() {
         ("uprobe:./calls:plain", &["in a library", "libturn.so:plain"]),
         ("uprobe:./libturn.so:turn@V3", &["no version V3", "turn@@V2", "turn@V1"]),
         ("uprobe:./calls:f+0x100", &["bytes long", "+0x100 is not in it"]),
+        ("uprobe:./calls:f+0xffffffffffffffff", &["is not in it"]),
+        ("uprobe:./calls:0xffffffffffffffff", &["is not in its code"]),
         ("uretprobe:./calls:f+1", &["start of a function"]),
         ("uprobe:./calls:0x1", &["0x1 is not in its code"]),
         ("uprobe:./calls:0xzz", &["not a number"]),

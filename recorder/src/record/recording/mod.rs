@@ -305,7 +305,7 @@ impl<'a> Recording<'a> {
             self.plan.asked().iter().map(|event| event.def.name.as_str()).collect::<Vec<_>>().join(", ");
         let place = self.shown.as_ref().map(|shown| format!(" into {shown}")).unwrap_or_default();
         let until = match (self.options.command.is_empty(), &self.watch) {
-            (true, Some(_)) => "; it ends when every followed process has ended, or with Ctrl-C",
+            (true, Some(_)) => "; Ctrl-C ends it, or the end of every followed process",
             (true, None) => "; Ctrl-C ends it",
             (false, _) => "",
         };

@@ -82,13 +82,13 @@ fn user_functions_have_arguments_by_number() {
     let path = std::env::current_exe().unwrap();
     let path = path.to_str().unwrap();
     let event =
-        inline(&format!("uprobe:{path}:malloc{{ size=$arg1:u64, name=$arg2:ustring, first=*(u32 *)$arg3 }}"));
+        inline(&format!("uprobe:{path}:main{{ size=$arg1:u64, name=$arg2:ustring, first=*(u32 *)$arg3 }}"));
     assert_eq!(columns(&event), "size:u64 name:ustring[127] first:u32");
-    let plan = &candidate(&event, "malloc", Mechanism::Uprobe).plan;
+    let plan = &candidate(&event, "main", Mechanism::Uprobe).plan;
     assert!(of_column(&event, plan, "first")[0].flags & flag::USER != 0);
-    let event = inline(&format!("uretprobe:{path}:malloc{{ size=$arg1, retval:x64 }}"));
+    let event = inline(&format!("uretprobe:{path}:main{{ size=$arg1, retval:x64 }}"));
     assert_eq!(columns(&event), "size:u64 retval:x64");
-    assert!(candidate(&event, "malloc", Mechanism::Uretprobe).entry.is_some());
+    assert!(candidate(&event, "main", Mechanism::Uretprobe).entry.is_some());
 }
 
 #[test]
