@@ -90,7 +90,7 @@ mod tests {
         let mapped = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
         let libc = mapped.filter(|path| path.ends_with("/libc.so.6")).map(PathBuf::from).next().unwrap();
         for name in ["libc.so.6", "libc", "c"] {
-            assert_eq!(find(name).unwrap(), [libc.clone()], "{name}");
+            assert_eq!(find(name).unwrap(), std::slice::from_ref(&libc), "{name}");
         }
         assert_eq!(find("libno-such-library").unwrap(), Vec::<PathBuf>::new());
     }
