@@ -100,8 +100,10 @@ async fn analyze(
     }
     // As a query of its own it keeps its ORDER BY, which SQL does not promise for a table in FROM.
     let rows = print(session, session.query(&analysis.query(&args)?).await?, format, out).await?;
-    let tables: Vec<String> = analysis.tables.iter().map(|t| t.name.clone()).collect();
     let is_the_list = analysis.name == "losses";
+    // The list is about every event.
+    let tables = if is_the_list { &[] } else { &analysis.tables[..] };
+    let tables: Vec<String> = tables.iter().map(|t| t.name.clone()).collect();
     let mut doubts = Doubts::of(session, &tables, until_ns).await?;
     if is_the_list {
         // The rows are the losses; what remains to be said is until when they are known.

@@ -6,10 +6,10 @@ use anyhow::Result;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch, TimestampNanosecondArray};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
-use schemas::trace::{Frozen, FrozenBy};
+use schemas::trace::{Frozen, FrozenBy, NOT_OBSERVED};
 
 use crate::analysis;
-use crate::loss::{Loss, known_line, losses, seconds};
+use crate::loss::{Loss, known_line, losses, seconds, unobserved};
 use crate::session::Session;
 use crate::trace::Trace;
 
@@ -28,6 +28,13 @@ pub async fn write(session: &Session, out: &mut impl Write) -> Result<bool> {
     let known = session.losses_known_until();
     let is_whole = session.warnings().next().is_none();
     write_losses(&lost, known, is_whole, session.start_ns(), out)?;
+    let ways = unobserved(session, &[]).await?;
+    if !ways.is_empty() {
+        writeln!(out, "Not observed, so neither recorded nor counted as lost:")?;
+    }
+    for way in ways {
+        writeln!(out, "  {}", way.escape_debug())?;
+    }
     probes(session, out).await?;
     next(session, out)?;
     Ok(lost.iter().any(Loss::is_doubt) || known.is_some_and(|(_, is_live)| !is_live))
@@ -156,7 +163,11 @@ fn probe_line(batch: &RecordBatch, row: usize) -> Result<String> {
     let mark = if attached.is_valid(row) && attached.value(row) { "attached" } else { "not used" };
     let reason = text(5)?;
     let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-    let line = format!("{mark}  {}.{}  {}:{}{why}", text(0)?, text(1)?, text(2)?, text(3)?);
+    let (kind, target) = (text(2)?, text(3)?);
+    let line = match kind == NOT_OBSERVED {
+        true => format!("{kind}  {}.{}  {target}{why}", text(0)?, text(1)?),
+        false => format!("{mark}  {}.{}  {kind}:{target}{why}", text(0)?, text(1)?),
+    };
     Ok(line.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\""))
 }
 

@@ -43,6 +43,8 @@ pub struct EventDef {
     pub weight: u32,
     /// Places to observe; all are attached.
     pub sources: Vec<SourceDef>,
+    /// What is no event, although its name might suggest it.
+    pub excludes: Option<String>,
     /// What is recorded. Empty with `everything`.
     pub columns: Vec<ColumnDef>,
     /// The columns are all fields or arguments that the (only) source offers; the kernel knows which.
@@ -67,6 +69,8 @@ pub struct SourceDef {
     pub name: String,
     /// Kernels may lack it; then nothing is missing.
     pub optional: bool,
+    /// Operation of io_uring (`IORING_OP_MKDIRAT`) that is observed here; a kernel without it lacks nothing.
+    pub covers: Option<String>,
     /// Ways to observe it, best first; the first that this kernel offers is taken.
     pub probes: Vec<ProbeDef>,
 }
@@ -98,6 +102,8 @@ pub struct ProbeDef {
     pub ends: Option<Field>,
     /// It happens in interrupts of itself too, so that a second program is needed to see all.
     pub nests: bool,
+    /// Events of the source that are not seen here.
+    pub misses: Vec<String>,
 }
 
 /// One record for each item of an array of pointers.
@@ -188,13 +194,20 @@ pub fn parse_inline(text: &str) -> Result<EventDef, DefError> {
         begins: None,
         ends: None,
         nests: false,
+        misses: Vec::new(),
     };
     let event = EventDef {
         summary: format!("{target}, given on the command line"),
         always: false,
         context: Context::Process,
         weight: DEFAULT_WEIGHT,
-        sources: vec![SourceDef { name: target.default_name(), optional: false, probes: vec![probe] }],
+        sources: vec![SourceDef {
+            name: target.default_name(),
+            optional: false,
+            covers: None,
+            probes: vec![probe],
+        }],
+        excludes: None,
         columns,
         everything,
         name,

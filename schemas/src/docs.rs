@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::column::standard_fields;
 use crate::def::{ColumnDef, Context, EventDef, SourceDef, builtin};
+use crate::expr::ProbeKind;
 
 /// The whole of `docs/events.md`: every built-in event, its sources and columns.
 pub fn events_md() -> String {
@@ -27,12 +28,16 @@ pub fn events_md() -> String {
 }
 
 fn section(out: &mut String, event: &EventDef) {
-    let EventDef { name, summary, always, context, weight: _, sources, columns, everything: _ } = event;
+    let EventDef { name, summary, excludes, always, context, weight: _, sources, columns, everything: _ } =
+        event;
     let mut line = |text: String| {
         out.push_str(&text);
         out.push('\n');
     };
     line(format!("\n## {name}\n\nOne row: {summary}."));
+    if let Some(excludes) = excludes {
+        line(format!("No row: {excludes}."));
+    }
     if *always {
         line("Recorded with every trace.".to_owned());
     }
@@ -40,14 +45,21 @@ fn section(out: &mut String, event: &EventDef) {
         line("It happens in interrupts: `--pid` and `--comm` do not apply.".to_owned());
     }
     line("\n| source | observed at (the first that the kernel offers) | only if |\n|---|---|---|".to_owned());
-    for SourceDef { name, optional, probes } in sources {
+    for SourceDef { name, optional, covers, probes } in sources {
         let on: Vec<String> = probes.iter().map(|p| format!("`{}`", p.on)).collect();
         let only: Vec<String> =
             probes.iter().filter_map(|p| p.predicate.as_ref()).map(|f| format!("`{}`", f.text)).collect();
         let only =
             if only.windows(2).all(|w| w[0] == w[1]) { only.into_iter().take(1).collect() } else { only };
-        let optional = if *optional { " (not on every kernel)" } else { "" };
+        let optional = if *optional || covers.is_some() { " (not on every kernel)" } else { "" };
         row(out, &[&format!("{name}{optional}"), &on.join(", "), &only.join("; ")]);
+    }
+    out.push_str(&calls(sources).unwrap_or_default());
+    for SourceDef { name, probes, .. } in sources {
+        for probe in probes.iter().filter(|probe| !probe.misses.is_empty()) {
+            let misses = probe.misses.join(", ");
+            out.push_str(&format!("\nSource {name}, observed at `{}`, does not see: {misses}.\n", probe.on));
+        }
     }
     let ends = sources.iter().filter(|source| source.probes.iter().any(|probe| probe.ends.is_some()));
     let ends: Vec<&str> = ends.map(|source| source.name.as_str()).collect();
@@ -67,6 +79,18 @@ fn section(out: &mut String, event: &EventDef) {
         };
         row(out, &[name, &ty, unit.as_deref().unwrap_or(""), doc, &expr]);
     }
+}
+
+/// What `syscall:` means.
+fn calls(sources: &[SourceDef]) -> Option<String> {
+    let mut probes = sources.iter().flat_map(|source| &source.probes);
+    let is_any = probes.any(|probe| probe.on.kind == ProbeKind::Syscall);
+    is_any.then(|| {
+        "\n`syscall:` also observes calls of 32-bit programs (and of x32 programs), as sources of their own, where the \
+         kernel has fexit or kprobes. What is not observed is in table `probes`, at the end of the recording and below \
+         each answer.\n"
+            .to_owned()
+    })
 }
 
 fn row(out: &mut String, cells: &[&str]) {

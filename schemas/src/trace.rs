@@ -31,6 +31,8 @@ pub const TRACE_SUFFIX: &str = ".trace";
 pub const SEGMENT_SUFFIX: &str = ".parquet";
 /// The side table that has one segment with all rows: a newer one takes its place.
 pub const PROBES: &str = "probes";
+/// Kind, in table `probes`, of what no probe of this recording sees: a way into an event, which `target` names.
+pub const NOT_OBSERVED: &str = "not observed";
 /// The event that tells who a process is: what others name is kept longer than its time.
 pub const PROCESSES: &str = "processes";
 
@@ -273,9 +275,16 @@ fn probes() -> Schema {
         text("source", "name of the source in the event's definition"),
         text(
             "kind",
-            "mechanism: tp_btf, raw_tp, fentry, fexit, kprobe, kretprobe, tracepoint, uprobe, uretprobe, snapshot",
+            "mechanism: tp_btf, raw_tp, fentry, fexit, kprobe, kretprobe, tracepoint, uprobe, uretprobe, snapshot; 'not \
+             observed': a way into the event that no probe of this recording sees",
         ),
-        field("target", DataType::Utf8, false, None, "function or tracepoint"),
+        field(
+            "target",
+            DataType::Utf8,
+            false,
+            None,
+            "function or tracepoint, or the way that is not observed",
+        ),
         field("attached", DataType::Boolean, false, None, "is this the one that was used"),
         field(
             "reason",

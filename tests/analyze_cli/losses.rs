@@ -95,3 +95,46 @@ fn files_that_a_copy_left_out_or_has_twice_are_missed() {
 fn segments(table: &Path) -> Vec<PathBuf> {
     fs::read_dir(table).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
+
+const UNSEEN: &str = "not observed: mkdirs: mkdir of 32-bit programs, mkdirat by io_uring";
+
+#[test]
+fn ways_into_an_event_that_nobody_watched_are_named_in_every_answer_about_it() {
+    let bench = Bench::with(&["unseen"]);
+    for words in [
+        &["sql", "unseen.trace", "SELECT count(*) FROM mkdirs"][..],
+        &["mkdirs", "unseen.trace"],
+        &["sql", "unseen.trace", "SELECT * FROM mkdirs()"],
+    ] {
+        let run = bench.analyze(words);
+        // What was observed is not in doubt.
+        assert_eq!((run.code, run.err.as_str()), (0, ""), "{words:?}");
+        assert_eq!(run.out.lines().last(), Some(format!("-- {UNSEEN}").as_str()), "{words:?}");
+        let run = bench.analyze(&[words, &["--format", "csv"]].concat());
+        assert_eq!(run.err, format!("analyze: {UNSEEN}\n"), "{words:?}");
+    }
+    let run = bench.analyze(&["sql", "unseen.trace", "SELECT count(*) FROM probes"]);
+    assert!(!run.out.contains("not observed"), "{}", run.out);
+    // Those of all events, where the losses of all are.
+    let run = bench.analyze(&["losses", "unseen.trace"]);
+    assert!(
+        run.out.contains(UNSEEN) && run.out.contains("not observed: other: what is of no"),
+        "{}",
+        run.out
+    );
+}
+
+#[test]
+fn no_losses_is_followed_by_what_nobody_watched() {
+    let bench = Bench::with(&["unseen"]);
+    let run = bench.analyze(&["unseen.trace"]);
+    assert_eq!(run.code, 0, "{}", run.err);
+    let expected = "\
+No losses: every event that the probes saw is there.
+Not observed, so neither recorded nor counted as lost:
+  mkdirs: mkdir of 32-bit programs, mkdirat by io_uring
+";
+    assert!(run.out.contains(expected), "{}", run.out);
+    let probe = "not observed  mkdirs.mkdir ia32  mkdir of 32-bit programs: the tracepoints are silent";
+    assert!(run.out.contains(probe), "{}", run.out);
+}

@@ -8,6 +8,7 @@ mod oom;
 mod packets;
 mod probes;
 mod processes;
+mod ways;
 
 use std::fs;
 
@@ -30,6 +31,11 @@ pub const TESTS: &[(&str, Test)] = &[
     ("listeners_from_before_are_a_snapshot", listens::snapshot),
     ("every_mkdir_with_its_path_and_result", processes::mkdirs),
     ("every_join_with_before_and_after", processes::joins),
+    ("directories_asked_for_by_every_way_are_recorded_or_their_way_is_named", ways::mkdirs),
+    ("every_way_is_observed_where_functions_can_be_probed", ways::all),
+    ("files_opened_by_32_bit_calls_are_in_a_users_event", ways::opens),
+    ("numbers_of_32_bit_calls_keep_their_sign", ways::seeks),
+    ("joins_by_32_bit_calls_are_recorded_or_their_way_is_named", ways::joins),
     ("switches_as_proc_status_counts_them", processes::switches),
     ("the_command_is_in_processes", processes::command),
     ("packets_as_proc_snmp_counts_them", packets::packets),
@@ -62,6 +68,7 @@ pub const ENDINGS: &[(&str, Test)] = &[
 /// What only guests are sure to allow: probes of functions, and recording all processes.
 pub const GUEST_ONLY: &[&str] = &[
     "rare_ways_to_listen",
+    "every_way_is_observed_where_functions_can_be_probed",
     "listens_through_a_kretprobe",
     "listens_through_a_tracepoint",
     "freed_rules_are_not_outstanding",

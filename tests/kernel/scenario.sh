@@ -41,19 +41,23 @@ exec 9>hold.stdin
 await hold.json
 spaces="--netns $(field hold netns 1) --netns $(field hold netns 3) --netns $(field hold netns 5)"
 
+# Built-in and own events whose workload comes by every way into them.
+calls='opens=syscall:openat{ dfd, filename:ustring, flags, abi=$abi, retval }'
+seeks='seeks=syscall:lseek{ offset, whence, abi=$abi, retval:s32 }'
 kills='kills=tp:signal:signal_generate{ sig, victim=task->pid, group, result } if sig == 9'
 if [ "$place" = guest ]; then
     # To attach is slow in an emulated guest, so one recording serves many cases.
-    record main listens mkdirs netns_joins switches packets "$kills" \
+    record main listens mkdirs netns_joins switches packets "$kills" "$calls" "$seeks" \
         "$events/listens_by_kretprobe.toml" "$events/listens_by_tp.toml" \
         'gone=fn:vfs_rmdir{ name=dentry->d_name.name:string, parent=dir->i_ino, retval }' \
         'gone_kprobe=kprobe:vfs_rmdir{ name=dentry->d_name.name:string, parent=dir->i_ino }' -- sh -c "
             xtask workload mkdirs --truth mkdirs.json
             xtask workload joins --truth joins.json
+            xtask workload ways --truth ways.json
             xtask workload switches --truth switches.json
             xtask workload packets --netns $(field hold path 1) --truth packets.json
             xtask workload listens --edges --truth listens.json"
-    for case in listens mkdirs joins switches packets; do alias_of $case main; done
+    for case in listens mkdirs joins ways switches packets; do alias_of $case main; done
     # All of the guest: files are freed in interrupts too (RCU), whatever process runs then.
     recorder record kmem listens --stacks kernel --buffer-size 128M -o kmem.trace >kmem.log 2>&1 &
     recorder=$!
@@ -78,11 +82,12 @@ if [ "$place" = guest ]; then
 else
     # Everything is filtered: to the command, or to the namespaces made above.
     record snapshot listens $spaces -d 1
-    record main mkdirs netns_joins switches "$kills" -- sh -c "
+    record main mkdirs netns_joins switches "$kills" "$calls" "$seeks" -- sh -c "
         xtask workload mkdirs --truth mkdirs.json
         xtask workload joins --truth joins.json
+        xtask workload ways --truth ways.json
         xtask workload switches --truth switches.json"
-    for case in mkdirs joins switches; do alias_of $case main; done
+    for case in mkdirs joins ways switches; do alias_of $case main; done
     record packets packets --netns "$(field hold netns 1)" -- \
         xtask workload packets --netns "$(field hold path 1)" --truth packets.json
     record listens listens -- xtask workload listens --truth listens.json

@@ -17,6 +17,7 @@ pub mod packets;
 mod rules;
 pub mod storm;
 pub mod switches;
+pub mod ways;
 
 use std::path::{Path, PathBuf};
 
@@ -53,6 +54,8 @@ enum Kind {
     Ticks(mkdirs::TickOptions),
     /// Enter network namespaces, and fail to
     Joins,
+    /// Make directories, open files and enter namespaces by every way that this machine has
+    Ways,
     /// Two processes send a byte to and fro
     Switches(switches::Options),
     /// Call getppid, as fast as can be or at a given rate
@@ -78,6 +81,7 @@ impl Workload {
             Kind::Mkdirs => self.tell(&mkdirs::run()?),
             Kind::Ticks(options) => self.tell(&mkdirs::ticks(options)?),
             Kind::Joins => self.tell(&joins::run()?),
+            Kind::Ways => self.tell(&ways::run()?),
             Kind::Switches(options) => self.tell(&switches::run(options)?),
             Kind::Storm(options) => self.tell(&storm::run(options)?),
             Kind::Churn(options) => self.tell(&churn::run(options)?),

@@ -15,7 +15,7 @@ use crate::engine::{Engine, EngineOptions, Mechanism};
 use crate::kernel::{Facts, Kernel, KernelSymbols};
 use crate::privileges::{CAPABILITIES, Capability, Privileges, REQUIRED, SYSLOG};
 use crate::record::{brief, parts};
-use crate::resolve::{Candidate, Filter, Request, ResolvedSource, Stacks, resolve};
+use crate::resolve::{Candidate, Filter, Request, ResolvedSource, Stacks, Unobserved, resolve};
 use crate::snapshot::processes;
 
 /// Probes that between them try every mechanism, on what every kernel has.
@@ -201,6 +201,8 @@ fn mechanisms(kernel: &Kernel, out: &mut impl Write) -> Result<()> {
                         let alone = ResolvedSource {
                             name,
                             optional: false,
+                            way: None,
+                            unobserved: Vec::new(),
                             candidates: vec![candidate],
                             refused: Vec::new(),
                         };
@@ -255,9 +257,18 @@ fn events(kernel: &Kernel, privileges: Privileges, out: &mut impl Write) -> Resu
                     for reason in better {
                         writeln!(out, "    {:<22}   after: {}", "", brief(&[reason]))?;
                     }
+                    for Unobserved { what, why } in &source.unobserved {
+                        writeln!(out, "    {:<22} NOT OBSERVED: {what}: {why}", "")?;
+                    }
                 }
                 Err(reasons) => {
-                    let what = if source.optional { "not here (nothing is missing)" } else { "NOT OBSERVED" };
+                    let what = if source.way.is_some() {
+                        "NOT OBSERVED"
+                    } else if source.optional {
+                        "not here (nothing is missing)"
+                    } else {
+                        "NOT OBSERVED"
+                    };
                     writeln!(out, "    {:<22} {what}: {}", source.name, brief(&reasons))?;
                 }
             }

@@ -5,13 +5,16 @@ use anyhow::Result;
 use schemas::column::{Layout, Type};
 use schemas::def::{Context, EventDef};
 
+use super::attach::WAY_SHARE;
 use super::trigger::{PlannedTrigger, Trigger};
 use crate::cli::args::StackKind;
 use crate::cli::options::Options;
 use crate::engine::{Engine, EngineOptions};
 use crate::kernel::{Kernel, TaskOffsets};
 use crate::privileges::{DAC_READ_SEARCH, Privileges};
-use crate::resolve::{Filter, Request, ResolvedEvent, Stacks, Unobservable, explain, resolve};
+use crate::resolve::{
+    Filter, Request, ResolvedEvent, ResolvedSource, Stacks, Unobservable, explain, resolve,
+};
 use crate::select::Selection;
 
 /// An event and how it can be observed here.
@@ -90,7 +93,12 @@ impl Plan {
     pub fn engine(&self, ring_bytes: u64) -> Result<Engine> {
         let weights = self.events.iter().map(|event| {
             let sources = event.resolved.sources.iter().filter(|source| !source.candidates.is_empty());
-            event.def.weight * sources.count() as u32
+            let weight = event.def.weight;
+            let weight = |source: &ResolvedSource| match source.way {
+                Some(_) => (weight / WAY_SHARE).max(1),
+                None => weight,
+            };
+            sources.map(weight).sum::<u32>()
         });
         Engine::new(EngineOptions {
             ring_bytes_total: ring_bytes,

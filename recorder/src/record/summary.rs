@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use schemas::trace::{LOSS_REASONS, LossReason};
+use schemas::trace::{LOSS_REASONS, LossReason, NOT_OBSERVED};
 
 use crate::cli::units::show_size;
 use crate::pipeline::{ProbeRow, Summary, Totals};
@@ -45,6 +45,11 @@ pub fn text(
         );
     }
     for name in order {
+        if let Some(ways) = unobserved(rows, name) {
+            let _ = writeln!(out, "  {name}: not observed: {ways}");
+        }
+    }
+    for name in order {
         if let Some(totals) = events.get(*name) {
             problems(&mut out, name, totals);
         }
@@ -75,6 +80,13 @@ fn observed_by(rows: &[ProbeRow], event: &str) -> String {
     let texts: Vec<String> =
         by_kind.into_iter().map(|(kind, targets)| format!("{kind}:{}", targets.join(","))).collect();
     if texts.is_empty() { "nothing".to_owned() } else { texts.join(" ") }
+}
+
+/// The ways into the event that no probe saw.
+fn unobserved(rows: &[ProbeRow], event: &str) -> Option<String> {
+    let ways = rows.iter().filter(|row| row.event == event && row.kind == NOT_OBSERVED);
+    let ways: Vec<&str> = ways.map(|row| row.target.as_str()).collect();
+    (!ways.is_empty()).then(|| ways.join(", "))
 }
 
 fn problems(out: &mut String, event: &str, totals: &Totals) {

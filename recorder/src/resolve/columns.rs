@@ -1,7 +1,7 @@
 //! A value and a column -> what the kernel side stores for it; and the type of a column that does not say one.
 
 use schemas::column::{Column, IP_FAMILY_OFFSET, Type};
-use schemas::expr::{Field, ParseError};
+use schemas::expr::{ABIS, Builtin, Field, Kind, ParseError};
 use schemas::wire::{NONE, cmp};
 
 use super::lower::{Lower, Memory, Number, Value};
@@ -85,7 +85,11 @@ impl Lower<'_> {
                 }
                 _ => self.text(field, value, column.ty.wire_size(), false)?,
             },
-            Type::UserStr(_) => self.text(field, value, column.ty.wire_size(), true)?,
+            // In one source of an event the kernel may have a copy of what is user memory in another.
+            Type::UserStr(_) => {
+                let is_user = !matches!(field.ty, Some(Type::Str(_)));
+                self.text(field, value, column.ty.wire_size(), is_user)?
+            }
             Type::KernelStack(frames) | Type::UserStack(frames) => {
                 let wanted = matches!(column.ty, Type::KernelStack(_));
                 match value {
@@ -323,6 +327,10 @@ impl Lower<'_> {
             Value::Stack(true) => return Ok(Type::KernelStack(DEFAULT_FRAMES)),
             Value::Stack(false) => return Ok(Type::UserStack(DEFAULT_FRAMES)),
             Value::Truth(_) => return Ok(Type::Bool),
+            Value::Text(_) if matches!(field.expr.kind, Kind::Builtin(Builtin::Abi)) => {
+                let names = ABIS.iter().zip(0..).map(|(name, number)| (number, (*name).to_owned()));
+                return Ok(Type::Enum(names.collect()));
+            }
             Value::Text(text) => return Ok(Type::Enum(vec![(0, text.clone())])),
             Value::Null | Value::Missing => {
                 let message = "the type of NULL is not known: say it, as in expression:u32";

@@ -10,7 +10,7 @@ use super::assemble::{Wanted, assemble};
 use super::lower::{Lower, Value};
 use super::nodes::{Compare, Formula, Node, NodeId, Nodes, Right};
 use super::scope::{Offer, Scope};
-use super::{Candidate, Filter, Mechanism, explain};
+use super::{Candidate, Filter, Mechanism, explain, ways};
 use crate::kernel::Kernel;
 
 /// System calls that the child leaves too, which they make.
@@ -140,6 +140,7 @@ impl<'a> Compiler<'a> {
             btf_id: scope.btf_id,
             better: 0,
             is_never,
+            misses: ways::misses(self.kernel, self.probe, scope.mechanism),
             explain: String::new(),
         };
         candidate.explain = explain::candidate(self, scope, &candidate);

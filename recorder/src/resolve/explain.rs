@@ -8,7 +8,7 @@ use schemas::wire::{NONE, Plan, Slot, flag, op, src};
 
 use super::compile::Compiler;
 use super::scope::Scope;
-use super::{Candidate, Filter, Request, ResolvedEvent, Stacks, resolve};
+use super::{Candidate, Filter, Request, ResolvedEvent, Stacks, Unobserved, resolve};
 use crate::kernel::Kernel;
 
 /// Types, offsets and mechanisms of a resolved event.
@@ -31,6 +31,9 @@ pub fn explain(event: &ResolvedEvent) -> String {
         for (probe, reason) in &source.refused {
             let _ = writeln!(out, "  not {probe}: {}", reason.replace('\n', "\n    "));
         }
+        for Unobserved { what, why } in &source.unobserved {
+            let _ = writeln!(out, "  not observed: {what}: {why}");
+        }
     }
     out
 }
@@ -38,6 +41,9 @@ pub fn explain(event: &ResolvedEvent) -> String {
 /// What is known of an event: its columns and, with a kernel, what observes it there.
 pub fn describe(def: &EventDef, kernel: Option<&Kernel>) -> String {
     let mut out = format!("{}: {}\n", def.name, def.summary);
+    if let Some(excludes) = &def.excludes {
+        let _ = writeln!(out, "no row: {excludes}");
+    }
     if def.always {
         out.push_str("recorded with every trace\n");
     }
@@ -92,6 +98,20 @@ pub fn describe(def: &EventDef, kernel: Option<&Kernel>) -> String {
                 let _ = writeln!(out, "    tries here: {}", ways.join(", then "));
             }
         }
+        for Unobserved { what, why } in &found.unobserved {
+            let _ = writeln!(out, "    not observed: {what}: {why}");
+        }
+    }
+    for place in resolved
+        .iter()
+        .flatten()
+        .flat_map(|event| &event.sources)
+        .filter(|place| place.way.is_some() && def.sources.iter().all(|source| source.name != place.name))
+    {
+        let targets: Vec<String> =
+            place.candidates.iter().map(|c| format!("{} {}", c.mechanism, c.target)).collect();
+        let _ = writeln!(out, "  {}: {}", place.name, place.way.as_deref().unwrap_or_default());
+        let _ = writeln!(out, "    tries here: {}", targets.join(", then "));
     }
     if let Some(Err(error)) = resolved {
         let _ = writeln!(out, "\nnot on this kernel: {error:#}");

@@ -197,6 +197,19 @@ impl Lower<'_> {
     fn argument(&mut self, field: &Field, span: Span, ty: Ty, at: ArgAt) -> Result<Value> {
         match at {
             ArgAt::Register(index) => Ok(self.register(index, ty)),
+            ArgAt::Narrow { offset, is_signed } => {
+                let base = self.nodes.source(src::ARG, 0);
+                let place = Place { user: false, typed: false };
+                let load = self.nodes.add(Node::Load { base, off: offset.into(), size: 4, place });
+                let is_long = ty.size(&self.kernel.btf) == 8;
+                let node = if is_signed && is_long {
+                    self.nodes.bits(load, Bits { keep: 32, signed: true, ..Bits::default() })
+                } else {
+                    load
+                };
+                let user = self.scope.user_pointers;
+                Ok(self.normal(node, ty, user, false))
+            }
             ArgAt::Field(offset) => {
                 let base = self.nodes.source(src::CTX, 0);
                 let place = Place { user: false, typed: false };
@@ -312,6 +325,10 @@ impl Lower<'_> {
             }
             Builtin::KernelStack => Value::Stack(true),
             Builtin::UserStack => Value::Stack(false),
+            Builtin::Abi => match self.scope.abi {
+                Some(abi) => Value::Text(abi.name().to_owned()),
+                None => return Err(field.error(span, "$abi is there for syscall: only")),
+            },
         };
         Ok(value)
     }

@@ -6,6 +6,7 @@ use schemas::expr::{ProbeKind, near};
 use super::Mechanism;
 use super::scope::{Arg, ArgAt, Offer, Refusal, Returns, Scope};
 use super::types::{S64, Ty, from_c};
+use super::ways::Abi;
 use crate::kernel::btf::{Kind, TypeId};
 use crate::kernel::tracefs::Location;
 use crate::kernel::{FunctionSymbol, Kernel, Tracefs};
@@ -61,7 +62,7 @@ fn near_text<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> String
 }
 
 /// Whether the mechanism can work at all on a function of this kernel.
-fn check_function(kernel: &Kernel, mechanism: Mechanism, name: &str) -> Result<(), String> {
+pub(super) fn check_function(kernel: &Kernel, mechanism: Mechanism, name: &str) -> Result<(), String> {
     let kprobe = matches!(mechanism, Mechanism::Kprobe | Mechanism::Kretprobe);
     match kernel.function(name) {
         FunctionSymbol::Unique => {}
@@ -98,7 +99,7 @@ fn check_function(kernel: &Kernel, mechanism: Mechanism, name: &str) -> Result<(
     Ok(())
 }
 
-fn function(kernel: &Kernel, mechanism: Mechanism, name: &str) -> Result<Scope, String> {
+pub(super) fn function(kernel: &Kernel, mechanism: Mechanism, name: &str) -> Result<Scope, String> {
     check_function(kernel, mechanism, name)?;
     let mut scope = Scope::new(mechanism, name);
     let typed = matches!(mechanism, Mechanism::Fentry | Mechanism::Fexit);
@@ -253,6 +254,7 @@ fn syscall(kernel: &Kernel, mechanism: Mechanism, name: &str) -> Result<Scope, S
         scope
     };
     scope.user_pointers = true;
+    scope.abi = Some(Abi::Native);
     scope.returns = Returns::Value(S64);
     scope.args = syscall_arguments(kernel, name)?;
     if !scope.syscall_regs {
@@ -264,7 +266,7 @@ fn syscall(kernel: &Kernel, mechanism: Mechanism, name: &str) -> Result<Scope, S
     Ok(scope)
 }
 
-fn syscall_arguments(kernel: &Kernel, name: &str) -> Result<Vec<Arg>, String> {
+pub(super) fn syscall_arguments(kernel: &Kernel, name: &str) -> Result<Vec<Arg>, String> {
     let btf = &kernel.btf;
     let from_tracefs = kernel.tracefs().and_then(|t| t.fields("syscalls", &format!("sys_enter_{name}")));
     if let Ok(fields) = &from_tracefs {

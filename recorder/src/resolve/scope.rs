@@ -5,6 +5,7 @@ use schemas::expr::Target;
 
 use super::Mechanism;
 use super::types::Ty;
+use super::ways::Abi;
 
 /// Arguments that an entry program keeps.
 const STASHED_ARGS: u8 = 6;
@@ -28,6 +29,8 @@ pub(super) struct Scope {
     /// Arguments are kept by an entry program.
     pub stash_args: bool,
     pub syscall_regs: bool,
+    /// By which entry the system call comes, if it is one.
+    pub abi: Option<Abi>,
     pub n_args: u8,
     pub btf_id: Option<u32>,
     /// Runs when the function has returned.
@@ -50,6 +53,9 @@ pub(super) enum ArgAt {
     Field(u16),
     /// Text elsewhere in the record; the locator is at these bytes, and counts from the end of the locator if `relative`.
     Located { field: u16, relative: bool },
+    /// The low 32 bits of a register of the `struct pt_regs` that the first argument points to, at this offset; with its
+    /// sign if a 64-bit integer has one.
+    Narrow { offset: u16, is_signed: bool },
     /// Cannot be had: a struct passed by value, or on the stack.
     Nowhere,
 }
@@ -76,6 +82,7 @@ impl Scope {
             user_pointers: false,
             stash_args: false,
             syscall_regs: false,
+            abi: None,
             n_args: 0,
             btf_id: None,
             at_return: false,

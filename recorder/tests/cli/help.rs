@@ -124,7 +124,10 @@ fn a_reader_that_goes_away_is_no_error() {
 #[test]
 fn a_description_has_columns_with_types_and_where_they_come_from() {
     let text = Sandbox::for_recording().expect(0, &["describe", "mkdirs"]).out;
-    assert!(text.starts_with("mkdirs: a directory is made, or that fails\n"), "{text}");
+    assert!(
+        text.starts_with("mkdirs: a program asks for a directory: it is made, or that fails\n"),
+        "{text}"
+    );
     assert!(text.contains("path") && text.contains("ustring[255]"), "{text}");
     assert!(text.contains("syscall:mkdirat"), "{text}");
 }

@@ -64,6 +64,7 @@ pub fn candidate(mechanism: Mechanism, target: &str, plan: Plan, entry: Option<P
         btf_id: None,
         better: 0,
         is_never: false,
+        misses: Vec::new(),
         explain: String::new(),
     }
 }

@@ -13,7 +13,7 @@ use crate::expr::{Field, Target};
 pub fn parse_toml(name: &str, text: &str) -> Result<EventDef, DefError> {
     let raw: RawEvent = toml::from_str(text)
         .map_err(|error| DefError(format!("event {name}: {}", error.to_string().trim_end())))?;
-    let RawEvent { summary, always, context, weight, source, column } = raw;
+    let RawEvent { summary, excludes, always, context, weight, source, column } = raw;
     let mut columns = Vec::new();
     for RawColumn { name: column, ty, unit, doc, expr } in column {
         let expr = optional(expr.as_deref(), || format!("event {name}, column {column}, expr"))?;
@@ -31,6 +31,7 @@ pub fn parse_toml(name: &str, text: &str) -> Result<EventDef, DefError> {
         context,
         weight,
         sources,
+        excludes,
         columns,
         everything: false,
     };
@@ -42,6 +43,7 @@ pub fn parse_toml(name: &str, text: &str) -> Result<EventDef, DefError> {
 #[serde(deny_unknown_fields)]
 struct RawEvent {
     summary: String,
+    excludes: Option<String>,
     #[serde(default)]
     always: bool,
     #[serde(default)]
@@ -57,6 +59,7 @@ struct RawSource {
     name: Option<String>,
     #[serde(default)]
     optional: bool,
+    covers: Option<String>,
     each: Option<RawEach>,
     pid: Option<String>,
     tid: Option<String>,
@@ -90,6 +93,8 @@ struct RawProbe {
     set: BTreeMap<String, String>,
     #[serde(default)]
     when: BTreeMap<String, String>,
+    #[serde(default)]
+    misses: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -114,6 +119,7 @@ fn source_def(event: &str, source: RawSource) -> Result<SourceDef, DefError> {
     let RawSource {
         name,
         optional: is_optional,
+        covers,
         each,
         pid,
         tid,
@@ -130,7 +136,8 @@ fn source_def(event: &str, source: RawSource) -> Result<SourceDef, DefError> {
     let mut probes = Vec::new();
     let mut name = name;
     for probe in probe {
-        let RawProbe { on, lets: own_lets, predicate: own_predicate, set: own_set, when: own_when } = probe;
+        let RawProbe { on, lets: own_lets, predicate: own_predicate, set: own_set, when: own_when, misses } =
+            probe;
         let target =
             Target::parse(&on).map_err(|error| DefError(format!("event {event}, probe on: {error}")))?;
         let name = name.get_or_insert_with(|| target.default_name());
@@ -166,6 +173,7 @@ fn source_def(event: &str, source: RawSource) -> Result<SourceDef, DefError> {
             begins: optional(begins.as_deref(), || at("begins"))?,
             ends: optional(ends.as_deref(), || at("ends"))?,
             nests,
+            misses,
             on: target,
         });
     }
@@ -174,7 +182,7 @@ fn source_def(event: &str, source: RawSource) -> Result<SourceDef, DefError> {
             "event {event}: a source has no probe: add [[source.probe]] with on = \"KIND:TARGET\""
         ));
     };
-    Ok(SourceDef { name, optional: is_optional, probes })
+    Ok(SourceDef { name, optional: is_optional, covers, probes })
 }
 
 fn field(text: &str, at: impl Fn() -> String) -> Result<Field, DefError> {

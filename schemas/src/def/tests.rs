@@ -70,7 +70,7 @@ fn a_wrong_definition_says_what_and_where() {
     assert_eq!(
         toml_error(&format!("summary = \"s\"\n{source}wehre = \"x\"\n{column}")),
         "event e: TOML parse error at line 5, column 1\n  |\n5 | wehre = \"x\"\n  | ^^^^^\nunknown field `wehre`, expected one of \
-         `on`, `let`, `where`, `set`, `when`"
+         `on`, `let`, `where`, `set`, `when`, `misses`"
     );
     assert_eq!(
         toml_error(&format!("summary = \"s\"\n{source}where = \"x ==\"\n{column}")),
@@ -111,4 +111,14 @@ fn an_inline_probe_becomes_an_event() {
         parse_inline("fn:f{ pid }").unwrap_err().to_string(),
         "event f: every event has a column pid already; leave it out, or write NAME=pid to have it under another name"
     );
+}
+
+#[test]
+fn a_definition_says_what_it_excludes_covers_and_misses() {
+    let text = "summary = 's'\nexcludes = 'what is none'\n[[source]]\ncovers = 'IORING_OP_MKDIRAT'\n[[source.probe]]\n\
+                on = 'fn:f'\nmisses = ['one', 'two']\n[[column]]\nname = 'c'\ndoc = 'd'\nexpr = '$abi'\n";
+    let event = parse_toml("e", text).unwrap();
+    assert_eq!(event.excludes.as_deref(), Some("what is none"));
+    assert_eq!(event.sources[0].covers.as_deref(), Some("IORING_OP_MKDIRAT"));
+    assert_eq!(event.sources[0].probes[0].misses, ["one", "two"]);
 }

@@ -133,7 +133,12 @@ pub enum Builtin {
     KernelStack,
     /// `$ustack`: the user stack.
     UserStack,
+    /// `$abi`: by which entry a system call came ([`ABIS`]).
+    Abi,
 }
+
+/// Values of `$abi`: the 64-bit entry and whatever shares it, the 32-bit entry of x86 or Arm, entries for x32 alone.
+pub const ABIS: [&str; 4] = ["native", "ia32", "x32", "aarch32"];
 
 /// Names of the builtins, as written after the `$`; `argN` comes on top.
 pub const BUILTINS: &[(&str, Builtin)] = &[
@@ -148,6 +153,7 @@ pub const BUILTINS: &[(&str, Builtin)] = &[
     ("netns", Builtin::Netns),
     ("kstack", Builtin::KernelStack),
     ("ustack", Builtin::UserStack),
+    ("abi", Builtin::Abi),
 ];
 
 impl Builtin {
@@ -156,7 +162,7 @@ impl Builtin {
         match self {
             Self::Comm | Self::Pid | Self::Tid | Self::Uid | Self::Gid | Self::CgroupId | Self::Netns => true,
             Self::KernelStack | Self::UserStack => true,
-            Self::Task | Self::Item | Self::Arg(_) => false,
+            Self::Task | Self::Item | Self::Arg(_) | Self::Abi => false,
         }
     }
 

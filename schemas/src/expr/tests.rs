@@ -84,7 +84,7 @@ fn a_refused_expression_shows_the_place_and_what_was_expected() {
         (
             "$pad",
             "there is no $pad: use $arg1 .. $arg12, $retval, $task, $item, $comm, $pid, $tid, $uid, $gid, \
-             $cgroup_id, $netns, $kstack, $ustack\n  $pad\n  ^^^^",
+             $cgroup_id, $netns, $kstack, $ustack, $abi\n  $pad\n  ^^^^",
         ),
         (
             "a:u33",

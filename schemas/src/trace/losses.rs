@@ -166,4 +166,9 @@ after the recording began to end: all probes of a recording begin and end at the
 
 `--fail-on-loss` fails for events that are missing, unless that was asked for; not for a reason whose count is unknown.
 It also fails if a trigger may have been missed, which the recorder says: triggers are in no table.
+
+What no probe sees is not counted and no loss: a way into an event that this kernel does not show, such as a system call
+of a 32-bit program where functions cannot be probed. Such ways are rows of table `probes` with kind `not observed`, and
+are named at the end of the recording and below every answer about the event. `--fail-on-loss` does not fail for them;
+`--require` refuses to record an event that has any.
 ";
