@@ -4,12 +4,12 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{
     bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, bpf_ringbuf_reserve,
-    bpf_ringbuf_submit,
+    bpf_ringbuf_submit, bpf_tail_call,
 };
 use schemas::wire::{CpuState, MAX_EACH, MAX_RECORD, NONE, RecordHeader, Stash, lost};
 
 use crate::context::{gather, read, read_u64, returned};
-use crate::maps::{CPUS, RINGS, STASH, delete, in_pid_set, is_open, lookup, raw};
+use crate::maps::{CPUS, PROGRAMS, RINGS, STASH, delete, in_pid_set, is_open, lookup, raw};
 use crate::objects;
 use crate::plan::{cpu_count, get};
 use crate::predicate::holds;
@@ -34,47 +34,58 @@ pub(crate) use {each_slot, unroll};
 /// Run the recording program.
 #[inline(always)]
 pub fn run(context: *mut c_void) {
-    let cpu = lookup::<u32, CpuState>(raw(&CPUS), &0u32);
-    if cpu.is_null() {
-        return;
-    }
-    if get!(ENTRY, nests) != 0 {
-        set_active(cpu, 1);
-        record(context, cpu, 0);
-        set_active(cpu, 0);
-    } else {
-        record(context, cpu, 0);
+    let cpu = own_state(0);
+    if !cpu.is_null() {
+        record(context, cpu, 0, 0);
     }
 }
 
-/// Run the second copy of the recording program, with counters and rings of its own. The kernel does not run a program
-/// while it is running on this CPU, so an event in an interrupt of the first copy is left to this one.
+/// Run the recording program of an `each` source.
 #[inline(always)]
-pub fn run_nested(context: *mut c_void) {
-    let first = lookup::<u32, CpuState>(raw(&CPUS), &0u32);
-    // SAFETY: a map value.
-    if first.is_null() || unsafe { core::ptr::read_volatile(&raw const (*first).is_active) } == 0 {
-        return;
+pub fn run_each(context: *mut c_void) {
+    let cpu = own_state(0);
+    if !cpu.is_null() {
+        let from = resumed(cpu);
+        each(context, cpu, 0, from);
     }
-    let cpu = lookup::<u32, CpuState>(raw(&CPUS), &1u32);
-    if cpu.is_null() {
-        return;
-    }
-    if is_open() {
-        // SAFETY: a field of this CPU's map value.
-        add_to(unsafe { &raw mut (*cpu).taken }, 1);
-    }
-    record(context, cpu, 1);
 }
 
+/// What this CPU keeps for a copy of the program, or NULL.
 #[inline(always)]
-fn set_active(cpu: *mut CpuState, value: u64) {
-    // SAFETY: a field of this CPU's map value.
-    unsafe { core::ptr::write_volatile(&raw mut (*cpu).is_active, value) };
+pub fn own_state(copy: u32) -> *mut CpuState {
+    lookup(raw(&CPUS), &copy)
+}
+
+/// The item at which the last run for the same call stopped; 0 if this is the first run.
+#[inline(always)]
+pub fn resumed(cpu: *mut CpuState) -> u64 {
+    // SAFETY: a field of this CPU's map value, here and in `each`; the kernel runs a program once at a time on a CPU.
+    unsafe {
+        let from = core::ptr::read_volatile(&raw const (*cpu).each_from);
+        core::ptr::write_volatile(&raw mut (*cpu).each_from, 0);
+        from
+    }
+}
+
+/// Record the items from `from` on, and start again for those for which this run has no room.
+#[inline(always)]
+pub fn each(context: *mut c_void, cpu: *mut CpuState, copy: u32, from: u64) {
+    record(context, cpu, copy, from);
+    // SAFETY: see `resumed`.
+    if unsafe { core::ptr::read_volatile(&raw const (*cpu).each_from) } == 0 {
+        return;
+    }
+    // SAFETY: a map of programs of this kind. It does not return, unless there have been too many calls.
+    unsafe { bpf_tail_call(context, raw(&PROGRAMS), copy) };
+    resumed(cpu);
+    // SAFETY: see `resumed`.
+    let left = unsafe { core::ptr::read_volatile(&raw const (*cpu).each_left) };
+    count!(cpu, fired, left);
+    count!(cpu, lost[lost::EACH_CUT], left);
 }
 
 #[inline(never)]
-fn record(context: *mut c_void, cpu: *mut CpuState, copy: u32) {
+pub fn record(context: *mut c_void, cpu: *mut CpuState, copy: u32, from: u64) {
     // SAFETY: a helper without arguments.
     let pid_tgid = unsafe { bpf_get_current_pid_tgid() };
     let mut state = State::new(context, cpu, pid_tgid, copy);
@@ -105,7 +116,7 @@ fn record(context: *mut c_void, cpu: *mut CpuState, copy: u32) {
         }
     }
     gather::<ENTRY>(&mut state);
-    items(&mut state);
+    items(&mut state, from);
     if use_stash {
         // The value is not used any more.
         delete(raw(&STASH), &raw const key);
@@ -143,9 +154,10 @@ macro_rules! counter {
     };
 }
 
-/// One event, or one for each item of an array, which the first round finds.
+/// One event, or one for each item of an array, which the first round finds. What has no room in this run is left to
+/// the next.
 #[inline(always)]
-fn items(state: &mut State) {
+fn items(state: &mut State, from: u64) {
     // Opaque, or the compiler would copy the body for the first round, and for each constant condition.
     let (mut round, mut rounds, mut base) = (opaque(0), opaque(1), 0);
     while round <= MAX_EACH as u64 && round < rounds {
@@ -156,12 +168,17 @@ fn items(state: &mut State) {
         }
         before(state);
         if each && round == 0 {
-            base = state.temp(get!(ENTRY, each_base));
-            let all = state.temp(count_temp);
-            rounds = all.saturating_add(1);
-            let cut = all.saturating_sub(MAX_EACH as u64);
-            add_to(counter!(state, fired), cut);
-            add_to(counter!(state, lost[lost::EACH_CUT]), cut);
+            base = state.temp(get!(ENTRY, each_base)).wrapping_add(from * 8);
+            let left = state.temp(count_temp).saturating_sub(from);
+            rounds = left.saturating_add(1);
+            if left > MAX_EACH as u64 {
+                // SAFETY: fields of this CPU's map value.
+                unsafe {
+                    let cpu = state.cpu;
+                    core::ptr::write_volatile(&raw mut (*cpu).each_from, from + MAX_EACH as u64);
+                    core::ptr::write_volatile(&raw mut (*cpu).each_left, left - MAX_EACH as u64);
+                }
+            }
         } else {
             event(state);
         }

@@ -2,19 +2,24 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, ProgramArray, RingBuf};
 use aya_ebpf::helpers::generated::{bpf_map_delete_elem, bpf_map_lookup_elem, bpf_map_update_elem};
 use aya_ebpf::macros::btf_map;
-use schemas::wire::{CpuState, OBJECT_MAP_FLAGS, OBJECT_WAYS, Shared, Stash};
+use schemas::wire::{CpuState, MAX_COPIES, OBJECT_MAP_FLAGS, OBJECT_WAYS, Shared, Stash};
 
-/// One ring per CPU, then as many for the second copy of a program that nests; the recorder makes the rings and sets
+/// One ring per CPU, then as many for each further copy of a program that nests; the recorder makes the rings and sets
 /// the number of entries.
 #[btf_map]
 pub static RINGS: ArrayOfMaps<RingBuf<u64, 4096>, 1> = ArrayOfMaps::new();
 
-/// Counters of this probe; a second entry for the second copy of a program that nests.
+/// Counters of this probe; an entry for each copy of a program that nests.
 #[btf_map]
 pub static CPUS: PerCpuArray<CpuState, 1> = PerCpuArray::new();
+
+/// The copies of the recording program: an `each` program starts itself again from here, and a copy of one that nests
+/// finds here what the kernel knows of those before it.
+#[btf_map]
+pub static PROGRAMS: ProgramArray<MAX_COPIES> = ProgramArray::new();
 
 /// What all probes share: a [`Shared`], which kernels before 6.2 must not know, because they find that a map whose type
 /// is a structure differs from one without types.

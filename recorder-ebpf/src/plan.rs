@@ -52,6 +52,16 @@ static TGID_OFFSET: u32 = 0;
 #[unsafe(link_section = ".rodata")]
 static PID_OFFSET: u32 = 0;
 
+/// Offset of `bpf_prog.active`, 0 if it is not known.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".rodata")]
+static ACTIVE_OFFSET: u32 = 0;
+
+/// Offset of `bpf_array.ptrs`, which is that of `bpf_array.pptrs`.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".rodata")]
+static ITEMS_OFFSET: u32 = 0;
+
 /// Number of possible CPUs.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".rodata")]
@@ -98,6 +108,8 @@ constants! {
     aarch64: AARCH64 as u8;
     tgid_offset: TGID_OFFSET as u32;
     pid_offset: PID_OFFSET as u32;
+    active_offset: ACTIVE_OFFSET as u32;
+    items_offset: ITEMS_OFFSET as u32;
     cpu_count: CPU_COUNT as u32;
 }
 

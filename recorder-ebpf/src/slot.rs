@@ -7,7 +7,8 @@ use aya_ebpf::helpers::generated::{
 };
 use schemas::wire::{NO_DST, NONE, RETURN_VALUE, flag, op, src};
 
-use crate::context::{read, read_u64};
+use crate::context::read;
+use crate::headers;
 use crate::plan::{get, plan};
 use crate::predicate::holds;
 use crate::state::{State, negative, not_zero};
@@ -78,9 +79,13 @@ pub fn run<const ENTRY: bool, const STORE: bool, const I: usize>(state: &mut Sta
     if derefs != 0 || operation == op::LOAD || operation == op::MEM || operation == op::STR {
         value.nothing_at_zero();
     }
+    // One place for all that is read, because the stack of all functions together is 512 bytes.
+    let mut loaded = 0u64;
     for step in 0..derefs {
-        let (next, bad) = read_u64(offset(value.bits, offset_at::<ENTRY, I>(step)));
-        value.bits = next;
+        let from = offset(value.bits, offset_at::<ENTRY, I>(step));
+        let bad = read((&raw mut loaded).cast(), 8, from, false);
+        // SAFETY: a local variable that the helper wrote to.
+        value.bits = unsafe { core::ptr::read_volatile(&raw const loaded) };
         value.spoil(bad);
         value.nothing_at_zero();
     }
@@ -89,9 +94,15 @@ pub fn run<const ENTRY: bool, const STORE: bool, const I: usize>(state: &mut Sta
     let size = u32::from(get!(ENTRY, slots[I].size));
     let dst = get!(ENTRY, slots[I].dst);
     let user = flags & flag::USER != 0;
+    if operation == op::HEADERS {
+        value.nothing_at_zero();
+        let (end, length) = (get!(ENTRY, slots[I].clause_from), get!(ENTRY, slots[I].clause_to));
+        headers::find(state, value.bits, value.null, get!(ENTRY, slots[I].save), end, length);
+        return;
+    }
     if operation == op::VALUE || operation == op::LOAD || operation == op::PRED {
         if operation == op::LOAD {
-            let mut loaded = 0u64;
+            loaded = 0;
             value.spoil(read((&raw mut loaded).cast(), size, value.bits, user));
             // SAFETY: a local variable that the helper wrote to.
             value.bits = unsafe { core::ptr::read_volatile(&raw const loaded) };

@@ -18,7 +18,7 @@ pub struct State {
     pub pid_tgid: u64,
     pub item: u64,
     pub item_bad: u32,
-    /// Which copy of a program that nests this is: 0 or 1.
+    /// Which copy of a program that nests this is, from 0.
     pub copy: u32,
     /// Arguments and the return value, as far as the plan uses them.
     pub inputs: [MaybeUninit<u64>; MAX_ARGS + 1],
@@ -100,19 +100,28 @@ impl State {
     /// Make a number of a pointer: what the verifier knows about it ends in memory.
     #[inline(always)]
     pub fn launder(&self, pointer: u64) -> u64 {
-        // SAFETY: `cpu` is this CPU's map value.
-        unsafe {
-            core::ptr::write_volatile(&raw mut (*self.cpu).scratch, pointer);
-            core::ptr::read_volatile(&raw const (*self.cpu).scratch)
-        }
+        launder(self.cpu, pointer)
     }
 }
 
-/// Add to a counter of this CPU: `count!(cpu, lost[0], 1)`.
+/// Make a number of a pointer: what the verifier knows about it ends in memory.
+#[inline(always)]
+pub fn launder(cpu: *mut CpuState, pointer: u64) -> u64 {
+    // SAFETY: `cpu` is this CPU's map value.
+    unsafe {
+        core::ptr::write_volatile(&raw mut (*cpu).scratch, pointer);
+        core::ptr::read_volatile(&raw const (*cpu).scratch)
+    }
+}
+
+/// Add one to a counter of this CPU, `count!(cpu, lost[0])`, or as many as are given, `count!(cpu, lost[0], n)`.
 macro_rules! count {
-    ($cpu:expr, $($field:tt)+) => {
+    ($cpu:expr, $field:ident $([$index:expr])?, $n:expr) => {
         // SAFETY: `cpu` is this CPU's map value; only an address is taken.
-        $crate::state::add_to(unsafe { &raw mut (*$cpu).counters.$($field)+ }, 1)
+        $crate::state::add_to(unsafe { &raw mut (*$cpu).counters.$field $([$index])? }, $n)
+    };
+    ($cpu:expr, $field:ident $([$index:expr])?) => {
+        $crate::state::count!($cpu, $field $([$index])?, 1)
     };
 }
 pub(crate) use count;

@@ -23,9 +23,15 @@ pub const MAX_STASH: usize = 400;
 pub const MAX_STRING: usize = 510;
 /// Most frames of a recorded stack.
 pub const MAX_FRAMES: usize = 64;
-/// Most array items that one call of an `each` source can turn into records.
-/// The verifier walks each of them: with 512 it gives up (a million instructions).
-pub const MAX_EACH: usize = 128;
+/// Most array items that one run of an `each` program can turn into records.
+/// The verifier walks each of them, which takes time for each copy of the program, and with 512 it gives up (a million
+/// instructions). For what is left the program starts itself again, [`EACH_RUNS`] times in all.
+pub const MAX_EACH: usize = 64;
+/// Runs of an `each` program for one call: the kernel allows 33 tail calls (`MAX_TAIL_CALL_CNT`).
+pub const EACH_RUNS: usize = 34;
+/// Programs that record the same probe, if it nests. The kernel skips a program while it runs on that CPU, so one takes
+/// what happens in a task, the next what happens in a softirq meanwhile, the third what a hardirq adds.
+pub const MAX_COPIES: usize = 3;
 
 /// Most arguments of a probed function that a plan can use.
 pub const MAX_ARGS: usize = 12;
@@ -84,6 +90,40 @@ pub mod op {
     pub const USTACK: u8 = 6;
     /// 1 if any clause of `clause_from..clause_to` holds, else 0.
     pub const PRED: u8 = 7;
+    /// Find the upper-layer header of the IP packet at the address: see [`crate::wire::headers`]. Temporary
+    /// `clause_from` holds where the memory ends in which its headers are, `clause_to` the packet's length. There are
+    /// three results, in the temporaries from `save` on.
+    pub const HEADERS: u8 = 8;
+}
+
+/// What [`op::HEADERS`] finds behind the IP header of a packet, version 4 or 6, and behind its extension headers.
+pub mod headers {
+    /// Most extension headers that are passed over.
+    pub const MAX: u64 = 8;
+
+    /// First result: number of the upper-layer protocol; NULL where the state does not let it be known.
+    pub const PROTO: u8 = 0;
+    /// Second result: address of the upper-layer header; NULL unless the state is [`FOUND`].
+    pub const UPPER: u8 = 1;
+    /// Third result: the state, one of those below.
+    pub const STATE: u8 = 2;
+    /// How many results there are.
+    pub const RESULTS: u8 = 3;
+
+    /// The upper-layer header is there.
+    pub const FOUND: u64 = 0;
+    /// The packet, or that part of it which lies in one piece, ends before or within that header.
+    pub const CUT: u64 = 1;
+    /// A fragment other than the first: the header was in the first.
+    pub const FRAGMENT: u64 = 2;
+    /// Encrypted (ESP): what is inside is not known.
+    pub const ENCRYPTED: u64 = 3;
+    /// There is none ("no next header").
+    pub const NONE: u64 = 4;
+    /// More than [`MAX`] extension headers.
+    pub const TOO_MANY: u64 = 5;
+    /// There is no IP header, or it does not lie in one piece.
+    pub const NO_IP: u64 = 6;
 }
 
 /// Bits of [`Slot::flags`].
@@ -241,7 +281,8 @@ pub struct Plan {
     /// Temporary that names the object which the event ends: only objects of the set pass, and they leave it.
     /// [`NONE`] for none.
     pub ends: u8,
-    /// 1 if a second copy of the program records the events that the kernel skips because this one is running.
+    /// Further copies of the program, which record the events that the kernel skips because those before are running;
+    /// less than [`MAX_COPIES`].
     pub nests: u8,
     /// 1 if the child that the system call makes leaves it too, with 0, without having entered: that is no event.
     pub child_leaves: u8,
@@ -281,7 +322,8 @@ pub mod lost {
     pub const RING_FULL: usize = 0;
     /// A return probe found nothing kept by its entry probe (attached in mid-call, or the stash was full).
     pub const NO_ENTRY: usize = 1;
-    /// An `each` call had more than [`super::MAX_EACH`] items; the rest are counted here.
+    /// An `each` call had more items than all its runs can visit ([`super::MAX_EACH`] times [`super::EACH_RUNS`]); the
+    /// rest are counted here.
     pub const EACH_CUT: usize = 2;
     /// Only every [`super::Plan::sample`]th event was asked for.
     pub const SAMPLED: usize = 3;
@@ -396,10 +438,16 @@ pub struct CpuState {
     /// A pointer that is stored here and loaded again is a plain number to the verifier. Also the key of a map, for
     /// which the stack has no room.
     pub scratch: u64,
-    /// 1 while the first copy of a program that nests runs.
-    pub is_active: u64,
-    /// Runs of the second copy of a program that nests for which the first one was skipped.
+    /// Of a further copy of a program that nests: events that it took, because all copies before were skipped.
     pub taken: u64,
+    /// Of a further copy: where the kernel counts on this CPU whether a copy before it runs; 0 if it has not looked yet.
+    pub running: [u64; MAX_COPIES - 1],
+    /// First item of the next run of an `each` program for the same call; 0 if there is none.
+    pub each_from: u64,
+    /// Items from there on.
+    pub each_left: u64,
+    /// What the search for a header has come to, for which the stack has no room.
+    pub search: [u64; 9],
 }
 
 impl Slot {

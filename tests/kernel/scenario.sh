@@ -39,6 +39,10 @@ mkfifo hold.stdin
 xtask workload hold --truth hold.json <hold.stdin &
 exec 9>hold.stdin
 await hold.json
+# Packets in a namespace where nothing else sends any.
+record headers packets --netns "$(field hold netns 5)" -- \
+    xtask workload headers --netns "$(field hold path 3)" --truth headers.json
+
 spaces="--netns $(field hold netns 1) --netns $(field hold netns 3) --netns $(field hold netns 5)"
 
 kills='kills=tp:signal:signal_generate{ sig, victim=task->pid, group, result } if sig == 9'
@@ -55,10 +59,11 @@ if [ "$place" = guest ]; then
             xtask workload listens --edges --truth listens.json"
     for case in listens mkdirs joins switches packets; do alias_of $case main; done
     # All of the guest: files are freed in interrupts too (RCU), whatever process runs then.
-    recorder record kmem listens --stacks kernel --buffer-size 128M -o kmem.trace >kmem.log 2>&1 &
+    recorder record kmem listens 'bulks=fentry:kmem_cache_free_bulk{ size }' \
+        --stacks kernel --buffer-size 128M -o kmem.trace >kmem.log 2>&1 &
     recorder=$!
     await_recording kmem.log
-    xtask workload kmem --truth kmem.json
+    xtask workload kmem --rules 1000 --truth kmem.json
     # kfree_rcu frees up to five seconds later.
     sleep 7
     kill -INT $recorder

@@ -7,6 +7,7 @@
 pub mod churn;
 pub mod cost;
 pub mod ending;
+pub mod headers;
 pub mod hold;
 pub mod joins;
 pub mod kmem;
@@ -47,6 +48,8 @@ enum Kind {
     Kmem(kmem::Options),
     /// Send bursts of UDP datagrams over loopback, IPv4 and IPv6
     Packets(packets::Options),
+    /// Send packets with extension headers, options, in fragments, encrypted, cut short and in pieces
+    Headers(headers::Options),
     /// Make directories, and fail to
     Mkdirs,
     /// Fail to make directories, often
@@ -75,6 +78,7 @@ impl Workload {
             }
             Kind::Kmem(options) => self.tell(&kmem::run(options)?),
             Kind::Packets(options) => self.tell(&packets::run(options)?),
+            Kind::Headers(options) => self.tell(&headers::run(options)?),
             Kind::Mkdirs => self.tell(&mkdirs::run()?),
             Kind::Ticks(options) => self.tell(&mkdirs::ticks(options)?),
             Kind::Joins => self.tell(&joins::run()?),

@@ -1,6 +1,6 @@
 //! Candidate -> loaded and attached programs of one copy of the eBPF object.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use aya::programs::links::FdLink;
@@ -9,18 +9,16 @@ use aya::programs::{
     BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, TracePoint, UProbe,
 };
 use aya::{Btf, Ebpf, EbpfLoader, Pod, VerifierLogLevel};
-use schemas::wire::{Plan, context};
+use schemas::wire::{NONE, Plan, context};
 use zerocopy::IntoBytes;
 
 use super::check;
-use super::object::{self, Sections};
+use super::object::{self, EVENTS, Sections};
 use super::sys::link_by_id;
-use crate::kernel::{TaskOffsets, Tracefs};
+use crate::kernel::{ProgramOffsets, TaskOffsets, Tracefs};
 use crate::resolve::{Candidate, Mechanism};
 
-/// Names of the programs in the object.
-const EVENT: &str = "on_event";
-const NESTED: &str = "on_nested";
+/// Names of the other programs in the object.
 const ENTRY: &str = "on_entry";
 const EXIT: &str = "on_exit";
 const FORK: &str = "on_fork";
@@ -43,6 +41,8 @@ pub struct Programs {
     /// Owns programs, maps and those links that are not in `links`.
     pub ebpf: Ebpf,
     links: Vec<FdLink>,
+    /// Names of the recording program and of its further copies.
+    events: &'static [&'static str],
     /// The link of the recording program's kprobe once more, to ask for misses; none without CAP_SYS_ADMIN.
     pub kprobe_link: Option<OwnedFd>,
 }
@@ -78,6 +78,25 @@ fn kinds(mechanism: Mechanism) -> (Kind, Kind) {
     }
 }
 
+/// What the program at entry is attached to.
+fn at_entry(mechanism: Mechanism, target: &str) -> Result<(Mechanism, String)> {
+    Ok(match mechanism {
+        Mechanism::Fexit => (Mechanism::Fentry, target.to_owned()),
+        Mechanism::Kretprobe => (Mechanism::Kprobe, target.to_owned()),
+        Mechanism::SyscallTracepoints => (Mechanism::Tracepoint, format!("syscalls:sys_enter_{target}")),
+        Mechanism::Uretprobe => (Mechanism::Uprobe, target.to_owned()),
+        other => bail!("{other} programs have no program at entry"),
+    })
+}
+
+/// What the recording program is attached to.
+fn at_event(mechanism: Mechanism, target: &str) -> (Mechanism, String) {
+    match mechanism {
+        Mechanism::SyscallTracepoints => (Mechanism::Tracepoint, format!("syscalls:sys_exit_{target}")),
+        other => (other, target.to_owned()),
+    }
+}
+
 /// Loads copies of the object.
 pub struct Loader {
     /// One for all: making one parses the kernel's BTF. It wants the constants to live as long as itself, so they
@@ -88,13 +107,15 @@ pub struct Loader {
 }
 
 impl Loader {
-    pub fn new(cpus: u32, stash_entries: u32, task: TaskOffsets) -> Self {
+    pub fn new(cpus: u32, stash_entries: u32, task: TaskOffsets, programs: ProgramOffsets) -> Self {
         let mut loader = EbpfLoader::new();
         loader
             .verifier_log_level(VerifierLogLevel::DEBUG)
             .override_global("AARCH64", keep(u8::from(cfg!(target_arch = "aarch64"))), true)
             .override_global("TGID_OFFSET", keep(task.tgid), true)
             .override_global("PID_OFFSET", keep(task.pid), true)
+            .override_global("ACTIVE_OFFSET", keep(programs.active), true)
+            .override_global("ITEMS_OFFSET", keep(programs.items), true)
             .override_global("CPU_COUNT", keep(cpus), true);
         Self { loader, cpus, stash_entries }
     }
@@ -118,13 +139,14 @@ impl Loader {
             .map_max_entries("RINGS", self.cpus * candidate.copies())
             .map_max_entries("CPUS", candidate.copies())
             .map_max_entries("STASH", if entry { self.stash_entries } else { 1 });
-        self.finish(Sections {
-            event: Some(section),
-            nested: (candidate.copies() > 1).then_some(section),
+        let each = candidate.plan.each_count != NONE;
+        let sections = Sections {
             entry: entry.then_some(entry_section),
             exit: entry.then_some(RAW_TP.1),
-            follow: None,
-        })
+            ..Sections::of_events(section, each, candidate.copies())
+        };
+        let events = &EVENTS[usize::from(each)][..candidate.copies() as usize];
+        Ok(Programs { events, ..self.finish(sections)? })
     }
 
     /// Load the programs that keep the pid set.
@@ -136,7 +158,7 @@ impl Loader {
     fn finish(&mut self, sections: Sections) -> Result<Programs> {
         let object = object::with_sections(sections)?;
         let ebpf = self.loader.load(object.as_bytes()).context("cannot load the eBPF object")?;
-        Ok(Programs { ebpf, links: Vec::new(), kprobe_link: None })
+        Ok(Programs { ebpf, links: Vec::new(), events: &[], kprobe_link: None })
     }
 }
 
@@ -147,60 +169,66 @@ fn keep<T>(value: T) -> &'static T {
 impl Programs {
     /// Attach what `candidate` says: the entry program first, so that the return program finds what it needs.
     pub fn attach(&mut self, candidate: &Candidate, btf: Option<&Btf>) -> Result<()> {
-        let target = candidate.target.as_str();
-        let btf = || btf.ok_or_else(|| anyhow!("this kernel has no BTF (/sys/kernel/btf/vmlinux)"));
-        let entry = candidate.entry.is_some();
-        if candidate.copies() > 1 {
-            match candidate.mechanism {
-                Mechanism::TpBtf => self.tp_btf(NESTED, target, btf()?)?,
-                Mechanism::RawTp => self.raw_tp(NESTED, target)?,
-                Mechanism::Fentry => self.fentry(NESTED, target, btf()?)?,
-                other => bail!("{other} programs do not nest"),
-            }
-        }
-        if entry {
+        let (target, events) = (candidate.target.as_str(), self.events);
+        if candidate.entry.is_some() {
+            let (mechanism, target) = at_entry(candidate.mechanism, target)?;
             self.raw_tp(EXIT, "sched_process_exit")?;
+            self.load(ENTRY, mechanism, &target, btf)?;
+            self.attach_one(ENTRY, mechanism, &target)?;
         }
-        match candidate.mechanism {
-            Mechanism::TpBtf => self.tp_btf(EVENT, target, btf()?)?,
-            Mechanism::RawTp => self.raw_tp(EVENT, target)?,
-            Mechanism::Fentry => self.fentry(EVENT, target, btf()?)?,
-            Mechanism::Fexit => {
-                if entry {
-                    self.fentry(ENTRY, target, btf()?)?;
-                }
-                let program: &mut FExit = self.program(EVENT)?;
-                program.load(target, btf()?).map_err(explain)?;
-                program.attach().map_err(explain)?;
-            }
-            Mechanism::Kprobe => self.kprobe(EVENT, target)?,
-            Mechanism::Kretprobe => {
-                if entry {
-                    self.kprobe(ENTRY, target)?;
-                }
-                self.kprobe(EVENT, target)?;
-            }
-            Mechanism::Tracepoint => {
-                let (category, name) = target
-                    .split_once(':')
-                    .with_context(|| format!("tracepoint '{target}' is not of the form category:name"))?;
-                self.tracepoint(EVENT, category, name)?;
-            }
-            Mechanism::SyscallTracepoints => {
-                if entry {
-                    self.tracepoint(ENTRY, "syscalls", &format!("sys_enter_{target}"))?;
-                }
-                self.tracepoint(EVENT, "syscalls", &format!("sys_exit_{target}"))?;
-            }
-            Mechanism::Uprobe => self.uprobe(EVENT, target)?,
-            Mechanism::Uretprobe => {
-                if entry {
-                    self.uprobe(ENTRY, target)?;
-                }
-                self.uprobe(EVENT, target)?;
+        let (mechanism, target) = at_event(candidate.mechanism, target);
+        for event in events {
+            self.load(event, mechanism, &target, btf)?;
+        }
+        // The programs must know each other before any of them runs.
+        if events.len() > 1 || candidate.plan.each_count != NONE {
+            for (index, event) in (0..).zip(events) {
+                let program = self.fd(event)?.as_raw_fd() as u32;
+                super::sys::map_update(self.map("PROGRAMS")?, index, program)
+                    .context("cannot put a program into the map of programs")?;
             }
         }
-        Ok(())
+        events.iter().try_for_each(|event| self.attach_one(event, mechanism, &target))
+    }
+
+    /// Load a program for what it will be attached to.
+    fn load(
+        &mut self,
+        name: &'static str,
+        mechanism: Mechanism,
+        target: &str,
+        btf: Option<&Btf>,
+    ) -> Result<()> {
+        let btf = || btf.context("this kernel has no BTF (/sys/kernel/btf/vmlinux)");
+        let loaded = match mechanism {
+            Mechanism::TpBtf => self.program::<BtfTracePoint>(name)?.load(target, btf()?),
+            Mechanism::RawTp => self.program::<RawTracePoint>(name)?.load(),
+            Mechanism::Fentry => self.program::<FEntry>(name)?.load(target, btf()?),
+            Mechanism::Fexit => self.program::<FExit>(name)?.load(target, btf()?),
+            Mechanism::Kprobe | Mechanism::Kretprobe => self.program::<KProbe>(name)?.load(),
+            Mechanism::Tracepoint | Mechanism::SyscallTracepoints => {
+                // On a machine on which nobody has used it yet, it is not mounted.
+                Tracefs::open()?;
+                self.program::<TracePoint>(name)?.load()
+            }
+            Mechanism::Uprobe | Mechanism::Uretprobe => self.program::<UProbe>(name)?.load(),
+        };
+        loaded.map_err(explain)
+    }
+
+    /// Attach a program that is loaded.
+    fn attach_one(&mut self, name: &'static str, mechanism: Mechanism, target: &str) -> Result<()> {
+        match mechanism {
+            Mechanism::TpBtf => self.program::<BtfTracePoint>(name)?.attach().map(drop).map_err(explain),
+            Mechanism::RawTp => {
+                self.program::<RawTracePoint>(name)?.attach(target).map(drop).map_err(explain)
+            }
+            Mechanism::Fentry => self.program::<FEntry>(name)?.attach().map(drop).map_err(explain),
+            Mechanism::Fexit => self.program::<FExit>(name)?.attach().map(drop).map_err(explain),
+            Mechanism::Kprobe | Mechanism::Kretprobe => self.kprobe(name, target),
+            Mechanism::Tracepoint | Mechanism::SyscallTracepoints => self.tracepoint(name, target),
+            Mechanism::Uprobe | Mechanism::Uretprobe => self.uprobe(name, target),
+        }
     }
 
     /// Attach the programs that keep the pid set.
@@ -218,25 +246,9 @@ impl Programs {
         Ok(program.try_into()?)
     }
 
-    fn tp_btf(&mut self, name: &'static str, target: &str, btf: &Btf) -> Result<()> {
-        let program: &mut BtfTracePoint = self.program(name)?;
-        program.load(target, btf).map_err(explain)?;
-        program.attach().map_err(explain)?;
-        Ok(())
-    }
-
     fn raw_tp(&mut self, name: &'static str, target: &str) -> Result<()> {
-        let program: &mut RawTracePoint = self.program(name)?;
-        program.load().map_err(explain)?;
-        program.attach(target).map_err(explain)?;
-        Ok(())
-    }
-
-    fn fentry(&mut self, name: &'static str, target: &str, btf: &Btf) -> Result<()> {
-        let program: &mut FEntry = self.program(name)?;
-        program.load(target, btf).map_err(explain)?;
-        program.attach().map_err(explain)?;
-        Ok(())
+        self.load(name, Mechanism::RawTp, target, None)?;
+        self.attach_one(name, Mechanism::RawTp, target)
     }
 
     fn kprobe(&mut self, name: &'static str, target: &str) -> Result<()> {
@@ -245,12 +257,11 @@ impl Programs {
             None => (target, 0),
         };
         let program: &mut KProbe = self.program(name)?;
-        program.load().map_err(explain)?;
         let id = program.attach(function, offset).map_err(explain)?;
         let link = program.take_link(id)?;
         // Before 5.15 there is no such link; the program owns its perf event then.
         if let Ok(link) = FdLink::try_from(link) {
-            if name == EVENT {
+            if name != ENTRY {
                 self.kprobe_link = link.info().ok().and_then(|info| link_by_id(info.id()).ok());
             }
             self.links.push(link);
@@ -258,12 +269,12 @@ impl Programs {
         Ok(())
     }
 
-    fn tracepoint(&mut self, program: &'static str, category: &str, name: &str) -> Result<()> {
-        // On a machine on which nobody has used it yet, it is not mounted.
-        Tracefs::open()?;
-        let program: &mut TracePoint = self.program(program)?;
-        program.load().map_err(explain)?;
-        program.attach(category, name).map_err(explain)?;
+    fn tracepoint(&mut self, name: &'static str, target: &str) -> Result<()> {
+        let (category, point) = target
+            .split_once(':')
+            .with_context(|| format!("tracepoint '{target}' is not of the form category:name"))?;
+        let program: &mut TracePoint = self.program(name)?;
+        program.attach(category, point).map_err(explain)?;
         Ok(())
     }
 
@@ -277,7 +288,6 @@ impl Programs {
             None => UProbeAttachLocation::Symbol(place),
         };
         let program: &mut UProbe = self.program(name)?;
-        program.load().map_err(explain)?;
         program.attach(location, path, UProbeScope::AllProcesses).map_err(explain)?;
         Ok(())
     }
@@ -285,7 +295,6 @@ impl Programs {
     /// Put maps into entries of maps of maps: (outer, index, inner). Each makes the kernel wait for an RCU grace period,
     /// tens of milliseconds, so they wait together.
     pub fn set_inner(&self, entries: &[(&str, u32, BorrowedFd<'_>)]) -> Result<()> {
-        use std::os::fd::AsRawFd as _;
         let set = |(outer, index, inner): &(&str, u32, BorrowedFd<'_>)| {
             super::sys::map_update(self.map(outer)?, *index, inner.as_raw_fd() as u32)
                 .with_context(|| format!("cannot set entry {index} of map {outer}"))
@@ -303,17 +312,26 @@ impl Programs {
     pub fn map(&self, name: &str) -> Result<BorrowedFd<'_>> {
         use aya::maps::Map;
         match self.ebpf.map(name) {
-            Some(Map::ArrayOfMaps(data) | Map::PerCpuArray(data) | Map::HashMap(data)) => {
-                Ok(data.fd().as_fd())
-            }
+            Some(
+                Map::ArrayOfMaps(data)
+                | Map::PerCpuArray(data)
+                | Map::HashMap(data)
+                | Map::ProgramArray(data),
+            ) => Ok(data.fd().as_fd()),
             _ => bail!("the eBPF object has no map {name}"),
         }
     }
 
-    /// Descriptor of the recording program.
+    /// Descriptor of the recording program, of the first if there are copies.
     pub fn event_fd(&self) -> Result<OwnedFd> {
-        let program = self.ebpf.program(EVENT).with_context(|| format!("no program {EVENT}"))?;
-        Ok(program.fd()?.as_fd().try_clone_to_owned()?)
+        let first = self.events.first().context("there is no recording program")?;
+        Ok(self.fd(first)?.try_clone_to_owned()?)
+    }
+
+    /// Descriptor of a program that is loaded.
+    fn fd(&self, name: &str) -> Result<BorrowedFd<'_>> {
+        let program = self.ebpf.program(name).with_context(|| format!("no program {name}"))?;
+        Ok(program.fd()?.as_fd())
     }
 }
 

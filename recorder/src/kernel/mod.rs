@@ -81,6 +81,15 @@ impl Kernel {
         Some(TaskOffsets { pid: offset("pid")?, tgid: offset("tgid")? })
     }
 
+    /// Where the kernel keeps whether a program runs. Programs that nest need it.
+    pub fn program_offsets(&self) -> Option<ProgramOffsets> {
+        let offset = |name, member| {
+            let of = self.btf.find(name, btf::Kind::Struct)?;
+            self.btf.member(of, member).map(|member| member.bit_offset / 8)
+        };
+        Some(ProgramOffsets { active: offset("bpf_prog", "active")?, items: offset("bpf_array", "ptrs")? })
+    }
+
     /// Names of the functions that can be probed: those with a symbol and types.
     pub fn probeable_functions(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self
@@ -100,6 +109,15 @@ pub struct TaskOffsets {
     pub pid: u32,
     /// `tgid`: the process.
     pub tgid: u32,
+}
+
+/// Places in `struct bpf_prog` and `struct bpf_array`, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProgramOffsets {
+    /// `bpf_prog.active`: by CPU, how often the program is running; 0 if it is not known.
+    pub active: u32,
+    /// `bpf_array.ptrs` (and `pptrs`, in the same place): the items of a map of programs, and of one by CPU.
+    pub items: u32,
 }
 
 #[cfg(test)]

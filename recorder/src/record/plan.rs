@@ -9,7 +9,7 @@ use super::trigger::{PlannedTrigger, Trigger};
 use crate::cli::args::StackKind;
 use crate::cli::options::Options;
 use crate::engine::{Engine, EngineOptions};
-use crate::kernel::{Kernel, TaskOffsets};
+use crate::kernel::{Kernel, ProgramOffsets, TaskOffsets};
 use crate::privileges::{DAC_READ_SEARCH, Privileges};
 use crate::resolve::{Filter, Request, ResolvedEvent, Stacks, Unobservable, explain, resolve};
 use crate::select::Selection;
@@ -34,6 +34,7 @@ pub struct Plan {
     pub triggers: Vec<PlannedTrigger>,
     /// What is needed to follow processes.
     task_offsets: Option<TaskOffsets>,
+    program_offsets: Option<ProgramOffsets>,
 }
 
 impl Plan {
@@ -77,8 +78,8 @@ impl Plan {
         }
         let trigger = |text: &String| PlannedTrigger::new(kernel, Trigger::parse(text)?, options);
         let triggers = options.flight.triggers.iter().map(trigger).collect::<Result<_>>()?;
-        let task_offsets = kernel.task_offsets();
-        Ok(Self { events, asked: asked - denied.len(), denied, triggers, task_offsets })
+        let (task_offsets, program_offsets) = (kernel.task_offsets(), kernel.program_offsets());
+        Ok(Self { events, asked: asked - denied.len(), denied, triggers, task_offsets, program_offsets })
     }
 
     /// Layouts of all events.
@@ -97,6 +98,7 @@ impl Plan {
             total_weight: weights.sum::<u32>()
                 + self.triggers.iter().map(PlannedTrigger::sources).sum::<u32>(),
             task_offsets: self.task_offsets,
+            program_offsets: self.program_offsets,
             ..EngineOptions::default()
         })
     }

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use anyhow::{Result, bail, ensure};
 use schemas::wire::{
-    MAX_CLAUSES, MAX_DEREFS, MAX_SLOTS, MAX_TEMPS, MAX_TERMS, NO_DST, NONE, Plan, Slot, Term, flag, op, src,
+    MAX_CLAUSES, MAX_DEREFS, MAX_SLOTS, MAX_TEMPS, MAX_TERMS, NO_DST, NONE, Plan, Slot, Term, flag, headers,
+    op, src,
 };
 
 use super::columns::{Output, What};
@@ -205,6 +206,8 @@ impl Assembler<'_> {
                 Node::Sum { add, .. } => add.is_some(),
                 Node::Bits { of, .. } => !matches!(self.nodes.get(*of), Node::Source { .. }),
                 Node::Load { .. } | Node::Holds(_) => true,
+                // These have temporaries of their own.
+                Node::Headers { .. } | Node::Found { .. } => false,
             }
     }
 
@@ -225,10 +228,36 @@ impl Assembler<'_> {
         if let Some(temp) = self.temps.get(&node) {
             return Ok(*temp);
         }
+        if let Node::Found { of, which } = *self.nodes.get(node) {
+            return Ok(self.headers(of)? + which);
+        }
         let mut draft = self.draft(node, true)?;
         draft.slot.save = self.new_temp(node)?;
         self.push(draft);
         Ok(draft.slot.save)
+    }
+
+    /// The first of the temporaries that hold what is found of a packet's headers, which are searched if need be.
+    fn headers(&mut self, node: NodeId) -> Result<u8> {
+        if let Some(temp) = self.temps.get(&node) {
+            return Ok(*temp);
+        }
+        let Node::Headers { ip, end, length } = *self.nodes.get(node) else {
+            bail!("no headers are searched here")
+        };
+        let (end, length) = (self.temp(end)?, self.temp(length)?);
+        let mut draft = self.address(ip, 0)?;
+        let first = self.new_temp(node)?;
+        let results = first + headers::RESULTS;
+        ensure!(
+            usize::from(results) <= MAX_TEMPS,
+            "this needs more than {MAX_TEMPS} values to be kept in the kernel"
+        );
+        self.n_temps = results;
+        let slot = &mut draft.slot;
+        (slot.op, slot.save, slot.clause_from, slot.clause_to) = (op::HEADERS, first, end, length);
+        self.push(draft);
+        Ok(first)
     }
 
     /// A temporary that is 0.
@@ -310,6 +339,8 @@ impl Assembler<'_> {
                 let (clause_from, clause_to) = self.formula(&formula)?;
                 Ok(Draft::new(Slot { src: src::CONST, op: op::PRED, clause_from, clause_to, ..Slot::END }))
             }
+            Node::Headers { .. } => Ok(Draft::temp(self.headers(node)?)),
+            Node::Found { of, which } => Ok(Draft::temp(self.headers(of)? + which)),
         }
     }
 

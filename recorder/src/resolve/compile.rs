@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, anyhow};
 use schemas::column::{Layout, Type};
 use schemas::def::{ColumnDef, Context, EventDef, ProbeDef};
 use schemas::expr::{Field, Kind, ParseError};
-use schemas::wire::{Plan, cmp, src};
+use schemas::wire::{MAX_COPIES, Plan, cmp, src};
 
 use super::assemble::{Wanted, assemble};
 use super::lower::{Lower, Value};
@@ -112,7 +112,7 @@ impl<'a> Compiler<'a> {
         // An end is recorded if its begin was, so that what is there of an object is complete.
         plan.sample = if self.probe.ends.is_some() { 0 } else { self.filter.sample };
         let twice = matches!(scope.mechanism, Mechanism::TpBtf | Mechanism::RawTp | Mechanism::Fentry);
-        plan.nests = u8::from(self.probe.nests && twice && !needs_entry);
+        plan.nests = if self.probe.nests && twice && !needs_entry { MAX_COPIES as u8 - 1 } else { 0 };
         let base = plan;
         if needs_entry {
             plan.use_stash = 1;

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use schemas::column::Type;
 use schemas::def::{Context, EventDef};
-use schemas::wire::{NONE, Plan, Slot, flag, op, src};
+use schemas::wire::{NONE, Plan, Slot, flag, headers, op, src};
 
 use super::compile::Compiler;
 use super::scope::Scope;
@@ -129,7 +129,7 @@ pub(super) fn candidate(compiler: &Compiler<'_>, scope: &Scope, candidate: &Cand
         let _ = write!(out, "\n  one of {sample} per cpu");
     }
     if nests != 0 {
-        out.push_str("\n  a second program records what happens in interrupts of the first");
+        out.push_str("\n  further programs record what happens in interrupts of the first");
     }
     for (column, place) in compiler.columns.iter().zip(&compiler.layout.columns) {
         let value = match compiler.probe.value(column) {
@@ -165,8 +165,17 @@ fn steps(plan: &Plan, bit: u8) -> Option<String> {
 /// `arg0 24>48>176 u32`: start, offsets that are followed, what is read.
 fn step(plan: &Plan, slot: &Slot) -> String {
     let temp = |index: u8| {
-        let by = plan.slots.iter().find(|s| s.src != src::END && s.save == index);
-        by.map_or_else(|| "?".to_owned(), |slot| step(plan, slot))
+        let slots = plan.slots.iter().filter(|s| s.src != src::END && s.save != NONE);
+        for slot in slots {
+            match index.checked_sub(slot.save) {
+                Some(0) if slot.op != op::HEADERS => return step(plan, slot),
+                Some(headers::PROTO) if slot.op == op::HEADERS => return "protocol behind ip".to_owned(),
+                Some(headers::UPPER) if slot.op == op::HEADERS => return "header behind ip".to_owned(),
+                Some(headers::STATE) if slot.op == op::HEADERS => return "state behind ip".to_owned(),
+                _ => {}
+            }
+        }
+        "?".to_owned()
     };
     if slot.guard != NONE
         && plan.slots.iter().any(|s| s.save == slot.guard && s.src == src::CONST && s.op == op::VALUE)

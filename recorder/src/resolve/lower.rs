@@ -123,6 +123,7 @@ impl Lower<'_> {
                 }
                 _ => self.arithmetic(field, *op, left, right),
             },
+            Kind::Call { function, arguments } => self.call(field, expr.span, *function, arguments),
             Kind::Entry(_) => {
                 Err(field.error(expr.span, "entry(..) must be the whole expression of a column"))
             }

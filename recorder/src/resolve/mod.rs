@@ -4,7 +4,8 @@
 //! ```text
 //! points    KIND:TARGET -> mechanisms of this kernel, each a scope: arguments with types, result
 //! layout    columns with types, those of the kernel where none are written -> places in the record
-//! lower     expression + scope -> nodes (memory: members and pointers; arith: operators and predicates; types: casts)
+//! lower     expression + scope -> nodes (memory: members and pointers; arith: operators and predicates; types: casts;
+//!           packet: what is behind an IP header)
 //! columns   value + column type -> what to store
 //! compile   a scope and all of the above -> what is wanted of a plan; assemble: -> slots, terms, clauses
 //! ```
@@ -21,6 +22,7 @@ mod layout;
 mod lower;
 mod memory;
 mod nodes;
+mod packet;
 mod points;
 mod scope;
 mod types;
@@ -158,7 +160,7 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// Programs that record: two if events in interrupts of the first are left to a second one.
+    /// Programs that record: more than one if events in interrupts of the first are left to further ones.
     pub fn copies(&self) -> u32 {
         1 + u32::from(self.plan.nests)
     }

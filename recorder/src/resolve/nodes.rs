@@ -20,6 +20,10 @@ pub(super) enum Node {
     Bits { of: NodeId, bits: Bits },
     /// 1 if a formula holds, else 0.
     Holds(Formula),
+    /// What is behind the IP header at `ip`, of a packet of `length` bytes whose headers lie in one piece until `end`.
+    Headers { ip: NodeId, end: NodeId, length: NodeId },
+    /// One of the results of headers: see [`schemas::wire::headers`].
+    Found { of: NodeId, which: u8 },
 }
 
 /// Which memory a load reads.
@@ -135,6 +139,8 @@ impl Nodes {
             Node::Sum { base, add, .. } => std::iter::once(*base).chain(*add).collect(),
             Node::Bits { of, .. } => vec![*of],
             Node::Holds(formula) => formula.inputs(),
+            Node::Headers { ip, end, length } => vec![*ip, *end, *length],
+            Node::Found { of, .. } => vec![*of],
         }
     }
 }

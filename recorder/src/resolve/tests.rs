@@ -8,7 +8,7 @@ mod plans;
 mod sound;
 
 use schemas::def::{builtin, parse_inline};
-use schemas::wire::{MAX_SLOTS, NO_DST, NONE, Slot, cmp, flag, op, src};
+use schemas::wire::{MAX_SLOTS, NO_DST, NONE, Slot, cmp, flag, headers, op, src};
 
 use super::*;
 use crate::kernel::facts::Facts;

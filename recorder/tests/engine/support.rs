@@ -4,6 +4,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use recorder::engine::{Candidate, Engine, EngineOptions, Mechanism};
+use recorder::kernel::Kernel;
 use recorder::source::{EventSource, ProbeCounters, ProbeId};
 use schemas::wire::{Counters, Plan, RecordHeader, Slot, Term, op, src};
 use zerocopy::FromBytes;
@@ -69,7 +70,8 @@ pub fn candidate(mechanism: Mechanism, target: &str, plan: Plan, entry: Option<P
 }
 
 pub fn engine(ring_bytes_total: u64) -> Alone {
-    engine_with(EngineOptions { ring_bytes_total, ..EngineOptions::default() })
+    let program_offsets = Kernel::running().unwrap().program_offsets();
+    engine_with(EngineOptions { ring_bytes_total, program_offsets, ..EngineOptions::default() })
 }
 
 pub fn engine_with(options: EngineOptions) -> Alone {

@@ -5,8 +5,9 @@ use crate::support::{
     syscall_id, total,
 };
 use recorder::engine::{Engine, Mechanism};
+use recorder::kernel::Kernel;
 use recorder::source::EventSource;
-use schemas::wire::{MAX_EACH, Plan, Slot, cmp, flag, lost, op, src};
+use schemas::wire::{EACH_RUNS, MAX_EACH, Plan, Slot, cmp, flag, lost, op, src};
 
 const GETPGID: u64 = libc::SYS_getpgid as u64;
 
@@ -367,11 +368,47 @@ fn an_array_gives_a_record_for_each_item_and_counts_what_is_too_much() {
     getpgid(20);
     let before = total_of_getpgid(&mut engine, 20);
     assert_eq!(before[14].u64(HEADER), 20);
-    getpgid(MAX_EACH as i64 + 88);
-    let records = total_of_getpgid(&mut engine, MAX_EACH);
-    assert_eq!(records[14].u64(HEADER), MAX_EACH as u64 + 88);
+    for n in [MAX_EACH - 1, MAX_EACH, MAX_EACH + 1, 2 * MAX_EACH, 2 * MAX_EACH + 1, MOST_ITEMS] {
+        getpgid(n as i64);
+        let records = total_of_getpgid(&mut engine, n);
+        assert_eq!(records[14].u64(HEADER), n as u64);
+        assert_eq!(total(&engine.counters().unwrap()).lost, [0; lost::COUNT], "{n}");
+    }
+    getpgid(MOST_ITEMS as i64 + 88);
+    total_of_getpgid(&mut engine, MOST_ITEMS);
+    getpgid(3);
+    total_of_getpgid(&mut engine, 3);
     engine.detach_all();
     assert_eq!(total(&engine.counters().unwrap()).lost[lost::EACH_CUT], 88);
+}
+
+/// What all runs of a program for one call can visit.
+const MOST_ITEMS: usize = MAX_EACH * EACH_RUNS;
+
+#[test]
+fn the_items_of_a_long_array_are_all_there_in_order() {
+    // The task of this thread as an array of u64, in which numbers of thread and process are known.
+    const ITEMS: usize = 1100;
+    let is_getpgid = Slot { op: op::PRED, clause_to: 1, save: 3, ..slot(src::CONST, 0) };
+    let count = Slot { save: 1, guard: 3, imm: ITEMS as u64, ..slot(src::CONST, 0) };
+    let base = Slot { save: 2, ..slot(src::TASK, 0) };
+    let item = Slot { dst: HEADER, width: 8, ..slot(src::ITEM, 0) };
+    let mut plan = plan(&[syscall_id(), is_getpgid, count, base], &[item], 8);
+    only(&mut plan, 0, cmp::EQ, GETPGID);
+    (plan.each_count, plan.each_base) = (1, 2);
+    let mut engine = engine(16 << 20);
+    engine.attach(PROBE, &candidate(Mechanism::RawTp, "sys_enter", plan, None)).unwrap();
+    mark(1);
+    engine.detach_all();
+    let records = total_of_getpgid(&mut engine, ITEMS);
+    assert!(records.windows(2).all(|two| two[1].header.seq == two[0].header.seq + 1));
+    let bytes: Vec<u8> = records.iter().flat_map(|record| record.u64(HEADER).to_ne_bytes()).collect();
+    let offsets = Kernel::running().unwrap().task_offsets().unwrap();
+    let number = |at: u32| u32::from_ne_bytes(bytes[at as usize..][..4].try_into().unwrap());
+    // SAFETY: no memory is involved.
+    let tid = unsafe { libc::gettid() } as u32;
+    assert!(offsets.pid as usize / 8 > MAX_EACH, "the first run has them already");
+    assert_eq!((number(offsets.pid), number(offsets.tgid)), (tid, std::process::id()));
 }
 
 /// The records of this thread, which must be `n`.

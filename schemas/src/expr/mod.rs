@@ -9,6 +9,7 @@
 //! unary   := ('*' | '&' | '!' | '-' | '(' type '*' ')') unary | postfix
 //! postfix := base ( ('->' | '.') MEMBER ['?'] | '[' INT ']' )*
 //! base    := NAME | $NAME | retval | INT | 'text' | "text" | NULL | entry '(' expr ')' | '(' expr ')'
+//!          | FUNCTION '(' expr (',' expr)* ')'
 //! ```
 //! `->` and `.` mean the same: the type decides whether a pointer is followed. Unlike in C, `&` binds tighter than a
 //! comparison, so `flags & 4 == 4` means what it says.
@@ -91,6 +92,41 @@ pub enum Kind {
     },
     /// `entry(of)`: read when the function is entered, although the probe is at its return.
     Entry(Box<Expr>),
+    /// `ip_proto(skb)` and its like.
+    Call {
+        /// The function.
+        function: Function,
+        /// What it is given.
+        arguments: Vec<Expr>,
+    },
+}
+
+/// Functions of packets: what is behind the IP header of a `struct sk_buff *`. A second argument says where that header
+/// is, if not where the packet says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Function {
+    /// `ip_proto`: number of the upper-layer protocol.
+    IpProto,
+    /// `ip_upper`: address of the upper-layer header.
+    IpUpper,
+    /// `ip_state`: whether it is there, or why not.
+    IpState,
+}
+
+/// Names of the functions.
+pub const FUNCTIONS: &[(&str, Function)] =
+    &[("ip_proto", Function::IpProto), ("ip_upper", Function::IpUpper), ("ip_state", Function::IpState)];
+
+impl Function {
+    /// The function of that name.
+    pub fn by_name(name: &str) -> Option<Self> {
+        FUNCTIONS.iter().find(|(n, _)| *n == name).map(|(_, function)| *function)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        FUNCTIONS.iter().find(|(_, f)| *f == self).map_or("", |(name, _)| name)
+    }
 }
 
 /// The type in a cast: always a pointer.
@@ -232,6 +268,7 @@ impl Expr {
             | Kind::Negate(of)
             | Kind::Entry(of) => of.any(test),
             Kind::Binary { left, right, .. } => left.any(test) || right.any(test),
+            Kind::Call { arguments, .. } => arguments.iter().any(|argument| argument.any(test)),
         }
     }
 
@@ -244,6 +281,7 @@ impl Expr {
                 BUILTINS.iter().find(|(_, b)| b == builtin).map(|(name, _)| (*name).to_owned())
             }
             Kind::Retval => Some("retval".to_owned()),
+            Kind::Call { function, .. } => Some(function.name().to_owned()),
             Kind::Index { of, .. }
             | Kind::Cast { of, .. }
             | Kind::Deref(of)

@@ -1,7 +1,7 @@
 //! Tokens -> [`Expr`] by recursive descent, one function for each level of binding.
 
 use super::lex::{Token, tokens};
-use super::{BUILTINS, Builtin, CastType, Expr, Field, Kind, Op, ParseError, Span};
+use super::{BUILTINS, Builtin, CastType, Expr, FUNCTIONS, Field, Function, Kind, Op, ParseError, Span};
 use crate::column::Type;
 
 /// Deepest nesting of parentheses and unary operators; a hostile text must not exhaust the stack.
@@ -254,6 +254,7 @@ impl<'a> Parser<'a> {
                     self.expect(")", "')'")?;
                     return Ok(Expr { kind: Kind::Entry(Box::new(of)), span: span.to(self.last_span()) });
                 }
+                name if *self.peek_at(1) == Token::Sign("(") => return self.call(name, span),
                 _ => Kind::Name(word),
             },
             Token::Dollar(name) if name == "retval" => Kind::Retval,
@@ -280,5 +281,22 @@ impl<'a> Parser<'a> {
         };
         self.advance();
         Ok(Expr { kind, span })
+    }
+
+    /// `FUNCTION '(' expr (',' expr)* ')'`.
+    fn call(&mut self, name: &str, span: Span) -> Result<Expr, ParseError> {
+        let Some(function) = Function::by_name(name) else {
+            let known: Vec<&str> = FUNCTIONS.iter().map(|(name, _)| *name).collect();
+            let message = format!("there is no function {name}: there are entry, {}", known.join(", "));
+            return Err(ParseError::new(self.text, span, message));
+        };
+        self.advance();
+        self.advance();
+        let mut arguments = vec![self.expr()?];
+        while self.accept(",") {
+            arguments.push(self.expr()?);
+        }
+        self.expect(")", "',' or ')'")?;
+        Ok(Expr { kind: Kind::Call { function, arguments }, span: span.to(self.last_span()) })
     }
 }

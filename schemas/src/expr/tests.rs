@@ -24,6 +24,9 @@ fn shape(expr: &Expr) -> String {
         Kind::Negate(of) => format!("-({})", shape(of)),
         Kind::Binary { op, left, right } => format!("({} {op:?} {})", shape(left), shape(right)),
         Kind::Entry(of) => format!("entry({})", shape(of)),
+        Kind::Call { function, arguments } => {
+            format!("{}({})", function.name(), arguments.iter().map(shape).collect::<Vec<_>>().join(", "))
+        }
     }
 }
 
@@ -152,4 +155,19 @@ fn near_names_come_nearest_first() {
     assert_eq!(near("inim", names), ["inum"]);
     assert_eq!(near("num", names), ["inum", "skc_num"]);
     assert!(near("zzzzzz", names).is_empty());
+}
+
+#[test]
+fn functions_of_packets_have_one_or_more_arguments() {
+    assert_eq!(read("ip_proto(skb) == 17"), "(ip_proto(skb) Equal 17)");
+    assert_eq!(read("ip_upper(skb, skb->data)[3]:u8"), "ip_upper(skb, skb.data)[3] : u8");
+    assert_eq!(read("ip_state"), "ip_state");
+    let field = Field::parse("ip_proto(skb)").unwrap();
+    assert_eq!(field.expr.default_name().as_deref(), Some("ip_proto"));
+    assert_eq!(
+        read("1 + ip_port(skb)"),
+        "there is no function ip_port: there are entry, ip_proto, ip_upper, ip_state\n  1 + ip_port(skb)\n      ^^^^^^^"
+    );
+    assert!(read("ip_proto()").starts_with("expected a name"));
+    assert!(read("ip_proto(skb").starts_with("expected ',' or ')'"));
 }

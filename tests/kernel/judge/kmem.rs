@@ -93,6 +93,27 @@ pub fn rules(place: &Recorded) -> Result<()> {
     Ok(())
 }
 
+/// Rows of items against the sizes of the calls, which another event records.
+pub fn bulk(place: &Recorded) -> Result<()> {
+    /// Items that a program visited when it ran once for a call.
+    const BEFORE: i64 = 128;
+    let trace = place.trace("kmem")?;
+    let items = trace.rows("kmem")?.iter().filter(|row| row["via"] == "bulk").count();
+    let calls = trace.rows("bulks")?;
+    let longest = calls.iter().map(|row| int(row, "size")).collect::<Result<Vec<_>>>()?.into_iter().max();
+    ensure!(
+        longest.is_some_and(|size| size > BEFORE),
+        "no call was long, so nothing was tested: {longest:?}"
+    );
+    let size = super::sum(&calls, "size")?;
+    ensure!(items as i64 == size, "{items} items recorded, {} calls freed {size}", calls.len());
+    let lost = trace.rows("losses")?;
+    let lost: Vec<_> =
+        lost.iter().filter(|row| row["event"] == "bulks" || row["reason"] == "each_cut").collect();
+    ensure!(lost.is_empty(), "{lost:?}");
+    Ok(())
+}
+
 pub fn stacks(place: &Recorded) -> Result<()> {
     let truth: Truth = place.truth("kmem")?;
     let trace = place.trace("kmem")?;

@@ -20,6 +20,7 @@ fn no_typing_error_makes_it_panic() {
     let mut resolved = 0;
     for text in [
         "a=fn:tcp_close{ x=sk->__sk_common.skc_net.net->ns.inum:u32, y=(*(u8 *)(sk + 3) & 0xf0) >> 2 } if sk->sk_uid.val != 5",
+        "b=tp:net:net_dev_queue{ ip_proto(skb), p=((struct udphdr *)ip_upper(skb, skb->data))->dest } if ip_state(skb) == 0",
         "fn:vfs_read{ c=$comm, k=$kstack, p=entry(pos), n=file->f_path.dentry->d_name.name:string[20] } if !(count & 7)",
     ] {
         let (head, tail) = text.split_once('{').unwrap();
@@ -55,6 +56,16 @@ fn a_probe_that_does_not_resolve_says_what_is_near() {
             "kprobe:inet_listen{ retval }",
             "event inet_listen: column retval: retval is known at return only: use fn:, fexit: or kretprobe:",
             "retval",
+        ),
+        (
+            "fn:vfs_read{ ip_proto(count) }",
+            "event vfs_read: column ip_proto: size_t is no pointer: it cannot be followed; cast it, as in ((struct X *)expression)->member",
+            "count",
+        ),
+        (
+            "fn:ip_rcv_core{ ip_proto(skb, 1, 2) }",
+            "event ip_rcv_core: column ip_proto: ip_proto takes a struct sk_buff * and, if it is elsewhere, the IP header",
+            "ip_proto(skb, 1, 2)",
         ),
         ("fn:tcp_close{ retval }", "event tcp_close: column retval: tcp_close returns nothing", "retval"),
         (

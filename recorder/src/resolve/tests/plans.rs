@@ -101,3 +101,29 @@ fn a_missing_member_with_a_question_mark_is_null_and_never_true() {
     let plan = &candidate(&event, "tcp_close", Mechanism::Fexit).plan;
     assert_eq!((plan.where_from, plan.where_to, plan.terms[0].op), (0, 1, cmp::NE), "never true");
 }
+
+#[test]
+fn the_headers_of_a_packet_are_searched_once() {
+    let event = event("packets");
+    for (source, mechanism) in [
+        ("v4", Mechanism::Fentry),
+        ("v4", Mechanism::TpBtf),
+        ("v6", Mechanism::Kprobe),
+        ("v6", Mechanism::RawTp),
+    ] {
+        let plan = &candidate(&event, source, mechanism).plan;
+        let searches: Vec<&Slot> = slots(plan).filter(|slot| slot.op == op::HEADERS).collect();
+        let [search] = searches[..] else { panic!("{source} {mechanism}: {} searches", searches.len()) };
+        for (column, result) in
+            [("proto", headers::PROTO), ("upper", headers::STATE), ("dport", headers::UPPER)]
+        {
+            let slot = of_column(&event, plan, column)[0];
+            assert_eq!(
+                (slot.src, slot.index),
+                (src::TEMP, search.save + result),
+                "{source} {mechanism} {column}"
+            );
+        }
+        assert!(of_column(&event, plan, "saddr")[0].guard != NONE, "not read where there is no IP header");
+    }
+}
