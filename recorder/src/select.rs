@@ -115,17 +115,21 @@ mod tests {
     }
 
     #[test]
-    fn names_and_patterns_give_each_event_once_and_processes_always() {
+    fn names_and_patterns_give_each_event_once_and_who_is_who_always() {
         let selection = select(&["mkdirs", "mk*", "switches"]).unwrap();
         assert_eq!(selection.asked_names(), ["mkdirs", "switches"]);
         let all: Vec<_> = selection.events.iter().map(|event| event.name.as_str()).collect();
-        assert_eq!(all, ["mkdirs", "switches", "processes"]);
+        assert_eq!(all, ["mkdirs", "switches", "cgroup_changes", "processes"]);
     }
 
     #[test]
     fn a_wrong_name_gets_the_nearest_one() {
         assert!(error(&["mkdir"]).contains("did you mean mkdirs?"), "{}", error(&["mkdir"]));
-        assert!(error(&["zzzzzz"]).contains("there are kmem, listens"), "{}", error(&["zzzzzz"]));
+        assert!(
+            error(&["zzzzzz"]).contains("there are cgroup_changes, kmem, listens"),
+            "{}",
+            error(&["zzzzzz"])
+        );
         assert!(error(&["z*"]).contains("no event matches"), "{}", error(&["z*"]));
     }
 

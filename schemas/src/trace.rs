@@ -33,6 +33,8 @@ pub const SEGMENT_SUFFIX: &str = ".parquet";
 pub const PROBES: &str = "probes";
 /// The event that tells who a process is: what others name is kept longer than its time.
 pub const PROCESSES: &str = "processes";
+/// The event that tells what a cgroup id stands for: table `cgroups` is made from it.
+pub const CGROUP_CHANGES: &str = "cgroup_changes";
 
 const WHOLE_SUFFIX: &str = ".whole";
 
@@ -155,7 +157,11 @@ pub const SIDE_TABLES: &[SideTable] = &[
         summary: "per interval (about a second), probe, cpu and reason: what is missing or incomplete in the event tables",
         schema: losses,
     },
-    SideTable { name: "clock", summary: "offset of UTC to the boot clock over time", schema: clock },
+    SideTable {
+        name: "clock",
+        summary: "offset of the wall clock to the boot clock over time, and each step of the wall clock",
+        schema: clock,
+    },
     SideTable { name: PROBES, summary: "every probe tried: attached or why not", schema: probes },
     SideTable { name: "stacks", summary: "each distinct stack once", schema: stacks },
     SideTable {
@@ -163,7 +169,11 @@ pub const SIDE_TABLES: &[SideTable] = &[
         summary: "name of each code address in stacks and sym columns",
         schema: symbols,
     },
-    SideTable { name: "cgroups", summary: "path and container of each cgroup id seen", schema: cgroups },
+    SideTable {
+        name: "cgroups",
+        summary: "path and container of each cgroup id in column cgroup_id",
+        schema: cgroups,
+    },
 ];
 
 /// The value of [`TABLE_KEY`] for a table with that schema.
@@ -261,7 +271,21 @@ fn clock() -> Schema {
             DataType::Int64,
             false,
             Some("ns"),
-            "CLOCK_REALTIME - CLOCK_BOOTTIME at that time; trace.json has the one used for ts",
+            "CLOCK_REALTIME - CLOCK_BOOTTIME from then on; trace.json has the one used for ts",
+        ),
+        field(
+            "step_ns",
+            DataType::Int64,
+            true,
+            Some("ns"),
+            "how far the wall clock was set forward (or back, if negative) at ts; NULL in the regular rows",
+        ),
+        field(
+            "boottime_minus_monotonic_ns",
+            DataType::Int64,
+            true,
+            Some("ns"),
+            "CLOCK_BOOTTIME - CLOCK_MONOTONIC: how long the machine has been suspended since it was started (to some 100 ns)",
         ),
     ])
 }
@@ -328,9 +352,15 @@ fn cgroups() -> Schema {
             DataType::UInt64,
             false,
             None,
-            "as in event tables: inode of the cgroup directory",
+            "as in event tables: inode of the cgroup directory; the kernel uses none twice",
         ),
-        field("path", DataType::Utf8, false, None, "path below the cgroup2 mount"),
+        field(
+            "path",
+            DataType::Utf8,
+            true,
+            None,
+            "path in the hierarchy; NULL if nothing told it (docs/trace-format.md)",
+        ),
         field(
             "container_id",
             text_dictionary(),

@@ -55,7 +55,8 @@ mod merged;
 mod recount;
 pub mod recover;
 
-pub use clock::{boottime_ns, utc_minus_boottime_ns};
+pub use cgroups::Cgroup;
+pub use clock::{ClockSteps, Step, boottime_ns, utc_minus_boottime_ns};
 pub use counts::Totals;
 pub use decode::decode_record;
 pub use files::{create_trace_dir, own_trace_dir};
@@ -65,6 +66,6 @@ pub use options::{End, Options, Summary};
 pub use probes::ProbeRow;
 pub use record_builder::RecordBuilder;
 pub use replay::{FrameFile, Tee};
-pub use stacks::{Cgroup, CgroupFinder, Symbol, Symbolizer};
+pub use stacks::{Symbol, Symbolizer};
 pub use worker::BatchHook;
 pub use writer::{SnapshotName, TraceWriter};

@@ -13,6 +13,7 @@ use arrow_schema::SchemaRef;
 use schemas::column::{Layout, Type};
 use schemas::trace::Meta;
 
+use super::cgroups::CgroupNames;
 use super::event_table::{EventTable, OnTheirWay, rows_of};
 use super::files::TempFile;
 use super::keep::{Freeze, Keeper, Kept, SharedKept};
@@ -22,7 +23,7 @@ use super::progress::{RowsBySource, SharedProgress};
 use super::publisher::{Control, Publication, Publisher};
 use super::queue::Receiver;
 use super::segment::{Segment, list_segments, writer_properties};
-use super::stacks::{CgroupFinder, Collector, Symbolizer};
+use super::stacks::{Collector, Symbolizer};
 use super::staging::Pool;
 
 /// Rows decoded at a time: raw records and columns of a batch stay in the processor's cache.
@@ -48,8 +49,8 @@ pub enum Job {
     /// Write again after a failure: what is known about the loss, as far as it can be written.
     Retry,
     /// It is that time (UTC ns), about a second after the last time. No record that has not come is older than
-    /// `staged_ns`, if there are any.
-    Keep { now_ns: i64, staged_ns: Option<i64> },
+    /// `staged_ns`, if there are any, nor than boot time `all_before_ns`.
+    Keep { now_ns: i64, staged_ns: Option<i64>, all_before_ns: u64 },
     /// What `trace.json` is to say.
     Describe(Box<Meta>),
     /// Make a snapshot of everything before this.
@@ -79,7 +80,7 @@ pub struct Setup {
     /// For table symbols.
     pub symbolizer: Symbolizer,
     /// For table cgroups.
-    pub cgroups: CgroupFinder,
+    pub cgroups: CgroupNames,
     /// Sees each batch.
     pub on_batch: Option<BatchHook>,
 }
@@ -90,7 +91,6 @@ pub struct Worker {
     side: HashMap<&'static str, SideTable>,
     collector: Collector,
     zstd_level: i32,
-    cgroups: CgroupFinder,
     on_batch: Option<BatchHook>,
     progress: SharedProgress,
     /// Names of addresses are needed and have not been asked for yet.
@@ -137,9 +137,8 @@ impl Worker {
         Ok(Self {
             events,
             side,
-            collector: Collector::new(symbolizer),
+            collector: Collector::new(symbolizer).with_cgroups(cgroups),
             zstd_level,
-            cgroups,
             on_batch,
             progress,
             names_addresses,
@@ -213,7 +212,10 @@ impl Worker {
             _ if self.has_failed => Ok(()),
             Job::Publish { event, due_ns } => self.publish(event, due_ns),
             Job::Finish => self.finish(),
-            Job::Keep { now_ns, staged_ns } => self.keep(now_ns, staged_ns),
+            Job::Keep { now_ns, staged_ns, all_before_ns } => {
+                self.collector.forget_cgroups(all_before_ns);
+                self.keep(now_ns, staged_ns)
+            }
             Job::Describe(meta) => self.publisher.control(Control::Describe(meta)),
             Job::Freeze(freeze) => self.publisher.control(Control::Freeze(freeze)),
             Job::ReplaceSide { table, batch } => self.write_side(table, &batch, true, false),
@@ -355,7 +357,8 @@ impl Worker {
         let schema = |side: &HashMap<&str, SideTable>, name: &str| side[name].schema.clone();
         let symbols = self.collector.take_symbols(&schema(&self.side, "symbols"));
         let stacks = self.collector.take_stacks(&schema(&self.side, "stacks"));
-        let cgroups = self.collector.take_cgroups(&schema(&self.side, "cgroups"), &mut self.cgroups);
+        let cgroups = self.collector.take_cgroups(&schema(&self.side, "cgroups"));
+        self.progress.lock().unknown_cgroups = self.collector.unknown_cgroups();
         let is_again = self.collector.take_again();
         for (table, batch) in [("symbols", symbols?), ("stacks", stacks?), ("cgroups", cgroups?)] {
             if let Some(batch) = batch {

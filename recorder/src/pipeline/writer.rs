@@ -29,9 +29,10 @@ use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use schemas::trace::{Meta, PROBES, State};
+use schemas::trace::{CGROUP_CHANGES, Meta, PROBES, State};
 
-use super::clock;
+use super::cgroups::{CgroupNames, CgroupReader};
+use super::clock::{self, ClockSteps, ClockWatch};
 use super::counts::Counts;
 use super::failure;
 use super::files::{Reserve, create_dir, create_trace_dir, lock};
@@ -94,6 +95,11 @@ pub struct TraceWriter {
     /// End (UTC ns) of the last interval of table counts.
     counted_ns: Option<i64>,
     next_clock_ns: u64,
+    /// The event that tells what cgroups are called, and who listens to it.
+    cgroups: Option<(usize, CgroupReader)>,
+    /// Notices when the wall clock is set.
+    clock: Option<ClockWatch>,
+    clock_steps: ClockSteps,
     watermark_ns: u64,
     /// The last watermark that is a time (the end of recorded frames is not).
     replay_now_ns: u64,
@@ -138,10 +144,10 @@ impl TraceWriter {
             compact_at_close,
             is_live,
             symbolizer,
-            cgroups,
             on_batch,
             warn,
         } = options;
+        let cgroup_names = CgroupNames::default();
         let lock = lock(dir)?;
         for name in tables(&meta) {
             create_dir(&dir.join(name))?;
@@ -158,7 +164,7 @@ impl TraceWriter {
             utc_minus_boottime_ns: meta.utc_minus_boottime_ns,
             zstd_level,
             symbolizer,
-            cgroups,
+            cgroups: cgroup_names.clone(),
             on_batch,
         };
         let kept = SharedKept::default();
@@ -170,6 +176,10 @@ impl TraceWriter {
             .name("encode".to_owned())
             .spawn(move || worker.run(&receiver))
             .context("cannot start the encoder's thread")?;
+        let cgroups = meta.events.iter().enumerate().find(|(_, layout)| layout.event == CGROUP_CHANGES);
+        let cgroups =
+            cgroups.and_then(|(event, layout)| Some((event, CgroupReader::new(layout, cgroup_names)?)));
+        let clock = is_live.then(|| ClockWatch::start(meta.utc_minus_boottime_ns)).transpose()?;
         let record_sizes: Vec<usize> = meta.events.iter().map(|e| e.record_size as usize).collect();
         let events = record_sizes
             .iter()
@@ -194,6 +204,9 @@ impl TraceWriter {
             next_counts_ns: 0,
             counted_ns: None,
             next_clock_ns: 0,
+            cgroups,
+            clock,
+            clock_steps: ClockSteps::default(),
             watermark_ns: 0,
             replay_now_ns: 0,
             is_live,
@@ -266,6 +279,9 @@ impl TraceWriter {
                 self.meta.events[event].event
             );
         }
+        if let Some((_, reader)) = self.cgroups.as_ref().filter(|(cgroups, _)| *cgroups == event) {
+            reader.read(record);
+        }
         let staging = &mut self.events[event].staging;
         let index = usize::from(cpu);
         if index >= route.by_cpu.len() {
@@ -324,12 +340,13 @@ impl TraceWriter {
             let staged = self.events.iter().map(|event| &event.staging);
             let staged_ns =
                 staged.flat_map(|staging| [staging.first_ns, staging.late_since_ns]).flatten().min();
+            let all_before_ns = staged_ns.map_or(watermark_ns, |ns| ns.min(watermark_ns));
             let staged_ns = staged_ns.map(|ns| self.utc_ns(ns));
-            self.send(0, Job::Keep { now_ns: self.utc_ns(now_ns), staged_ns });
+            self.send(0, Job::Keep { now_ns: self.utc_ns(now_ns), staged_ns, all_before_ns });
             self.next_counts_ns = now_ns.saturating_add(COUNTS_EVERY_NS);
         }
+        self.clock(now_ns >= self.next_clock_ns)?;
         if now_ns >= self.next_clock_ns {
-            self.clock()?;
             self.next_clock_ns = now_ns.saturating_add(CLOCK_EVERY_NS);
         }
         Ok(())

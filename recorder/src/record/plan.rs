@@ -4,6 +4,7 @@
 use anyhow::Result;
 use schemas::column::{Layout, Type};
 use schemas::def::{Context, EventDef};
+use schemas::trace::CGROUP_CHANGES;
 
 use super::trigger::{PlannedTrigger, Trigger};
 use crate::cli::args::StackKind;
@@ -54,9 +55,16 @@ impl Plan {
                 sample: 0,
                 ..filter.clone()
             };
+            // What a cgroup is called does not depend on who made it: whoever it holds may be recorded.
+            let unfiltered = Filter::default();
+            let filter = match (def.name.as_str(), is_asked) {
+                (CGROUP_CHANGES, _) => &unfiltered,
+                (_, true) => &filter,
+                (_, false) => &always,
+            };
             let request = Request {
                 def: &def,
-                filter: if is_asked { &filter } else { &always },
+                filter,
                 stacks: if is_asked { stacks(options.stacks) } else { Stacks::None },
                 all_sources: is_asked && options.require,
             };

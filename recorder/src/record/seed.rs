@@ -7,11 +7,11 @@ use anyhow::{Context, Result, anyhow};
 use schemas::column::Layout;
 
 use crate::pipeline::RecordBuilder;
-use crate::privileges::{Capability, DAC_READ_SEARCH, Privileges, SYS_PTRACE};
-use crate::snapshot::cgroups::Hierarchy;
-use crate::snapshot::clock;
+use crate::privileges::{Capability, DAC_READ_SEARCH, Privileges, SYS_ADMIN, SYS_PTRACE};
+use crate::snapshot::cgroups::{Existing, Hierarchy};
 use crate::snapshot::listeners::{self, Found, Listener};
 use crate::snapshot::processes::{self, Process};
+use crate::snapshot::{clock, netns};
 
 /// Event of the listening sockets.
 pub const LISTENS: &str = "listens";
@@ -46,6 +46,10 @@ pub struct Snapshot {
     pub holders: HashMap<u32, Process>,
     /// The listening sockets, and what could not be looked at.
     pub found: Found,
+    /// The cgroups.
+    pub cgroups: Vec<Existing>,
+    /// Cookies of network namespaces, by inode.
+    pub cookies: HashMap<u32, u64>,
     /// What is missing because a capability is: one sentence each.
     pub hidden: Vec<String>,
 }
@@ -65,7 +69,9 @@ pub fn finish(thread: JoinHandle<Snapshot>) -> Result<Snapshot> {
 
 fn take(wanted: &Wanted) -> Snapshot {
     let ts_ns = clock::boottime_ns().unsigned_abs();
-    let all = processes::all(&Hierarchy::open());
+    let hierarchy = Hierarchy::open();
+    let cgroups = hierarchy.all();
+    let all = processes::all(&hierarchy);
     let by_pid: HashMap<u32, &Process> = all.iter().map(|process| (process.pid, process)).collect();
     let mut found = if wanted.listeners { listeners::all(&wanted.netns) } else { Found::default() };
     found.listeners.retain_mut(|listener| wanted.keep_listener(listener, &by_pid));
@@ -73,15 +79,19 @@ fn take(wanted: &Wanted) -> Snapshot {
     let holders = first.filter_map(|pid| Some((*pid, (*by_pid.get(pid)?).clone()))).collect();
     let processes: Vec<Process> =
         all.iter().filter(|process| wanted.keep_process(process)).cloned().collect();
-    let hidden = hidden(&processes, &found);
-    Snapshot { ts_ns, processes, holders, found, hidden }
+    let cookies = netns::cookies(&netns::all());
+    let hidden = hidden(&processes, &found, &cookies);
+    Snapshot { ts_ns, processes, holders, found, cgroups, cookies, hidden }
 }
 
-fn hidden(processes: &[Process], found: &Found) -> Vec<String> {
+fn hidden(processes: &[Process], found: &Found, cookies: &HashMap<u32, u64>) -> Vec<String> {
+    let without_cookie =
+        processes.iter().filter(|p| p.netns.is_some_and(|n| !cookies.contains_key(&n))).count();
     let processes = processes.iter().filter(|process| process.netns.is_none()).count();
     let sockets = found.listeners.iter().filter(|listener| listener.pids.is_empty()).count();
     let what = [
         (processes, "namespaces and programs of", "processes", &[SYS_PTRACE][..]),
+        (without_cookie, "cookies of network namespaces of", "processes", &[SYS_ADMIN]),
         (sockets, "the processes of", "listening sockets", &[SYS_PTRACE, DAC_READ_SEARCH]),
     ];
     let sentence = |(count, of, what, needed): (usize, &str, &str, &[Capability])| {
@@ -141,12 +151,28 @@ pub fn process_records(layout: &Layout, snapshot: &Snapshot) -> Vec<Vec<u8>> {
         let numbers = [
             ("cgroup_id", *cgroup_id),
             ("netns", netns.map(u64::from)),
+            ("netns_cookie", netns.and_then(|netns| snapshot.cookies.get(&netns).copied())),
             ("mntns", mntns.map(u64::from)),
             ("pidns", pidns.map(u64::from)),
         ];
         set_known(row, numbers).build()
     };
     snapshot.processes.iter().enumerate().map(record).collect()
+}
+
+/// Records of event `cgroup_changes`.
+pub fn cgroup_records(layout: &Layout, snapshot: &Snapshot) -> Vec<Vec<u8>> {
+    let record = |(seq, cgroup): (usize, &Existing)| {
+        let Existing { id, parent, path } = cgroup;
+        let row = RecordBuilder::new(layout, snapshot.ts_ns)
+            .seq(seq as u32)
+            .set_text("ev", "snapshot")
+            .set_u64("id", *id)
+            .set_text("name", path.rsplit('/').next().unwrap_or(path))
+            .set_text("path", path);
+        set_known(row, [("parent_id", *parent)]).build()
+    };
+    snapshot.cgroups.iter().enumerate().map(record).collect()
 }
 
 /// Records of event [`LISTENS`].
@@ -170,7 +196,11 @@ pub fn listener_records(layout: &Layout, snapshot: &Snapshot) -> Vec<Vec<u8>> {
         if let Some(process) = process {
             row = row.set_text("comm", &process.comm);
         }
-        let numbers = [("v6only", v6only.map(u64::from)), ("cgroup_id", process.and_then(|p| p.cgroup_id))];
+        let numbers = [
+            ("netns_cookie", snapshot.cookies.get(netns).copied()),
+            ("v6only", v6only.map(u64::from)),
+            ("cgroup_id", process.and_then(|p| p.cgroup_id)),
+        ];
         set_known(row, numbers).build()
     };
     snapshot.found.listeners.iter().enumerate().map(record).collect()

@@ -7,7 +7,7 @@ use std::time::Duration;
 use schemas::trace::{LOSS_REASONS, LossReason};
 
 use crate::cli::units::show_size;
-use crate::pipeline::{ProbeRow, Summary, Totals};
+use crate::pipeline::{ClockSteps, ProbeRow, Step, Summary, Totals};
 use crate::snapshot::clock;
 
 /// The text, lines without the program's name. `dir` is where the trace is, if it is kept.
@@ -18,7 +18,7 @@ pub fn text(
     dir: Option<&str>,
     elapsed: Duration,
 ) -> String {
-    let Summary { events, bytes, segments: _, kept_from_ns, failure: _, not_compacted: _ } = summary;
+    let Summary { events, bytes, kept_from_ns, unknown_cgroups, clock_steps, .. } = summary;
     let mut out = format!("recorded for {:.1} s", elapsed.as_secs_f64());
     // Writing to a String cannot fail.
     let _ = match dir {
@@ -44,12 +44,41 @@ pub fn text(
             observed_by(rows, name)
         );
     }
+    clock_was_set(&mut out, clock_steps);
+    if *unknown_cgroups > 0 {
+        let _ = writeln!(
+            out,
+            "  {unknown_cgroups} cgroups have no path (rows of table cgroups where path is NULL): they existed before, \
+             and are not below the cgroup2 mount of the recorder, or rows of cgroup_changes were lost"
+        );
+    }
     for name in order {
         if let Some(totals) = events.get(*name) {
             problems(&mut out, name, totals);
         }
     }
     out
+}
+
+fn clock_was_set(out: &mut String, steps: &ClockSteps) {
+    for Step { ts_ns, step_ns, shown_ns } in &steps.first {
+        let direction = if *step_ns < 0 { "back" } else { "forward" };
+        let by = show_duration(Duration::from_nanos(step_ns.unsigned_abs()));
+        let (at, to) = (clock::iso(*ts_ns), clock::iso(*shown_ns));
+        let _ = writeln!(
+            out,
+            "  the wall clock was set {direction} by {by} at {at}, to {to}: ts is not affected (table clock)"
+        );
+    }
+    let untold = steps.count - steps.first.len() as u64;
+    if untold > 0 {
+        let _ = writeln!(out, "  the wall clock was set {untold} times more: table clock has all of them");
+    }
+}
+
+/// `3600.000000 s`: nobody sets a clock more exactly than that.
+fn show_duration(duration: Duration) -> String {
+    format!("{:.6} s", duration.as_secs_f64())
 }
 
 /// How many events that were wanted are missing, and the reason of most.

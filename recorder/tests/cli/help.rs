@@ -97,7 +97,10 @@ fn every_help_has_examples_and_every_example_is_understood() {
 fn the_list_has_every_built_in_event() {
     let list = Sandbox::new().expect(0, &["list"]).out;
     let names: Vec<&str> = list.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(names, ["kmem", "listens", "mkdirs", "netns_joins", "packets", "processes", "switches"]);
+    assert_eq!(
+        names,
+        ["cgroup_changes", "kmem", "listens", "mkdirs", "netns_joins", "packets", "processes", "switches"]
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The recorder as its users meet it: the whole program, run in a directory of its own.
 
+mod cgroups;
 mod children;
 mod compact;
 mod disk;
@@ -16,6 +17,7 @@ mod help;
 mod limits;
 mod listens;
 mod losses;
+mod netns;
 mod record;
 mod rights;
 mod sandbox;

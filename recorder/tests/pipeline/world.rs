@@ -11,7 +11,7 @@ use std::path::Path;
 use crate::common::*;
 pub use crate::look::*;
 use anyhow::Result;
-use recorder::pipeline::{Cgroup, Options, RecordBuilder, Symbol, TraceWriter};
+use recorder::pipeline::{Options, RecordBuilder, Symbol, TraceWriter};
 use recorder::source::{EventSource, ProbeCounters, ProbeId};
 use schemas::column::Layout;
 use schemas::wire::{Counters, lost};
@@ -118,7 +118,6 @@ impl World {
             symbolizer: Box::new(|addr| {
                 Some(Symbol { name: format!("f{addr}"), offset_bytes: 0, module: None })
             }),
-            cgroups: Box::new(|id| Some(Cgroup { path: format!("/{id}"), container_id: None })),
             ..options
         };
         // Processes before the events that name them: the recorder is not to remove them in this order.

@@ -34,7 +34,7 @@ impl TraceWriter {
         self.reserve = None;
         self.send(0, Job::Retry);
         self.send(0, Job::ReplaceSide { table: PROBES, batch: probes::batch(&self.probes)? });
-        self.clock()?;
+        self.clock(true)?;
         self.count(&counters, now_ns, true)?;
         self.send(0, Job::Finish);
         self.end_encoder();
@@ -65,7 +65,16 @@ impl TraceWriter {
             compact::size_of_trace(&self.dir).unwrap_or((progress.bytes, progress.segments));
         let events = self.counts.totals().clone();
         let failure = failure.map(|failure| Arc::new(anyhow!(failure::line(&failure, &self.dir))));
-        Ok(Summary { events, bytes, segments, kept_from_ns: kept.from_ns, failure, not_compacted })
+        Ok(Summary {
+            events,
+            bytes,
+            segments,
+            kept_from_ns: kept.from_ns,
+            unknown_cgroups: progress.unknown_cgroups,
+            clock_steps: self.clock_steps.clone(),
+            failure,
+            not_compacted,
+        })
     }
 
     pub(super) fn wait_for_encoder(&self) {

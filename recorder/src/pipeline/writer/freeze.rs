@@ -38,7 +38,7 @@ impl TraceWriter {
         let now_ns = self.now_ns();
         let counters = counters()?;
         self.count(&counters, now_ns, false)?;
-        self.clock()?;
+        self.clock(true)?;
         let ts_ns = self.utc_ns(now_ns);
         let meta = Meta { state: State::Closed, end_ns: Some(ts_ns), frozen: Some(why), ..self.meta.clone() };
         let (reply, answer) = channel();

@@ -6,7 +6,7 @@ mod follow;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use schemas::trace::PROCESSES;
+use schemas::trace::{CGROUP_CHANGES, PROCESSES};
 
 use super::ask::Usr1;
 use super::attach::{Attached, attach};
@@ -26,11 +26,10 @@ use crate::cli::units::show_size;
 use crate::command::Held;
 use crate::engine::Engine;
 use crate::kernel::KernelSymbols;
-use crate::pipeline::cgroups::CgroupPaths;
 use crate::pipeline::{self, TraceWriter};
 use crate::privileges::{Identity, KILL, renounce};
 use crate::snapshot::cgroups::Hierarchy;
-use crate::snapshot::{clock, processes};
+use crate::snapshot::{cgroups, clock, processes};
 
 /// A recording whose probes are attached.
 pub struct Recording<'a> {
@@ -74,10 +73,6 @@ impl<'a> Recording<'a> {
             limits: options.flight.limits(),
             compact_at_close: dir.is_some(),
             symbolizer: symbolizer(),
-            cgroups: {
-                let mut paths = CgroupPaths::new();
-                Box::new(move |id| paths.find(id))
-            },
             on_batch: options.print.map(|format| {
                 let asked = plan.asked().iter().map(|event| event.def.name.clone()).collect();
                 printing.hook(asked, format)
@@ -166,7 +161,7 @@ impl<'a> Recording<'a> {
         let mut session = self.session(signals, progress, 0);
         let Some(snapshot) = session.until_snapshot(thread, start_ns)? else { return Ok(None) };
         let records = session.records;
-        for (event, target) in [(PROCESSES, "/proc"), (LISTENS, "sock_diag")] {
+        for (event, target) in [(CGROUP_CHANGES, "cgroup2"), (PROCESSES, "/proc"), (LISTENS, "sock_diag")] {
             if self.plan.events.iter().any(|planned| planned.def.name == event) {
                 self.snapshot_rows +=
                     feed_snapshot(&mut self.attached, &mut self.writer, &snapshot, event, target)?;
@@ -259,14 +254,22 @@ impl<'a> Recording<'a> {
                 show_size(asked)
             ));
         }
-        let Options { comm, cgroups, .. } = self.options;
-        if self.options.follows_processes() || !comm.is_empty() || !cgroups.is_empty() {
+        let is_by_process = self.options.follows_processes()
+            || !self.options.comm.is_empty()
+            || !self.options.cgroups.is_empty();
+        if is_by_process {
             for event in self.plan.unfiltered() {
                 say(format_args!(
                     "warning: {event} happen in interrupts: filters by process do not apply, all are recorded; \
                      --netns filters them"
                 ));
             }
+        }
+        if cgroups::is_namespaced() {
+            say(format_args!(
+                "warning: in a cgroup namespace the paths of cgroups that exist already begin at its root, and others \
+                 are not known: run the recorder outside to have all of them"
+            ));
         }
         if self.options.cgroups.iter().any(|cgroup| cgroup.level.is_none()) {
             say(format_args!(
@@ -300,11 +303,13 @@ fn feed_snapshot(
 ) -> Result<u64> {
     let layout = writer.meta().events.iter().find(|layout| layout.event == event).cloned();
     let layout = layout.with_context(|| format!("event {event} has no layout"))?;
-    let (records, reason) = if event == PROCESSES {
-        (seed::process_records(&layout, snapshot), None)
-    } else {
-        let problems = snapshot.found.problems.join("; ");
-        (seed::listener_records(&layout, snapshot), (!problems.is_empty()).then_some(problems))
+    let (records, reason) = match event {
+        PROCESSES => (seed::process_records(&layout, snapshot), None),
+        CGROUP_CHANGES => (seed::cgroup_records(&layout, snapshot), None),
+        _ => {
+            let problems = snapshot.found.problems.join("; ");
+            (seed::listener_records(&layout, snapshot), (!problems.is_empty()).then_some(problems))
+        }
     };
     let now_ns = snapshot.ts_ns.cast_signed() + writer.meta().utc_minus_boottime_ns;
     let probe = attached.snapshot(event, target, reason, now_ns);

@@ -8,6 +8,8 @@ fn every_built_in_source_has_the_mechanisms_that_were_meant() {
     let classic_too = "tp_btf, raw_tp, tracepoint";
     let syscall = "fexit, kretprobe, syscall tracepoints";
     let expected = [
+        ("cgroup_changes", "mkdir", tracepoint),
+        ("cgroup_changes", "rmdir", tracepoint),
         ("kmem", "kmalloc", classic_too),
         ("kmem", "kmem_cache_alloc", tracepoint),
         ("kmem", "kfree", classic_too),
