@@ -7,6 +7,7 @@
 
 pub mod analysis;
 pub mod cli;
+pub mod clock;
 pub mod docs;
 pub mod errors;
 pub mod expand;

@@ -36,6 +36,9 @@ pub async fn run(request: Request, out: impl Write, notes: &mut dyn Write) -> Re
         for warning in session.warnings() {
             writeln!(notes, "analyze: warning: {warning}")?;
         }
+        for note in session.notes() {
+            writeln!(notes, "analyze: {note}")?;
+        }
         Ok(session)
     };
     match action {
@@ -86,16 +89,15 @@ async fn analyze(
     out: &mut impl Write,
     notes: &mut dyn Write,
 ) -> Result<u8> {
-    let start_ns = session.start_ns();
     let mut args = Vec::new();
     let mut until_ns = None;
     for (name, text) in given {
         let Some(param) = analysis.params.iter().find(|p| p.name == *name) else { continue };
-        let value = params::literal(&param.ty, text, start_ns)
-            .map_err(|error| error.context(format!("option --{}", param.flag)))?;
-        if param.ty == ParamType::Time && text != "end" {
-            until_ns = Some(params::time_ns(text, start_ns)?);
-        }
+        let value = match param.ty == ParamType::Time && text != "end" {
+            true => session.moment_ns(text).inspect(|ns| until_ns = Some(*ns)).map(|ns| ns.to_string()),
+            false => params::literal(&param.ty, text, session.start_ns()),
+        };
+        let value = value.map_err(|error| error.context(format!("option --{}", param.flag)))?;
         args.push((name.clone(), value));
     }
     // As a query of its own it keeps its ORDER BY, which SQL does not promise for a table in FROM.

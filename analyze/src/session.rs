@@ -18,11 +18,13 @@ use datafusion::prelude::{DataFrame, SQLOptions, SessionConfig, SessionContext};
 use schemas::column::{field, timestamp};
 use schemas::trace::LOSS_REASONS;
 
+use crate::clock::Clock;
 use crate::pairs_table::PairsTable;
+use crate::params::is_date;
 use crate::provider::SegmentTable;
 use crate::symbols::Symbols;
 use crate::trace::Trace;
-use crate::window::Window;
+use crate::window::{self, Window};
 use crate::{errors, expand, functions};
 
 /// Tables that `analyze` makes itself; no event may have such a name.
@@ -57,6 +59,8 @@ pub struct Session {
     pub traces: Vec<Arc<Trace>>,
     tables: Vec<String>,
     window: Window,
+    /// How times that a user wrote were understood, one line each.
+    notes: Vec<String>,
 }
 
 impl Session {
@@ -68,7 +72,12 @@ impl Session {
         let traces: Vec<Arc<Trace>> =
             dirs.iter().map(|d| Trace::open(d).map(Arc::new)).collect::<Result<_>>()?;
         let start_ns = traces.iter().map(|t| t.meta.start_ns).min().unwrap_or_default();
-        let window = Window::new(options.from.as_deref(), options.to.as_deref(), start_ns)?;
+        let has_date = [&options.from, &options.to].into_iter().flatten().any(|text| is_date(text));
+        let clocks = if has_date { clocks(&traces)? } else { Vec::new() };
+        let window = Window::new(options.from.as_deref(), options.to.as_deref(), start_ns, &clocks)?;
+        let given = [("--from", &options.from, window.from_ns), ("--to", &options.to, window.to_ns)];
+        let given = given.into_iter().filter_map(|(flag, text, ns)| Some((flag, text.as_deref()?, ns?)));
+        let notes = given.filter_map(|(flag, text, ns)| note(flag, text, ns, start_ns, &clocks)).collect();
         let ctx = context(options)?;
         let several = traces.len() > 1;
         let mut names: Vec<String> = Vec::new();
@@ -95,7 +104,7 @@ impl Session {
             names.push("kmem_pairs".to_owned());
         }
         names.extend(["traces", "loss_reasons"].map(str::to_owned));
-        Ok(Self { ctx, traces, tables: names, window })
+        Ok(Self { ctx, traces, tables: names, window, notes })
     }
 
     /// Names of all tables.
@@ -106,6 +115,27 @@ impl Session {
     /// What could not be read, one line each.
     pub fn warnings(&self) -> impl Iterator<Item = &str> {
         self.traces.iter().flat_map(|t| &t.warnings).map(String::as_str)
+    }
+
+    /// How times that the user wrote were understood, where that is not plain: one line each.
+    pub fn notes(&self) -> impl Iterator<Item = &str> {
+        self.notes.iter().map(String::as_str)
+    }
+
+    /// The wall clock of each trace.
+    ///
+    /// Fails if a table `clock` cannot be read.
+    pub fn clocks(&self) -> Result<Vec<Clock>> {
+        clocks(&self.traces)
+    }
+
+    /// The moment that a user wrote, UTC nanoseconds on the time scale of the traces; of a time that the clock showed
+    /// twice, the second.
+    ///
+    /// Fails if it is no time, or not the same one in all traces.
+    pub fn moment_ns(&self, text: &str) -> Result<i64> {
+        let clocks = if is_date(text) { self.clocks()? } else { Vec::new() };
+        Ok(window::meaning(text, self.start_ns(), &clocks)?.last_ns)
     }
 
     /// UTC nanoseconds of the first start; times that a user gives count from it.
@@ -167,6 +197,19 @@ impl Session {
     pub async fn collect(&self, sql: &str) -> Result<Vec<RecordBatch>> {
         self.query(sql).await?.collect().await.map_err(|e| errors::explain(e, self))
     }
+}
+
+fn clocks(traces: &[Arc<Trace>]) -> Result<Vec<Clock>> {
+    traces.iter().map(|trace| Clock::read(trace)).collect()
+}
+
+/// How a date was understood, if a clock was set while recording.
+fn note(flag: &str, text: &str, ns: i64, start_ns: i64, clocks: &[Clock]) -> Option<String> {
+    let was_set = clocks.iter().any(|clock| clock.steps().next().is_some());
+    (was_set && is_date(text)).then(|| {
+        let after = crate::loss::seconds(ns.saturating_sub(start_ns));
+        format!("{flag} {text} is what the wall clock showed, which was set while recording: it is {after} after the start")
+    })
 }
 
 fn context(options: &Options) -> Result<SessionContext> {

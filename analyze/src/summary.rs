@@ -4,6 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
 use arrow_array::{Array, RecordBatch, TimestampNanosecondArray};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use schemas::trace::{Frozen, FrozenBy};
@@ -24,6 +25,8 @@ pub async fn write(session: &Session, out: &mut impl Write) -> Result<bool> {
         header(trace, out)?;
         tables(trace, out)?;
     }
+    clock_steps(session, out)?;
+    unknown_cgroups(session, out).await?;
     let lost = losses(session, &[], None).await?;
     let known = session.losses_known_until();
     let is_whole = session.warnings().next().is_none();
@@ -98,6 +101,42 @@ fn tables(trace: &Trace, out: &mut impl Write) -> Result<()> {
             when(span.map(|s| s.0)),
             when(span.map(|s| s.1)),
             table.summary.escape_debug()
+        )?;
+    }
+    Ok(())
+}
+
+fn clock_steps(session: &Session, out: &mut impl Write) -> Result<()> {
+    const TOLD: usize = 5;
+    for (trace, clock) in session.traces.iter().zip(session.clocks()?) {
+        let steps: Vec<(i64, i64)> = clock.steps().collect();
+        for (ts_ns, step_ns) in steps.iter().take(TOLD) {
+            let direction = if *step_ns < 0 { "back" } else { "forward" };
+            writeln!(
+                out,
+                "\nThe wall clock of {} was set {direction} by {:.6} s {} after the start: ts is not affected, --from and --to \
+                 with a date mean what it showed.",
+                trace.meta.host.escape_debug(),
+                step_ns.unsigned_abs() as f64 / 1e9,
+                seconds(ts_ns.saturating_sub(trace.meta.start_ns))
+            )?;
+        }
+        if steps.len() > TOLD {
+            writeln!(out, "It was set {} times more: table clock has all of them.", steps.len() - TOLD)?;
+        }
+    }
+    Ok(())
+}
+
+async fn unknown_cgroups(session: &Session, out: &mut impl Write) -> Result<()> {
+    let batches = session.collect("SELECT count(*) AS n FROM cgroups WHERE path IS NULL").await?;
+    let count =
+        batches.iter().map(|batch| batch.column(0).as_primitive::<Int64Type>().iter().flatten().sum::<i64>());
+    let count: i64 = count.sum();
+    if count > 0 {
+        writeln!(
+            out,
+            "\n{count} cgroups have no path (cgroups.path is NULL): no event and no directory told it."
         )?;
     }
     Ok(())

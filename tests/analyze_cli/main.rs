@@ -184,7 +184,7 @@ fn errors_are_one_line_with_the_remedy() {
     bench.refused(
         &["sql", "listens.trace", "SELECT prt FROM listens"],
         "analyze: there is no column 'prt'; did you mean 'port' or 'pid' or 'ret'?; columns: addr, backlog, cgroup_id, comm, cpu, cuts, ev, \
-         family, faults, inode, netns, pid, port, probe, protocol, ret, seq, sk, tid, ts, v6only",
+         family, faults, inode, netns, netns_cookie, pid, port, probe, protocol, ret, seq, sk, tid, ts, v6only",
     );
     bench.refused(
         &["sql", "listens.trace", "SELECT * FROM lisens"],
