@@ -1,6 +1,7 @@
 //! A place's recordings in, verdicts out: each test compares one recording with the truth about its workload.
 
 mod endings;
+mod identity;
 mod kmem;
 mod listens;
 mod losses;
@@ -56,6 +57,8 @@ pub const ENDINGS: &[(&str, Test)] = &[
     ("many_kprobes_end_soon_by_sigint_while_busy", endings::by_sigint_while_busy),
     ("many_kprobes_end_soon_by_the_death_of_the_command", endings::by_the_death_of_the_command),
     ("many_kprobes_are_gone_after_kill_9", endings::by_kill_9),
+    ("cgroups_that_lived_for_a_moment_have_names", identity::cgroups),
+    ("a_step_of_the_wall_clock_is_told", identity::clock),
     ("a_shortage_of_memory_makes_a_snapshot_that_names_the_victim", oom::snapshot),
 ];
 
