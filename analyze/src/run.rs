@@ -4,7 +4,7 @@ use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 use anyhow::Result;
-use datafusion::prelude::DataFrame;
+use arrow_array::cast::AsArray;
 use futures::StreamExt;
 
 use crate::analysis::{self, Analysis, ParamType};
@@ -12,7 +12,7 @@ use crate::cli::{Action, Request, call};
 use crate::errors::explain;
 use crate::loss::Doubts;
 use crate::output::{Format, Writer};
-use crate::session::Session;
+use crate::session::{Question, Session};
 use crate::{functions, params, summary};
 
 /// Answered.
@@ -33,7 +33,7 @@ pub async fn run(request: Request, out: impl Write, notes: &mut dyn Write) -> Re
     let Request { action, format, options } = request;
     let open = |dirs: &[PathBuf], notes: &mut dyn Write| -> Result<Session> {
         let session = Session::open(dirs, &options)?;
-        for warning in session.warnings() {
+        for warning in session.renamed().chain(session.warnings()) {
             writeln!(notes, "analyze: warning: {warning}")?;
         }
         Ok(session)
@@ -52,9 +52,9 @@ pub async fn run(request: Request, out: impl Write, notes: &mut dyn Write) -> Re
         }
         Action::Sql(dirs, query) => {
             let session = open(&dirs, notes)?;
-            let frame = session.query(&query).await?;
-            let events = session.events_of(frame.logical_plan())?;
-            let rows = print(&session, frame, format, &mut out).await?;
+            let question = session.ask(&query).await?;
+            let events = session.events_of(question.frame.logical_plan())?;
+            let rows = print(&session, question, format, &mut out).await?;
             let doubts = match events.is_empty() {
                 // No event, no loss: an empty list would ask for those of all.
                 true => Doubts::default(),
@@ -99,7 +99,7 @@ async fn analyze(
         args.push((name.clone(), value));
     }
     // As a query of its own it keeps its ORDER BY, which SQL does not promise for a table in FROM.
-    let rows = print(session, session.query(&analysis.query(&args)?).await?, format, out).await?;
+    let rows = print(session, session.ask(&analysis.query(&args)?).await?, format, out).await?;
     let tables: Vec<String> = analysis.tables.iter().map(|t| t.name.clone()).collect();
     let is_the_list = analysis.name == "losses";
     let mut doubts = Doubts::of(session, &tables, until_ns).await?;
@@ -112,6 +112,12 @@ async fn analyze(
         remarks.push("no rows".to_owned());
     }
     remarks.extend(doubts.lines(session, &analysis.loss));
+    if !doubts.is_none() && !analysis.note.is_empty() {
+        for batch in session.collect(&analysis.note).await? {
+            let texts = arrow_cast::cast(batch.column(0), &arrow_schema::DataType::Utf8)?;
+            remarks.extend(texts.as_string::<i32>().iter().flatten().map(|text| format!("so: {text}")));
+        }
+    }
     write_remarks(&remarks, format, out, notes)?;
     Ok(code(if is_the_list { rows == 0 } else { rows > 0 } && doubts.is_none(), session))
 }
@@ -131,9 +137,10 @@ fn write_remarks(
 }
 
 /// Write the rows of a query; how many there were.
-async fn print(session: &Session, frame: DataFrame, format: Format, out: &mut impl Write) -> Result<usize> {
-    let (schema, mut stream) = session.run(frame).await?;
-    let mut writer = Writer::new(format, &schema, &mut *out);
+async fn print(session: &Session, question: Question, format: Format, out: &mut impl Write) -> Result<usize> {
+    let shape = question.shape();
+    let mut stream = session.run(question.frame).await?;
+    let mut writer = Writer::new(format, shape, &mut *out);
     let mut rows = 0;
     while let Some(batch) = stream.next().await {
         let batch = batch.map_err(|e| explain(e, session))?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::view::ViewTable;
-use datafusion::common::ScalarValue;
+use datafusion::common::{ScalarValue, TableReference};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::prelude::{col, lit};
@@ -73,7 +73,7 @@ impl Window {
             }
             false => col("ts").lt(time(to)),
         });
-        let mut plan = LogicalPlanBuilder::scan(name, provider_as_source(table), None)?;
+        let mut plan = LogicalPlanBuilder::scan(TableReference::bare(name), provider_as_source(table), None)?;
         for mut inside in from.into_iter().chain(to) {
             if name == "losses" {
                 // What a kernel cannot tell, it cannot tell of any part.

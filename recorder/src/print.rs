@@ -9,7 +9,8 @@ use arrow_array::types::{
     UInt64Type,
 };
 use arrow_array::{Array, RecordBatch};
-use arrow_schema::{DataType, Field};
+use arrow_schema::DataType;
+use schemas::column::Notation;
 
 use crate::cli::args::PrintFormat;
 use crate::snapshot::clock;
@@ -117,7 +118,9 @@ fn text_line(line: &mut String, event: &str, batch: &RecordBatch, row: usize) {
         let _ = match cell(array.as_ref(), row) {
             Cell::Null => Ok(()),
             Cell::Signed(value) => write!(line, " {name}={value}"),
-            Cell::Unsigned(value) if is_hexadecimal(field) => write!(line, " {name}={value:#x}"),
+            Cell::Unsigned(value) if Notation::of(field) == Notation::Hexadecimal => {
+                write!(line, " {name}={value:#x}")
+            }
             Cell::Unsigned(value) => write!(line, " {name}={value}"),
             Cell::Bool(value) => write!(line, " {name}={value}"),
             Cell::Text(value) => write!(line, " {name}={}", plain(value)),
@@ -131,8 +134,14 @@ fn json_line(line: &mut String, event: &str, batch: &RecordBatch, row: usize) {
     let _ = write!(line, "{{\"event\":{}", serde_json::Value::from(event));
     for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
         let _ = write!(line, ",{}:", serde_json::Value::from(field.name().as_str()));
+        let notation = Notation::of(field);
+        // The same columns are text as in the JSON of `analyze`.
+        let notation = if notation.is_text_in_json(field.data_type()) { notation } else { Notation::Amount };
         let _ = match cell(array.as_ref(), row) {
             Cell::Null => write!(line, "null"),
+            Cell::Unsigned(value) if notation == Notation::Hexadecimal => write!(line, "\"{value:#x}\""),
+            Cell::Unsigned(value) if notation == Notation::Identifier => write!(line, "\"{value}\""),
+            Cell::Signed(value) if notation == Notation::Identifier => write!(line, "\"{value}\""),
             Cell::Signed(value) => write!(line, "{value}"),
             Cell::Unsigned(value) => write!(line, "{value}"),
             Cell::Bool(value) => write!(line, "{value}"),
@@ -142,11 +151,6 @@ fn json_line(line: &mut String, event: &str, batch: &RecordBatch, row: usize) {
         };
     }
     line.push('}');
-}
-
-/// Addresses and flags are shown as the kernel's own tools show them.
-fn is_hexadecimal(field: &Field) -> bool {
-    field.metadata().get("ktape_type").is_some_and(|ty| ty == "sym" || ty.starts_with('x'))
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
@@ -234,7 +238,7 @@ mod tests {
         assert_eq!(
             printed(PrintFormat::Ndjson),
             "{\"event\":\"mkdirs\",\"ts\":\"2026-11-20T13:55:05.000000042Z\",\"cpu\":1,\"pid\":17,\"tid\":18,\"probe\":0,\
-             \"seq\":5,\"faults\":0,\"cuts\":0,\"path\":\"/tmp/\\u001b[31m\",\"ret\":null,\"flags\":255,\"ok\":true,\
+             \"seq\":5,\"faults\":0,\"cuts\":0,\"path\":\"/tmp/\\u001b[31m\",\"ret\":null,\"flags\":\"0xff\",\"ok\":true,\
              \"raw\":\"01ff\",\"comm\":\"a b\"}\n"
         );
     }

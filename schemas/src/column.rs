@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire::{MAX_FRAMES, MAX_STRING, RecordHeader};
 
+mod notation;
+
+pub use notation::Notation;
+
 /// Type of a column, as written in an event definition and on the command line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
@@ -298,10 +302,10 @@ impl Layout {
     /// The Arrow schema of the event's table: standard columns, then its own. Doc, unit and type travel as field
     /// metadata (`doc`, `unit`, `ktape_type`), the summary as schema metadata.
     pub fn schema(&self) -> Schema {
-        let own = self.columns.iter().map(|c| {
-            field(&c.name, c.ty.arrow(), true, c.unit.as_deref(), &c.doc)
-                .with_metadata_entry("ktape_type", c.ty.to_string())
-        });
+        let own = self
+            .columns
+            .iter()
+            .map(|c| typed(&c.ty.to_string(), field(&c.name, c.ty.arrow(), true, c.unit.as_deref(), &c.doc)));
         let fields: Vec<Field> = standard_fields().into_iter().chain(own).collect();
         Schema::new(fields).with_metadata(HashMap::from([("doc".to_owned(), self.summary.clone())]))
     }
@@ -365,17 +369,12 @@ pub fn field(name: &str, ty: DataType, nullable: bool, unit: Option<&str>, doc: 
     Field::new(name, ty, nullable).with_metadata(metadata)
 }
 
-trait WithMetadataEntry {
-    fn with_metadata_entry(self, key: &str, value: String) -> Self;
-}
-
-impl WithMetadataEntry for Field {
-    fn with_metadata_entry(mut self, key: &str, value: String) -> Self {
-        let mut metadata = self.metadata().clone();
-        metadata.insert(key.to_owned(), value);
-        self.set_metadata(metadata);
-        self
-    }
+/// `field` with its [`Type`] in words, for readers of the table.
+pub fn typed(ty: &str, mut field: Field) -> Field {
+    let mut metadata = field.metadata().clone();
+    metadata.insert("ktape_type".to_owned(), ty.to_owned());
+    field.set_metadata(metadata);
+    field
 }
 
 #[cfg(test)]

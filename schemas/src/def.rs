@@ -205,8 +205,8 @@ pub fn parse_inline(text: &str) -> Result<EventDef, DefError> {
 
 fn check(event: &EventDef) -> Result<(), DefError> {
     let name = &event.name;
-    if !is_name(name) {
-        return fail(format!("event name '{name}': use letters, digits and '_', not starting with a digit"));
+    if let Some(refusal) = crate::name::refusal(name) {
+        return fail(refusal);
     }
     if event.columns.len() > MAX_COLUMNS {
         let n = event.columns.len();

@@ -18,4 +18,6 @@ pub mod docs;
 #[cfg(feature = "std")]
 pub mod expr;
 #[cfg(feature = "std")]
+pub mod name;
+#[cfg(feature = "std")]
 pub mod trace;

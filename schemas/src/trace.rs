@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use arrow_schema::{DataType, Field, Schema};
 use serde::{Deserialize, Serialize};
 
-use crate::column::{Layout, field, text_dictionary, timestamp};
+use crate::column::{Layout, field, text_dictionary, timestamp, typed};
 
 mod losses;
 
@@ -299,16 +299,22 @@ fn probes() -> Schema {
 fn stacks() -> Schema {
     let frame = Field::new("item", DataType::UInt64, false);
     Schema::new(vec![
-        field("stack_id", DataType::Int64, false, None, "hash of the frames"),
+        typed("kstack", field("stack_id", DataType::Int64, false, None, "hash of the frames")),
         text("space", "kernel or user"),
         field("pid", DataType::UInt32, true, None, "process of a user stack"),
-        field("frames", DataType::List(frame.into()), false, None, "return addresses, innermost first"),
+        typed(
+            "sym",
+            field("frames", DataType::List(frame.into()), false, None, "return addresses, innermost first"),
+        ),
     ])
 }
 
 fn symbols() -> Schema {
     Schema::new(vec![
-        field("addr", DataType::UInt64, false, None, "code address, as in stacks.frames and sym columns"),
+        typed(
+            "sym",
+            field("addr", DataType::UInt64, false, None, "code address, as in stacks.frames and sym columns"),
+        ),
         text("name", "function, or the address in hexadecimal if unknown"),
         field("offset_bytes", DataType::Int64, false, Some("bytes"), "addr minus start of the function"),
         field(
