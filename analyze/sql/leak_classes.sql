@@ -12,7 +12,7 @@
 -- @column meaning text: the class in words
 -- @loss at most so many are of another class as column unknown says; what was lost is in no class
 WITH lost AS (
-    SELECT max(ts) AS lost_ts, count(*) > count(frees) AS unbounded FROM lost_frees()
+    SELECT max(ts) AS lost_ts, coalesce(sum(frees), 0) AS lost, count(*) > count(frees) AS unbounded FROM lost_frees()
 ),
 lost_allocs AS (
     SELECT coalesce(sum(l.count), 0) AS allocs, count(*) > count(l.count) AS allocs_unbounded
@@ -69,7 +69,7 @@ SELECT
     class,
     CAST(events AS BIGINT) AS events,
     CAST(CASE class
-        WHEN 'outstanding' THEN CASE WHEN unbounded OR frees_unseen > 0 THEN events ELSE freed END
+        WHEN 'outstanding' THEN CASE WHEN unbounded OR frees_unseen > 0 OR free_missed > lost THEN events ELSE freed END
         WHEN 'alloc_before_recording' THEN CASE WHEN allocs_unbounded OR allocs_unseen > 0 THEN events ELSE least(events, allocs) END
         ELSE 0
     END AS BIGINT) AS unknown,
@@ -81,5 +81,7 @@ SELECT
         WHEN 'alloc_before_recording' THEN 'freed, allocated before the recording began'
         ELSE 'freed twice without an allocation between: that allocation escaped'
     END AS meaning
-FROM lost CROSS JOIN lost_allocs CROSS JOIN unseen CROSS JOIN classes
+FROM lost CROSS JOIN lost_allocs CROSS JOIN unseen CROSS JOIN (
+    SELECT *, sum(CASE WHEN class = 'free_missed' THEN events ELSE 0 END) OVER () AS free_missed FROM classes
+) AS seen
 ORDER BY class

@@ -3,10 +3,11 @@
 -- Outstanding is an allocation older than min_age_ns at the end that no free followed. Its free may have escaped: each
 -- free that was lost after it (lost_frees) may have been its own, but of one allocation only. So of a site at most
 -- unknown were freed, and at least leaked_at_least were not; of all sites together no more were freed than frees were
--- lost. There is no such bound, and all of a site is unknown, where a kernel cannot tell how many frees it skipped; or
--- where one of the ways to free could not be observed (probes has the reason), and no free of that site was seen at all
--- or one has escaped. A pointer that was allocated again without a free between is free_missed: its free escaped.
--- Allocations made before the recording and never freed are not known at all.
+-- lost. There is no such bound, and all of a site is unknown, where a kernel cannot tell how many frees it skipped; where
+-- more frees of the site have escaped than were lost; or where one of the ways to free could not be observed (probes has
+-- the reason), and no free of the site was seen at all or one has escaped. A pointer that was allocated again without a
+-- free between is free_missed: its free escaped. Allocations made before the recording and never freed are not known at
+-- all.
 --
 -- @table kmem
 -- @param min_age_ns duration = 500ms: younger allocations are left out of outstanding
@@ -30,7 +31,7 @@ WITH trace_end AS (
     SELECT max(end_ts) AS end_ts FROM traces
 ),
 lost AS (
-    SELECT max(ts) AS lost_ts, count(*) > count(frees) AS unbounded FROM lost_frees()
+    SELECT max(ts) AS lost_ts, coalesce(sum(frees), 0) AS lost, count(*) > count(frees) AS unbounded FROM lost_frees()
 ),
 unseen_frees AS (
     SELECT count(*) AS sources
@@ -61,6 +62,7 @@ grouped AS (
         count(*) FILTER (WHERE is_out) AS outstanding,
         coalesce(sum(bytes_alloc) FILTER (WHERE is_out), 0) AS outstanding_bytes,
         max(bytes_alloc) FILTER (WHERE is_out) AS largest_bytes,
+        min(bytes_alloc) FILTER (WHERE is_out) AS smallest_bytes,
         count(*) FILTER (WHERE class = 'paired') AS paired,
         count(*) FILTER (WHERE class = 'free_missed') AS free_missed,
         max(age_ns) FILTER (WHERE is_out) AS oldest_age_ns
@@ -75,7 +77,7 @@ timed AS (
         UNION ALL
         SELECT
             NULL AS call_site, NULL AS cache, NULL AS stack_id, ts AS doubt_ts, 0 AS outstanding, 0 AS outstanding_bytes,
-            NULL AS largest_bytes, 0 AS paired, 0 AS free_missed, NULL AS oldest_age_ns, frees, false AS is_group
+            NULL AS largest_bytes, NULL AS smallest_bytes, 0 AS paired, 0 AS free_missed, NULL AS oldest_age_ns, frees, false AS is_group
         FROM lost_frees()
         WHERE frees IS NOT NULL
     ) AS both_kinds
@@ -93,8 +95,10 @@ sites AS (
         sum(outstanding) AS outstanding,
         sum(outstanding_bytes) AS outstanding_bytes,
         least(coalesce(sum(outstanding) FILTER (WHERE doubt_ts IS NOT NULL), 0), coalesce(min(bound) FILTER (WHERE doubt_ts IS NOT NULL), 0)) AS freed,
+        coalesce(sum(outstanding) FILTER (WHERE doubt_ts IS NOT NULL), 0) AS doubtful,
         coalesce(sum(outstanding_bytes) FILTER (WHERE doubt_ts IS NOT NULL), 0) AS doubtful_bytes,
         coalesce(max(largest_bytes) FILTER (WHERE doubt_ts IS NOT NULL), 0) AS largest_bytes,
+        coalesce(min(smallest_bytes) FILTER (WHERE doubt_ts IS NOT NULL), 0) AS smallest_bytes,
         sum(paired) AS paired,
         sum(free_missed) AS free_missed,
         max(oldest_age_ns) AS oldest_age_ns
@@ -104,13 +108,16 @@ sites AS (
 known AS (
     SELECT
         *,
-        CASE WHEN unbounded OR (sources > 0 AND (paired = 0 OR free_missed > 0)) THEN outstanding ELSE freed END AS unknown,
+        CASE WHEN has_bound THEN freed ELSE outstanding END AS unknown,
         CASE
-            WHEN unbounded OR (sources > 0 AND (paired = 0 OR free_missed > 0)) THEN outstanding_bytes
-            ELSE least(doubtful_bytes, freed * largest_bytes)
+            WHEN has_bound THEN least(doubtful_bytes - (doubtful - freed) * smallest_bytes, freed * largest_bytes)
+            ELSE outstanding_bytes
         END AS unknown_bytes
-    FROM lost CROSS JOIN unseen_frees CROSS JOIN sites
-    WHERE outstanding > 0
+    FROM (
+        SELECT *, NOT unbounded AND free_missed <= lost AND (sources = 0 OR (paired > 0 AND free_missed = 0)) AS has_bound
+        FROM lost CROSS JOIN unseen_frees CROSS JOIN sites
+        WHERE outstanding > 0
+    ) AS judged
 )
 SELECT
     symbol(call_site) AS site,

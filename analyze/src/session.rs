@@ -1,4 +1,4 @@
-//! Directories of traces go in, a [`Session`] comes out that answers SQL with bounded memory.
+//! Directories of traces go in, a [`Session`] comes out that answers SQL.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -43,7 +43,7 @@ const RECORDED: &str = "ktape_name";
 /// How to run queries.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Memory that sorts, joins and aggregates may use together before they spill to disk; bytes.
+    /// Memory that sorts, joins and aggregates may use together before they spill to disk, not the process; bytes.
     pub memory_bytes: usize,
     /// Threads, and parts of a plan that run side by side.
     pub threads: usize,
