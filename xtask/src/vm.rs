@@ -104,8 +104,7 @@ impl Guest {
 
     fn initramfs(&self, kernel: &setup::Kernel) -> Result<Initramfs> {
         let mut root = Initramfs::default();
-        let busybox = host::which("busybox").context("busybox is missing; run: cargo xtask setup")?;
-        root.copy(&busybox, "/bin/busybox")?;
+        root.copy(&setup::busybox()?, "/bin/busybox")?;
         // busybox's own shell would take its applets even where the real program is there, such as ip.
         root.program(Path::new("/bin/sh"), "/usr/bin/sh", &[])?;
         root.text("/init", include_str!("init.sh"));
@@ -175,7 +174,7 @@ impl Qemu {
         // No KVM: where it is offered inside a virtual machine, guests may hang before their first message.
         let machine = "-cpu max -smp 2 -m 1024 -nodefaults -display none -no-reboot -nic none \
                        -device virtio-serial-pci";
-        let mut command = Command::new("qemu-system-x86_64");
+        let mut command = setup::qemu()?;
         command.arg("-accel").arg(if guest.in_turn { "tcg,thread=single" } else { "tcg,thread=multi" });
         command.args(machine.split_whitespace());
         command.arg("-kernel").arg(image).arg("-initrd").arg(initrd);
@@ -195,7 +194,7 @@ impl Qemu {
             command.arg("-drive").arg(format!("file={},format=raw,if=virtio,cache=unsafe", disk.display()));
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        command.spawn().map(Self).context("cannot run qemu-system-x86_64; run: cargo xtask setup")
+        command.spawn().map(Self).context("cannot run QEMU")
     }
 }
 
