@@ -12,7 +12,7 @@ mod systemd;
 use anyhow::Result;
 
 pub use kernels::{Kernel, SERIES, kernel};
-pub use packages::{extract, install, is_root};
+pub use packages::{extract, install, is_root, library_dirs, services};
 pub use python::python;
 pub use systemd::{Systemd, systemd};
 

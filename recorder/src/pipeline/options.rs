@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::counts::Totals;
 use super::keep::{Limits, Warn};
+use super::priority::Priority;
 use super::stacks::{CgroupFinder, Symbolizer};
 use super::worker::BatchHook;
 use crate::source::ProbeCounters;
@@ -39,6 +40,8 @@ pub struct Options {
     pub on_batch: Option<BatchHook>,
     /// Told at once what is not as it should be though recording goes on (nobody by default).
     pub warn: Warn,
+    /// Of the threads that write (that of the caller by default).
+    pub priority: Priority,
 }
 
 impl Default for Options {
@@ -56,6 +59,7 @@ impl Default for Options {
             cgroups: Box::new(|_| None),
             on_batch: None,
             warn: Box::new(|_| {}),
+            priority: Priority::default(),
         }
     }
 }

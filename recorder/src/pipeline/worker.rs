@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use arrow_array::RecordBatch;
@@ -17,6 +18,7 @@ use super::event_table::{EventTable, OnTheirWay, rows_of};
 use super::files::TempFile;
 use super::keep::{Freeze, Keeper, Kept, SharedKept};
 use super::merge::{Chunk, Merge, Rows};
+use super::priority::Priority;
 use super::profile::{Stage, time};
 use super::progress::{RowsBySource, SharedProgress};
 use super::publisher::{Control, Publication, Publisher};
@@ -82,6 +84,10 @@ pub struct Setup {
     pub cgroups: CgroupFinder,
     /// Sees each batch.
     pub on_batch: Option<BatchHook>,
+    /// Of the threads that write.
+    pub priority: Priority,
+    /// A job that has waited for so long is urgent.
+    pub urgent_after: Duration,
 }
 
 /// State of the encoder's thread.
@@ -92,6 +98,7 @@ pub struct Worker {
     zstd_level: i32,
     cgroups: CgroupFinder,
     on_batch: Option<BatchHook>,
+    priority: Priority,
     progress: SharedProgress,
     /// Names of addresses are needed and have not been asked for yet.
     names_addresses: bool,
@@ -115,7 +122,9 @@ impl Worker {
     /// Prepare, and start the publisher; the directories exist already. Fails if a layout or the zstd level makes no
     /// sense.
     pub fn new(setup: Setup, keeper: Keeper, pool: Pool, progress: SharedProgress) -> Result<Self> {
-        let Setup { dir, events, utc_minus_boottime_ns, zstd_level, symbolizer, cgroups, on_batch } = setup;
+        let Setup { dir, events, utc_minus_boottime_ns, zstd_level, symbolizer, cgroups, on_batch, .. } =
+            setup;
+        let Setup { priority, urgent_after, .. } = setup;
         let kept = keeper.kept();
         let names_addresses = events
             .iter()
@@ -133,7 +142,7 @@ impl Worker {
             })
             .collect();
         progress.lock().rows = vec![0; events.len()];
-        let publisher = Publisher::start(keeper, progress.clone())?;
+        let publisher = Publisher::start(keeper, progress.clone(), priority.clone(), urgent_after)?;
         Ok(Self {
             events,
             side,
@@ -141,6 +150,7 @@ impl Worker {
             zstd_level,
             cgroups,
             on_batch,
+            priority,
             progress,
             names_addresses,
             pool,
@@ -158,6 +168,7 @@ impl Worker {
 
     /// Do jobs until there are no more and everything is published.
     pub fn run(mut self, queue: &Receiver<Job>) {
+        let _registered = self.priority.register();
         while let Some((bytes, job)) = queue.receive() {
             if std::mem::take(&mut self.names_addresses) {
                 // It can take as long as all symbols of the kernel take to read. Not before the first job, for then our

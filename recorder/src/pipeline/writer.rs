@@ -40,6 +40,7 @@ use super::merge::ts_ns;
 use super::meta::{check_events, tables, write_meta};
 use super::options::Options;
 use super::outbox::Outbox;
+use super::priority::Priority;
 use super::probes::{self, ProbeRow};
 use super::progress::SharedProgress;
 use super::queue::bounded;
@@ -53,6 +54,8 @@ pub use freeze::SnapshotName;
 pub const CUT_BYTES: usize = 1 << 20;
 /// 146 years after boot: with the offset to UTC this is still a timestamp that rises.
 const MAX_TS_NS: u64 = 1 << 62;
+/// Rows are to be visible at an age; a job that has waited for this part of it is urgent.
+const URGENT_PART: u32 = 4;
 const COUNTS_EVERY_NS: u64 = 1_000_000_000;
 const CLOCK_EVERY_NS: u64 = 10_000_000_000;
 /// Kept free for the end, so that on a full disk the trace can still say what is missing: for `trace.json`, ...
@@ -99,6 +102,7 @@ pub struct TraceWriter {
     replay_now_ns: u64,
     is_live: bool,
     compact_at_close: bool,
+    priority: Priority,
     /// Room on the disk for how it ended.
     reserve: Option<Reserve>,
     /// Keeps other recorders away; given up with the process.
@@ -141,6 +145,7 @@ impl TraceWriter {
             cgroups,
             on_batch,
             warn,
+            priority,
         } = options;
         let lock = lock(dir)?;
         for name in tables(&meta) {
@@ -160,12 +165,15 @@ impl TraceWriter {
             symbolizer,
             cgroups,
             on_batch,
+            urgent_after: segment_age / URGENT_PART,
+            priority: priority.clone(),
         };
         let kept = SharedKept::default();
-        let keeper = Keeper::start(dir, meta.clone(), limits, kept.clone(), warn)?;
+        let keeper = Keeper::start(dir, meta.clone(), limits, kept.clone(), warn, priority.clone())?;
         let snapshots_are_over = keeper.is_over();
         let worker = Worker::new(setup, keeper, pool.clone(), progress.clone())?;
         let (sender, receiver) = bounded(queue_bytes);
+        priority.watch(sender.backlog(), segment_age / URGENT_PART);
         let encoder = std::thread::Builder::new()
             .name("encode".to_owned())
             .spawn(move || worker.run(&receiver))
@@ -198,6 +206,7 @@ impl TraceWriter {
             replay_now_ns: 0,
             is_live,
             compact_at_close,
+            priority,
             reserve: Some(reserve),
             _lock: lock,
         })
@@ -356,7 +365,13 @@ impl TraceWriter {
 
     /// Whether the encoder keeps up. If it does not, drain nothing more until it does ([`Options::waits`]).
     pub fn has_room(&self) -> bool {
+        self.priority.drained();
         self.queue.as_ref().is_none_or(Outbox::has_room)
+    }
+
+    /// Nothing is recorded any more: from now on the threads that write give way to nobody.
+    pub fn hurry(&self) {
+        self.priority.end();
     }
 
     /// Give up before anything was recorded: remove the directory.

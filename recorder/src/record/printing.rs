@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::cli::args::PrintFormat;
 use crate::cli::output;
-use crate::pipeline::BatchHook;
+use crate::pipeline::{BatchHook, Priority};
 use crate::print::Printer;
 
 /// Text that may wait to be printed.
@@ -67,7 +67,7 @@ impl State {
 
 impl Printing {
     /// Prints what it sees of the events `asked`.
-    pub fn hook(&self, asked: HashSet<String>, format: PrintFormat) -> BatchHook {
+    pub fn hook(&self, asked: HashSet<String>, format: PrintFormat, priority: Priority) -> BatchHook {
         let printing = self.clone();
         Box::new(move |event, batch| {
             if asked.contains(event) {
@@ -75,7 +75,7 @@ impl Printing {
                 let rows = batch.num_rows() as u64;
                 // Writing to memory cannot fail.
                 let _ = Printer::new(&mut text, format).print(event, batch);
-                printing.put(text, rows);
+                printing.put(text, rows, &priority);
             }
         })
     }
@@ -105,7 +105,7 @@ impl Printing {
     }
 
     /// Hand `rows` over to the thread, after waiting for room.
-    fn put(&self, text: Vec<u8>, rows: u64) {
+    fn put(&self, text: Vec<u8>, rows: u64, priority: &Priority) {
         let mut state = self.lock();
         state.rows += rows;
         while state.bytes > 0 && state.bytes + text.len() > LIMIT_BYTES && !state.is_over() {
@@ -118,8 +118,12 @@ impl Printing {
         state.texts.push_back(text);
         // Started by the encoder, it has no more rights than that.
         if !std::mem::replace(&mut state.has_thread, true) {
-            let printing = self.clone();
-            let started = thread::Builder::new().name("print".to_owned()).spawn(move || printing.print());
+            let (printing, priority) = (self.clone(), priority.clone());
+            let print = move || {
+                let _registered = priority.register();
+                printing.print();
+            };
+            let started = thread::Builder::new().name("print".to_owned()).spawn(print);
             state.error = started.err();
         }
         self.0.changed.notify_all();

@@ -1,7 +1,7 @@
-//! Programs wanted in, Debian packages installed (as root or through sudo) or unpacked beside out.
+//! Installs Debian packages (as root or through sudo), or unpacks them beside.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -59,6 +59,33 @@ pub fn extract(packages: &[String], into: &Path) -> Result<()> {
         host::output(Command::new("dpkg-deb").arg("-x").arg(deb?.path()).arg(into))?;
     }
     Ok(())
+}
+
+/// Packages of services unpacked, with those that they need and that are not installed here. Nothing is installed, and
+/// nothing is started.
+pub fn services(names: &[&str]) -> Result<PathBuf> {
+    let dir = host::target_dir()?.join("guest").join(format!("services-{}", names.join("-")));
+    let done = dir.join("ktape-ready");
+    if !done.is_file() {
+        println!("setup: fetching {}", names.join(" and "));
+        let mut simulate = Command::new("apt-get");
+        if !is_root() {
+            simulate.args(["-o", "Debug::NoLocking=true"]);
+        }
+        let plan = host::output(simulate.args(["install", "-s", "--no-install-recommends"]).args(names))?;
+        let named = plan.lines().filter_map(|line| line.strip_prefix("Inst ")?.split(' ').next());
+        let packages: Vec<String> = named.map(str::to_owned).collect();
+        extract(&packages, &dir)?;
+        fs::write(&done, packages.join("\n")).with_context(|| format!("cannot write {}", done.display()))?;
+    }
+    Ok(dir)
+}
+
+/// Where unpacked packages have their shared libraries.
+pub fn library_dirs(root: &Path) -> Vec<PathBuf> {
+    let architecture = format!("{}-linux-gnu", std::env::consts::ARCH);
+    let places = ["usr/lib", "lib"].map(|place| root.join(place).join(&architecture));
+    places.into_iter().filter(|dir| dir.is_dir()).collect()
 }
 
 /// Names of all packages that begin with `prefix`.

@@ -19,6 +19,7 @@ impl TraceWriter {
     /// Write what is left, say how it ended, merge small segments. A failure to write is in the summary.
     pub fn close(mut self, end: End) -> Result<Summary> {
         let End { command_exit_code, counters, is_hurried } = end;
+        self.priority.end();
         self.wait_for_room();
         for event in 0..self.events.len() {
             self.cut(event, None);

@@ -27,7 +27,7 @@ use crate::command::Held;
 use crate::engine::Engine;
 use crate::kernel::KernelSymbols;
 use crate::pipeline::cgroups::CgroupPaths;
-use crate::pipeline::{self, TraceWriter};
+use crate::pipeline::{self, Priority, TraceWriter};
 use crate::privileges::{Identity, KILL, renounce};
 use crate::snapshot::cgroups::Hierarchy;
 use crate::snapshot::{clock, processes};
@@ -69,6 +69,8 @@ impl<'a> Recording<'a> {
         let printing = Printing::default();
         let utc_minus_boottime_ns = clock::utc_minus_boottime_ns();
         let meta = meta(options, &plan, utc_minus_boottime_ns)?;
+        let owner = Identity::of_caller();
+        let priority = Priority::start(owner.clone())?;
         let writer_options = pipeline::Options {
             segment_age: options.segment_age,
             limits: options.flight.limits(),
@@ -80,14 +82,14 @@ impl<'a> Recording<'a> {
             },
             on_batch: options.print.map(|format| {
                 let asked = plan.asked().iter().map(|event| event.def.name.clone()).collect();
-                printing.hook(asked, format)
+                printing.hook(asked, format, priority.clone())
             }),
             warn: Box::new(|text| say(format_args!("warning: {text}"))),
             // So that signals, the clock and the command are looked at while the disk takes nothing.
             waits: false,
+            priority,
             ..pipeline::Options::default()
         };
-        let owner = Identity::of_caller();
         let dir = setup::trace_dir(dir.as_deref(), owner.as_ref())?;
         let must_freeze = !plan.triggers.is_empty();
         let unwanted = shown.is_none().then(|| Unwanted::new(&dir));
@@ -176,6 +178,8 @@ impl<'a> Recording<'a> {
         self.look_for_names();
         let keep = if command.is_some() { &[KILL][..] } else { &[] };
         renounce(self.owner.as_ref(), keep, self.writer.dir())?;
+        // Draining is short work that must not wait.
+        pipeline::short_slices();
         if self.shown.is_some() {
             self.freezer.listen();
         }
@@ -186,6 +190,7 @@ impl<'a> Recording<'a> {
         let mut ended = session.run(command)?;
         // From here on there is something to keep: what fails is told, and the trace stays.
         let patience = Patience::start(signals, session.writer.steps());
+        session.writer.hurry();
         session.printing.end(patience.is_hurried());
         let detaching = session.source.start_detaching();
         match session.drain_rest(&detaching, &patience) {
