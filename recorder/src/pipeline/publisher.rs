@@ -247,7 +247,7 @@ fn publish_all(
     priority: &Priority,
 ) -> Result<()> {
     batch.iter_mut().try_for_each(Publication::mend)?;
-    time(Stage::Write, || at_once(batch.iter(), |publication| publication.temp.sync(), priority))?;
+    time(Stage::Write, || at_once(priority, batch.iter(), |publication| publication.temp.sync()))?;
     let (mut side_dirs, mut event_dirs) = (BTreeSet::new(), BTreeSet::new());
     while let Some(publication) = batch.front_mut() {
         if publication.is_again {
@@ -273,8 +273,8 @@ fn publish_all(
             progress.lag.measured(due_ns, boottime_ns());
         }
     }
-    at_once(&side_dirs, |dir| sync_dir(dir), priority)?;
-    at_once(&event_dirs, |dir| sync_dir(dir), priority)
+    at_once(priority, &side_dirs, |dir| sync_dir(dir))?;
+    at_once(priority, &event_dirs, |dir| sync_dir(dir))
 }
 
 impl Publication {
@@ -299,9 +299,9 @@ impl Publication {
 /// `sync` all of `items` at the same time: file systems commit what waits together in one go. Fails with one of the
 /// errors.
 fn at_once<T: Send>(
+    priority: &Priority,
     items: impl IntoIterator<Item = T>,
     sync: impl Fn(T) -> Result<()> + Sync,
-    priority: &Priority,
 ) -> Result<()> {
     let sync = &sync;
     let items: VecDeque<T> = items.into_iter().collect();

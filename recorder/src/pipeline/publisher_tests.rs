@@ -92,7 +92,7 @@ fn files_that_the_disk_did_not_take_are_written_again_and_not_synced_again() {
 #[test]
 fn all_items_are_synced_and_one_of_the_errors_is_told() {
     let done = Mutex::new(Vec::new());
-    let result = at_once(0..500, |item| {
+    let result = at_once(&Priority::default(), 0..500, |item| {
         done.lock().unwrap().push(item);
         ensure!(item != 7, "number {item}");
         Ok(())

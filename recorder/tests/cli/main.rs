@@ -16,6 +16,7 @@ mod help;
 mod limits;
 mod listens;
 mod losses;
+mod priorities;
 mod record;
 mod rights;
 mod sandbox;

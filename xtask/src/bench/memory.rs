@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde::Serialize;
 
@@ -56,8 +56,8 @@ struct Row {
     spilled_bytes: u64,
     /// The process stayed within the limit.
     is_kept: bool,
-    /// Exit code: 2 if it gave no answer.
-    exit_code: Option<i32>,
+    /// None: it gave no answer.
+    answer_rows: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -85,6 +85,13 @@ pub fn run(options: &Options) -> Result<()> {
         eprintln!("bench: a trace of {wanted} rows of {event}");
         let trace = dir.join(format!("{event}.trace"));
         let rows = make_trace(event, &trace, wanted)?;
+        let count = format!("SELECT count(*) FROM {event}");
+        let said = Command::new(&analyze).arg("sql").arg(&trace).arg(&count).args(["-f", "csv"]).output()?;
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        ensure!(
+            said.lines().last() == Some(&rows.to_string()),
+            "analyze sees other rows than {rows}: {said}"
+        );
         traces.push((event, trace, rows));
     }
     let mut rows = Vec::new();
@@ -134,7 +141,8 @@ fn ask(
         File::create(&path).with_context(|| format!("cannot make {}", path.display()))
     };
     let mut command = Command::new(analyze);
-    command.arg(words[0]).arg(trace).args(&words[1..]).args(["--memory", &format!("{limit_mib}M")]);
+    command.arg(words[0]).arg(trace).args(&words[1..]);
+    command.args(["-f", "csv", "--memory", &format!("{limit_mib}M")]);
     command.env("TMPDIR", &spill).stdout(file("answer")?).stderr(file("messages")?);
     let began = Instant::now();
     let mut spilled_bytes = 0;
@@ -143,6 +151,10 @@ fn ask(
         // A file may go while it is looked at.
         spilled_bytes = spilled_bytes.max(size_bytes(&spill).unwrap_or(0));
     })?;
+    // 1: there is an answer, and events were lost.
+    let is_answered = matches!(status.code(), Some(0 | 1));
+    let answer = fs::read_to_string(dir.join("answer")).context("there is no answer")?;
+    let answer_rows = is_answered.then(|| answer.lines().skip(1).count() as u64);
     Ok(Row {
         question: words.join(" "),
         table,
@@ -152,7 +164,7 @@ fn ask(
         peak_rss_bytes: usage.peak_rss_bytes,
         spilled_bytes,
         is_kept: usage.peak_rss_bytes <= limit_mib << 20,
-        exit_code: status.code(),
+        answer_rows,
     })
 }
 
@@ -175,7 +187,7 @@ impl Report {
         report::table(&mut out, &heads);
         for row in &self.rows {
             let Row { question, table, rows, limit_bytes, seconds, peak_rss_bytes, .. } = row;
-            let Row { spilled_bytes, is_kept, exit_code, .. } = row;
+            let Row { spilled_bytes, is_kept, answer_rows, .. } = row;
             report::line(
                 &mut out,
                 &[
@@ -186,10 +198,7 @@ impl Report {
                     if *is_kept { "yes" } else { "**no**" },
                     &(spilled_bytes >> 20).to_string(),
                     &format!("{seconds:.1}"),
-                    match exit_code {
-                        Some(0 | 1) => "yes",
-                        _ => "refused",
-                    },
+                    &answer_rows.map_or("refused".to_owned(), |rows| format!("{rows} rows")),
                 ],
             );
         }

@@ -22,6 +22,7 @@ use super::clock::boottime_ns;
 use super::queue::Backlog;
 use crate::privileges::{Identity, NICE, Privileges, renounce};
 use level::Level;
+use sched::Bounds;
 
 pub use sched::{allow_raising, short_slices};
 
@@ -50,8 +51,7 @@ struct Shared {
     /// Work that somebody waits for.
     urgent: AtomicU32,
     is_over: AtomicBool,
-    /// What threads of this process have by themselves.
-    own_nice: i32,
+    bounds: Bounds,
 }
 
 /// The threads that give way; of a trace that is written from a file, nobody does.
@@ -66,31 +66,30 @@ pub struct Urgent(Option<Arc<Shared>>);
 
 impl Priority {
     /// Start the thread that decides, with no right of the caller but the one to raise a priority, and that one only
-    /// where the limit `RLIMIT_NICE` does not allow it anyway. Where nothing allows it, priorities stay as they are:
-    /// what was lowered could not be raised when it is needed. Fails if rights cannot be given up.
+    /// where the limit `RLIMIT_NICE` does not allow it anyway. Where nothing allows it, nice values stay as they are,
+    /// because what was lowered could not be raised when it is needed; threads only do not preempt others. Where the user
+    /// chose a policy for the recorder, it is left alone. Fails if rights cannot be given up.
     pub fn start(owner: Option<Identity>) -> Result<Self> {
         let Some(own_nice) = sched::own_nice() else { return Ok(Self::default()) };
         let is_allowed = sched::may_raise_to(own_nice);
-        if !is_allowed && !Privileges::own().has(&NICE) {
-            return Ok(Self::default());
-        }
+        let may_lower = is_allowed || Privileges::own().has(&NICE);
         let shared = Arc::new(Shared {
             slots: std::array::from_fn(|_| Slot::default()),
             backlogs: Mutex::default(),
             drained_ns: AtomicU64::new(0),
             urgent: AtomicU32::new(0),
             is_over: AtomicBool::new(false),
-            own_nice,
+            bounds: Bounds { own_nice, may_lower },
         });
         let weak = Arc::downgrade(&shared);
         let (told, ready) = mpsc::channel();
         let watch = move || {
-            let keep = if is_allowed { &[][..] } else { &[NICE][..] };
+            let keep = if is_allowed || !may_lower { &[][..] } else { &[NICE][..] };
             let result = renounce(owner.as_ref(), keep, Path::new("/"));
             let has_failed = result.is_err();
             // Nobody listens only if the one who waits below has died.
             let _ = told.send(result);
-            sched::short_slices();
+            short_slices();
             while let Some(shared) = weak.upgrade().filter(|_| !has_failed) {
                 shared.look();
                 drop(shared);
@@ -157,7 +156,7 @@ impl Shared {
             let tid = slot.tid.load(Ordering::Acquire);
             if tid != 0 && slot.applied.load(Ordering::Relaxed) != level.code() {
                 // A thread that has just ended needs none.
-                if sched::set(tid, level, self.own_nice).is_ok() {
+                if sched::set(tid, level, self.bounds).is_ok() {
                     slot.applied.store(level.code(), Ordering::Relaxed);
                 }
             }

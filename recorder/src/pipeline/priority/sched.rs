@@ -26,16 +26,26 @@ struct Attr {
     period: u64,
 }
 
-/// Give the thread `tid` that level; its nice value is `own_nice` at least.
-pub fn set(tid: i32, level: Level, own_nice: i32) -> io::Result<()> {
+/// What levels mean in this process.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// The nice value that its threads have by themselves.
+    pub own_nice: i32,
+    /// They may have less priority than that, because they can be raised again.
+    pub may_lower: bool,
+}
+
+/// Give the thread `tid` that level.
+pub fn set(tid: i32, level: Level, bounds: Bounds) -> io::Result<()> {
+    let Bounds { own_nice, may_lower } = bounds;
     let policy = match level {
         Level::NORMAL => libc::SCHED_OTHER,
-        Level::IDLE => libc::SCHED_IDLE,
+        Level::IDLE if may_lower => libc::SCHED_IDLE,
         // It does not preempt whoever runs when it wakes up.
         _ => libc::SCHED_BATCH,
     };
-    let nice = level.nice().unwrap_or(0).max(own_nice);
-    set_attr(tid, policy, nice)
+    let nice = level.nice().filter(|_| may_lower).unwrap_or(own_nice);
+    set_attr(tid, policy, nice.max(own_nice))
 }
 
 /// From now on this thread runs in short slices. Those that it starts later do too.

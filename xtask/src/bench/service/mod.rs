@@ -130,7 +130,8 @@ impl Storms {
         let tracer: &Tracer = if self.tracer == KTAPE.name { &KTAPE } else { &PEERS[0] };
         let spinners = if self.load == "storm" { 0 } else { cpus };
         // Ended when they are dropped.
-        let spinning = (0..spinners).map(|_| Running::start(Command::new("sh").args(["-c", "while :; do :; done"])));
+        let spinning =
+            (0..spinners).map(|_| Running::start(Command::new("sh").args(["-c", "while :; do :; done"])));
         let _spinning = spinning.collect::<Result<Vec<_>>>()?;
         let load = Load::Storm { seconds, rate: None, threads };
         self.samples.push(run.run(run::Watch::Tracer(tracer), load)?);

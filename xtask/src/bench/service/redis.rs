@@ -67,7 +67,16 @@ impl Redis {
     pub fn serve(&self, dir: &Path) -> Result<Server> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut command = self.command("redis-server");
-        command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"]);
+        command.args([
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            &port.to_string(),
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+        ]);
         command.arg("--dir").arg(dir).stdin(Stdio::null()).stdout(file(&dir.join("server.out"))?);
         let mut process = Running::start(&mut command)?;
         process.until(STARTING, || TcpStream::connect(("127.0.0.1", port)).is_ok())?;
@@ -127,7 +136,8 @@ fn done(text: &str) -> Option<Done> {
     let number = |word: &str| word.trim_end_matches('%').parse::<f64>().ok();
     // Progress is written on one line, over and over.
     let lines = || text.lines().map(|line| line.rsplit('\r').next().unwrap_or(line).trim());
-    let per_second = lines().find_map(|line| line.strip_prefix("throughput summary:")?.split_whitespace().next());
+    let per_second =
+        lines().find_map(|line| line.strip_prefix("throughput summary:")?.split_whitespace().next());
     let p999_ms = lines().find_map(|line| {
         let (percent, rest) = line.split_once("% <= ")?;
         (number(percent)? >= 99.9).then(|| number(rest.split_whitespace().next()?)).flatten()

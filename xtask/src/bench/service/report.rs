@@ -112,11 +112,15 @@ impl Report {
             );
         }
         out += "\n### getppid by as many threads as processors\n\n";
-        let heads = ["load", "tracer", "calls, M/s", "missing", "most missing in a round", "tracer says lost"];
+        let heads =
+            ["load", "tracer", "calls, M/s", "missing", "most missing in a round", "tracer says lost"];
         table(&mut out, &heads);
         for Storm { load, tracer, calls_per_second, missing, most_missing, lost } in storms {
             let rate = format!("{:.2}", calls_per_second / 1e6);
-            line(&mut out, &[*load, tracer, &rate, &percent(*missing), &percent(*most_missing), &percent(*lost)]);
+            line(
+                &mut out,
+                &[*load, tracer, &rate, &percent(*missing), &percent(*most_missing), &percent(*lost)],
+            );
         }
         out += "\n### Goals\n\n";
         table(&mut out, &["goal", "wanted", "is", ""]);
@@ -133,9 +137,13 @@ impl Report {
 
 fn row(watch: Watch, samples: &[Sample], alone: &[Sample]) -> Row {
     let of = |figure: fn(&Sample) -> f64| median(samples.iter().map(figure));
-    let ratios: Vec<f64> =
-        samples.iter().zip(alone).map(|(one, other)| one.service.per_second / other.service.per_second).collect();
-    let extremes = ratios.iter().fold([f64::MAX, 0.0], |[least, most], ratio| [ratio.min(least), ratio.max(most)]);
+    let ratios: Vec<f64> = samples
+        .iter()
+        .zip(alone)
+        .map(|(one, other)| one.service.per_second / other.service.per_second)
+        .collect();
+    let extremes =
+        ratios.iter().fold([f64::MAX, 0.0], |[least, most], ratio| [ratio.min(least), ratio.max(most)]);
     Row {
         watcher: watch.name(),
         per_second: of(|s| s.service.per_second),
