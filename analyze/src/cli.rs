@@ -106,7 +106,8 @@ fn common() -> [Arg; 5] {
             .long("memory")
             .value_name("SIZE")
             .help(format!(
-                "Memory for sorting, joining and grouping, such as 512M; more goes to temporary files [default: {}M]",
+                "Memory for sorting, joining and grouping, such as 512M; more goes to temporary files. The process takes more \
+                 than that (docs/benchmarks.md) [default: {}M]",
                 options.memory_bytes >> 20
             )),
         Arg::new("threads").long("threads").value_name("N").help("Threads [default: one per processor]").value_parser(

@@ -36,8 +36,8 @@ fn wait_for_level(running: &Running, is_right: impl Fn(i32, i32) -> bool) {
     });
 }
 
-/// Says what the command has, waits for `go`, and makes 100 directories.
-const SCRIPT: &str = "cat /proc/self/stat > stat; grep nice /proc/self/limits > limits; while [ ! -e go ]; do sleep 0.05; \
+/// Says what the command has, then that it has said so; waits for `go`, and makes 100 directories.
+const SCRIPT: &str = "cat /proc/self/stat > stat; grep nice /proc/self/limits > limits; : > said; while [ ! -e go ]; do sleep 0.05; \
                       done; i=0; while [ $i -lt 100 ]; do mkdir d$i; i=$((i+1)); done";
 
 /// Start `words... recorder record mkdirs` with that command.
@@ -66,6 +66,7 @@ fn threads_that_write_run_when_nobody_else_does_and_the_drain_and_the_command_as
     let drain = threads(running.child.id()).into_iter().find(|(name, ..)| name == "recorder");
     let own = threads(std::process::id()).first().map(|(_, policy, nice)| (*policy, *nice));
     assert_eq!(drain.map(|(_, policy, nice)| (policy, nice)), own);
+    wait_for("the command to say what it has", || sandbox.path("said").exists());
     let limits = fs::read_to_string("/proc/self/limits").unwrap();
     let limit = fs::read_to_string(sandbox.path("limits")).unwrap();
     assert!(limits.contains(&limit), "the command has a limit of its own: {limit}");
