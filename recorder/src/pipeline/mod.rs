@@ -26,6 +26,7 @@ mod stacks;
 mod decode;
 mod encode;
 
+mod job;
 mod outbox;
 mod queue;
 

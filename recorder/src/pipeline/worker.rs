@@ -12,11 +12,11 @@ use anyhow::{Context, Result, bail};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use schemas::column::{Layout, Type};
-use schemas::trace::Meta;
 
 use super::event_table::{EventTable, OnTheirWay, rows_of};
 use super::files::TempFile;
-use super::keep::{Freeze, Keeper, Kept, SharedKept};
+use super::job::Job;
+use super::keep::{Keeper, Kept, SharedKept};
 use super::merge::{Chunk, Merge, Rows};
 use super::priority::Priority;
 use super::profile::{Stage, time};
@@ -31,34 +31,6 @@ use super::staging::Pool;
 const BATCH_ROWS: usize = 4096;
 /// Rows after which a segment is closed even if it is young.
 const SEGMENT_ROWS: u64 = 1 << 20;
-
-/// What the encoder is told.
-pub enum Job {
-    /// Records of the event with that number, behind the watermark.
-    Rows { event: usize, chunk: Chunk },
-    /// Records that are too late for the ordinary segments.
-    LateRows { event: usize, chunk: Chunk },
-    /// Publish what there is of that event. It is due since boot time `due_ns`, if that is to be measured.
-    Publish { event: usize, due_ns: Option<u64> },
-    /// Rows of a side table, published at once.
-    Side { table: &'static str, batch: RecordBatch },
-    /// All rows of a side table, in place of those before.
-    ReplaceSide { table: &'static str, batch: RecordBatch },
-    /// The recording ends: tables that have no segment get an empty one, so that every table can be opened by any
-    /// reader.
-    Finish,
-    /// Write again after a failure: what is known about the loss, as far as it can be written.
-    Retry,
-    /// It is that time (UTC ns), about a second after the last time. No record that has not come is older than
-    /// `staged_ns`, if there are any.
-    Keep { now_ns: i64, staged_ns: Option<i64> },
-    /// What `trace.json` is to say.
-    Describe(Box<Meta>),
-    /// Make a snapshot of everything before this.
-    Freeze(Box<Freeze>),
-    /// Drop this: everything before it is done, or has failed.
-    Answer(std::sync::mpsc::Sender<()>),
-}
 
 /// Called with each batch of an event, in the order of the table.
 pub type BatchHook = Box<dyn FnMut(&str, &RecordBatch) + Send>;

@@ -35,6 +35,7 @@ use super::clock;
 use super::counts::Counts;
 use super::failure;
 use super::files::{Reserve, create_dir, create_trace_dir, lock};
+use super::job::Job;
 use super::keep::{Keeper, SharedKept};
 use super::merge::ts_ns;
 use super::meta::{check_events, tables, write_meta};
@@ -45,7 +46,7 @@ use super::probes::{self, ProbeRow};
 use super::progress::SharedProgress;
 use super::queue::bounded;
 use super::staging::{Pool, Staging};
-use super::worker::{Job, Setup, Worker};
+use super::worker::{Setup, Worker};
 use crate::source::{EventSource, ProbeCounters, ProbeId};
 
 pub use freeze::SnapshotName;

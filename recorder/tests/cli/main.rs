@@ -17,6 +17,7 @@ mod limits;
 mod listens;
 mod losses;
 mod priorities;
+mod process;
 mod record;
 mod rights;
 mod sandbox;

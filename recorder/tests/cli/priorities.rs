@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Command;
 
+use crate::process::threads;
 use crate::sandbox::{Running, Sandbox, counts, wait_for};
 
 const OTHER: i32 = libc::SCHED_OTHER;
@@ -10,20 +11,6 @@ const BATCH: i32 = libc::SCHED_BATCH;
 const IDLE: i32 = libc::SCHED_IDLE;
 /// The threads that give way.
 const GIVE_WAY: [&str; 3] = ["encode", "publish", "tidy"];
-
-/// Name, policy and nice value of each thread of a process, as the kernel has them.
-fn threads(pid: u32) -> Vec<(String, i32, i32)> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    let stats = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("stat")).ok());
-    let thread = |stat: String| {
-        let (start, rest) = stat.rsplit_once(") ").unwrap();
-        // State is field 3, nice 19, policy 41.
-        let fields: Vec<&str> = rest.split(' ').collect();
-        let number = |field: usize| fields[field - 3].parse().unwrap();
-        (start.split_once('(').unwrap().1.to_owned(), number(41), number(19))
-    };
-    stats.map(thread).collect()
-}
 
 /// Wait until each thread that gives way has that policy and nice value, all at the same time.
 fn wait_for_level(running: &Running, is_right: impl Fn(i32, i32) -> bool) {

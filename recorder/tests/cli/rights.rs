@@ -5,10 +5,11 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::process::{may_raise, of_threads};
 use crate::sandbox::{HUNDRED, Sandbox, Table, Text, counts, meta, wait_for};
 
 /// A user without an entry in any list of users.
@@ -66,25 +67,6 @@ fn run_with(sandbox: &Sandbox, capabilities: &'static [u32], args: &[&str]) -> (
     // SAFETY: only system calls happen between fork and exec.
     let output = unsafe { command.pre_exec(become_user) }.output().unwrap();
     (output.status.code(), Text::of(&output))
-}
-
-/// A field of each thread of process `pid`: name of the thread, value.
-fn of_threads(pid: u32, field: &str) -> Vec<(String, String)> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    let read = |task: PathBuf| -> Option<(String, String)> {
-        let status = fs::read_to_string(task.join("status")).ok()?;
-        let name = fs::read_to_string(task.join("comm")).ok()?;
-        let value = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(":\t"))?;
-        Some((name.trim().to_owned(), value.to_owned()))
-    };
-    tasks.filter_map(|task| read(task.unwrap().path())).collect()
-}
-
-/// Whether threads of process `pid` may be raised to nice value 0 without a right.
-fn may_raise(pid: u32) -> bool {
-    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max nice priority")).unwrap();
-    line.split_whitespace().next().unwrap().parse::<u32>().unwrap() >= 20
 }
 
 /// Everything in a trace belongs to `uid` alone.

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::super::clock;
 use super::super::count_rows::Interval;
 use super::super::counts::Snapshot;
-use super::super::worker::Job;
+use super::super::job::Job;
 use super::TraceWriter;
 use crate::source::ProbeCounters;
 

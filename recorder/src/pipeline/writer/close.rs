@@ -9,11 +9,11 @@ use schemas::trace::{PROBES, State};
 use super::TraceWriter;
 use crate::pipeline::compact;
 use crate::pipeline::failure;
+use crate::pipeline::job::Job;
 use crate::pipeline::meta::write_meta;
 use crate::pipeline::options::{End, Summary};
 use crate::pipeline::probes;
 use crate::pipeline::progress::Progress;
-use crate::pipeline::worker::Job;
 
 impl TraceWriter {
     /// Write what is left, say how it ended, merge small segments. A failure to write is in the summary.

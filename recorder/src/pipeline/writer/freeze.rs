@@ -8,8 +8,8 @@ use anyhow::Result;
 use schemas::trace::{Frozen, Meta, State};
 
 use super::TraceWriter;
+use crate::pipeline::job::Job;
 use crate::pipeline::keep::Freeze;
-use crate::pipeline::worker::Job;
 use crate::source::ProbeCounters;
 
 /// Where a snapshot goes.
