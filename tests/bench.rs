@@ -1,4 +1,4 @@
-//! `cargo xtask bench record` on small loads: every tracer records, what is counted agrees, and the report is whole.
+//! `cargo xtask bench` on small loads: everything is measured, what is counted agrees, and the reports are whole.
 
 use std::process::{Command, Output};
 
@@ -7,7 +7,27 @@ use xtask::{host, setup};
 
 fn bench(words: &[&str]) -> Output {
     let xtask = host::built("xtask").expect("xtask is built");
-    Command::new(xtask).args(["bench", "record"]).args(words).output().expect("xtask runs")
+    Command::new(xtask).arg("bench").args(words).output().expect("xtask runs")
+}
+
+/// What `cargo xtask bench NAME --quick` prints, and its report.
+fn quick(name: &str) -> (String, Value) {
+    let output = bench(&[name, "--quick"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let path = host::target_dir().expect("a target directory").join(format!("bench/{name}.json"));
+    let text = std::fs::read_to_string(path).expect("a report");
+    (String::from_utf8_lossy(&output.stdout).into_owned(), serde_json::from_str(&text).expect("JSON"))
+}
+
+/// Anyone but root is told why not.
+fn is_refused(name: &str) -> bool {
+    if setup::is_root() {
+        return false;
+    }
+    let output = bench(&[name, "--quick"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("needs root"), "{said}");
+    true
 }
 
 /// The rows of a table by tracer.
@@ -21,20 +41,12 @@ fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("{value} is not a number"))
 }
 
-/// As root everything is run; anyone else is told why not.
 #[test]
 fn the_bench_measures_every_tracer() {
-    let output = bench(&["--quick"]);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    if !setup::is_root() {
-        assert!(!output.status.success() && said.contains("needs root"), "{said}");
+    if is_refused("record") {
         return;
     }
-    assert!(output.status.success(), "{said}");
-    let path = host::target_dir().expect("a target directory").join("bench/record.json");
-    let text = std::fs::read_to_string(path).expect("a report");
-    let report: Value = serde_json::from_str(&text).expect("JSON");
-    let markdown = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (markdown, report) = quick("record");
     for tracer in ["ktape", "perf record", "perf record -z", "bpftrace"] {
         for table in ["storm", "churn"] {
             let row = row(&report, table, tracer);
@@ -61,4 +73,52 @@ fn the_bench_measures_every_tracer() {
         }
     }
     assert_eq!(report["goals"].as_array().map(Vec::len), Some(8));
+}
+
+/// The service makes its requests under every watcher, and a saturated machine loses nothing that is not said.
+#[test]
+fn the_bench_measures_a_service_under_every_watcher() {
+    if is_refused("service") {
+        return;
+    }
+    let (markdown, report) = quick("service");
+    let rows = report["rows"].as_array().expect("an array");
+    let watchers: Vec<&str> = rows.iter().filter_map(|row| row["watcher"].as_str()).collect();
+    let each = ["listens", "processes", "netns_joins", "mkdirs"];
+    assert_eq!(watchers[..4], ["alone", "perf record", "ktape", "flight recorder's set"]);
+    assert_eq!(watchers[4..], each);
+    for row in rows {
+        assert!(number(&row["per_second"]) > 0.0 && number(&row["p50_ms"]) > 0.0, "{row}");
+        assert!(number(&row["p50_ms"]) <= number(&row["p99_ms"]), "{row}");
+        assert!(number(&row["p99_ms"]) <= number(&row["p999_ms"]) + 1e-3, "{row}");
+        assert!(markdown.contains(&format!("| {} |", row["watcher"].as_str().unwrap())), "{markdown}");
+    }
+    // 2000 requests: the client sends each and receives its answer, which the server does too, though perhaps not one by
+    // one; both enter and leave each call.
+    for (watcher, row) in
+        watchers.iter().zip(rows).filter(|(name, _)| ["perf record", "ktape"].contains(name))
+    {
+        assert!(number(&row["events"]) + number(&row["lost"]) >= 4.0 * 2000.0, "{watcher}: {row}");
+    }
+    let storms = report["storms"].as_array().expect("an array");
+    assert_eq!(storms.len(), 4);
+    for storm in storms.iter().filter(|storm| storm["tracer"] == "ktape") {
+        // By the workload's own count.
+        assert!((number(&storm["missing"]) - number(&storm["lost"])).abs() < 1e-9, "{storm}");
+    }
+    assert_eq!(report["goals"].as_array().map(Vec::len), Some(6));
+}
+
+/// Each question is answered, with both limits, and the peak is that of a process that was run.
+#[test]
+fn the_bench_measures_the_memory_of_analyses() {
+    let (markdown, report) = quick("memory");
+    let rows = report["rows"].as_array().expect("an array");
+    assert_eq!(rows.len(), 12);
+    for row in rows {
+        assert!(number(&row["rows"]) >= 20_000.0 && number(&row["answer_rows"]) > 0.0, "{row}");
+        let peak = number(&row["peak_rss_bytes"]);
+        assert!(peak > 1e6 && row["is_kept"] == (peak <= number(&row["limit_bytes"])), "{row}");
+        assert!(markdown.contains(row["question"].as_str().unwrap()), "{markdown}");
+    }
 }

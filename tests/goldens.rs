@@ -5,6 +5,8 @@
 
 #[path = "support/duckdb.rs"]
 mod duckdb;
+#[path = "support/readers.rs"]
+mod readers;
 #[path = "support/rows.rs"]
 mod rows;
 

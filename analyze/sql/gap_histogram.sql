@@ -1,6 +1,6 @@
 -- How many gaps between packets fall into each power of two.
 --
--- @table packets(netns u32, saddr ip)
+-- @table packets(netns u32, netns_cookie u64, saddr ip)
 -- @param by choice(all|netns|source) = all: all packets as one stream, one per network namespace, or one per namespace and source address
 -- @column netns u32: network namespace; NULL if by => 'all'
 -- @column source ip: source address; NULL unless by => 'source'
@@ -8,12 +8,13 @@
 -- @column to_ns s64 [ns]: longest gap of the row
 -- @column gaps s64: how many
 -- @column bar text: the same as a bar, 40 wide for the largest number
+-- @column netns_cookie u64: number of that namespace that is never used again; NULL as netns, and in older recordings
 -- @loss a gap with a lost packet in it is too long
 WITH bucket AS (
-    SELECT netns, source, log2_floor(gap_ns) AS e, count(*) AS gaps
+    SELECT netns, netns_cookie, source, log2_floor(gap_ns) AS e, count(*) AS gaps
     FROM packet_gaps(by => $by)
     WHERE gap_ns IS NOT NULL
-    GROUP BY netns, source, log2_floor(gap_ns)
+    GROUP BY netns, netns_cookie, source, log2_floor(gap_ns)
 )
 SELECT
     netns,
@@ -21,6 +22,7 @@ SELECT
     CASE WHEN e = 0 THEN 0 ELSE CAST(power(2, e) AS BIGINT) END AS from_ns,
     CAST(power(2, e + 1) AS BIGINT) - 1 AS to_ns,
     gaps,
-    repeat('#', CAST(ceil(40.0 * gaps / max(gaps) OVER ()) AS BIGINT)) AS bar
+    repeat('#', CAST(ceil(40.0 * gaps / max(gaps) OVER ()) AS BIGINT)) AS bar,
+    netns_cookie
 FROM bucket
-ORDER BY netns, source, e
+ORDER BY netns, netns_cookie, source, e

@@ -1,10 +1,13 @@
 -- Memory that was allocated and not freed, by call site or stack.
 --
--- Outstanding is an allocation older than min_age_ns at the end that no free followed. It is unknown, a part of
--- outstanding, if its free may have escaped: events of a probe that sees frees were lost after the allocation; or one
--- of the ways to free could not be observed (probes has the reason), and no free of that site was seen at all or one has
--- escaped. A pointer that was allocated again without a free between is free_missed: its free escaped. Allocations made before the recording
--- and never freed are not known at all.
+-- Outstanding is an allocation older than min_age_ns at the end that no free followed. Its free may have escaped: each
+-- free that was lost after it (lost_frees) may have been its own, but of one allocation only. So of a site at most
+-- unknown were freed, and at least leaked_at_least were not; of all sites together no more were freed than frees were
+-- lost. There is no such bound, and all of a site is unknown, where a kernel cannot tell how many frees it skipped; where
+-- more frees of the site have escaped than were lost; or where one of the ways to free could not be observed (probes has
+-- the reason), and no free of the site was seen at all or one has escaped. A pointer that was allocated again without a
+-- free between is free_missed: its free escaped. Allocations made before the recording and never freed are not known at
+-- all.
 --
 -- @table kmem
 -- @param min_age_ns duration = 500ms: younger allocations are left out of outstanding
@@ -15,21 +18,20 @@
 -- @column stack text: kernel stack, innermost first; NULL unless by => 'stack' and stacks were recorded
 -- @column outstanding s64: allocations not freed
 -- @column outstanding_bytes s64 [bytes]: their size
--- @column unknown s64: how many of them may have been freed unseen
--- @column unknown_bytes s64 [bytes]: their size
+-- @column leaked_at_least s64: how many of them were certainly not freed: outstanding without unknown
+-- @column leaked_at_least_bytes s64 [bytes]: their size, at least
+-- @column unknown s64: how many of them, at most, may have been freed unseen
+-- @column unknown_bytes s64 [bytes]: their size, at most
 -- @column paired s64: allocations of the same group that were freed
 -- @column free_missed s64: allocations of the same group whose free escaped
 -- @column oldest_age_ns s64 [ns]: age of the oldest outstanding allocation at the end
--- @loss a lost free makes an allocation look outstanding (column unknown counts these); a lost allocation is not seen at all
+-- @loss a lost free makes an allocation look outstanding (column unknown: at most so many of a site); a lost allocation is not seen at all
+-- @note SELECT CASE WHEN count(*) > count(frees) THEN 'nobody knows how many frees escaped (' || min(CASE WHEN frees IS NULL THEN reason END) || ' is not counted by this kernel): all that is outstanding may have been freed' ELSE 'of all sites together, at most ' || CAST(CAST(sum(frees) AS BIGINT) AS VARCHAR) || ' outstanding allocations may have been freed: that many frees were lost' END AS note FROM lost_frees() HAVING count(*) > 0
 WITH trace_end AS (
     SELECT max(end_ts) AS end_ts FROM traces
 ),
-lost_frees AS (
-    SELECT max(l.ts) AS lost_ts
-    FROM losses AS l
-    JOIN probes AS p ON l.probe = p.probe AND l.event = p.event
-    JOIN loss_reasons AS r ON r.reason = l.reason
-    WHERE p.event = 'kmem' AND p.attached AND strpos(p.source, 'free') > 0 AND r.loses_event AND l.count > 0
+lost AS (
+    SELECT max(ts) AS lost_ts, coalesce(sum(frees), 0) AS lost, count(*) > count(frees) AS unbounded FROM lost_frees()
 ),
 unseen_frees AS (
     SELECT count(*) AS sources
@@ -46,33 +48,90 @@ pairs AS (
         call_site, cache, CASE WHEN $by = 'stack' THEN kstack END AS stack_id, class, bytes_alloc,
         ns(end_ts) - ns(ts) AS age_ns,
         class = 'outstanding' AND ns(end_ts) - ns(ts) >= $min_age_ns AS is_out,
-        class = 'outstanding' AND ns(end_ts) - ns(ts) >= $min_age_ns AND ts <= lost_ts AS is_doubtful
+        CASE WHEN class = 'outstanding' AND ns(end_ts) - ns(ts) >= $min_age_ns AND ts <= lost_ts THEN ts END AS doubt_ts
     FROM (
         SELECT k.ts, k.call_site, k.cache, k.kstack, k.class, k.bytes_alloc, t.end_ts, l.lost_ts
-        FROM trace_end AS t CROSS JOIN lost_frees AS l CROSS JOIN kmem_pairs AS k
+        FROM trace_end AS t CROSS JOIN lost AS l CROSS JOIN kmem_pairs AS k
         WHERE k.class IN ('outstanding', 'paired', 'free_missed')
     ) AS timed
 ),
-sites AS (
+-- A row for each group, and one for each instant at which it made allocations whose frees may be among the lost ones.
+grouped AS (
     SELECT
-        call_site, cache, stack_id,
+        call_site, cache, stack_id, doubt_ts,
         count(*) FILTER (WHERE is_out) AS outstanding,
         coalesce(sum(bytes_alloc) FILTER (WHERE is_out), 0) AS outstanding_bytes,
-        count(*) FILTER (WHERE is_doubtful) AS doubtful,
-        coalesce(sum(bytes_alloc) FILTER (WHERE is_doubtful), 0) AS doubtful_bytes,
+        max(bytes_alloc) FILTER (WHERE is_out) AS largest_bytes,
+        min(bytes_alloc) FILTER (WHERE is_out) AS smallest_bytes,
         count(*) FILTER (WHERE class = 'paired') AS paired,
         count(*) FILTER (WHERE class = 'free_missed') AS free_missed,
         max(age_ns) FILTER (WHERE is_out) AS oldest_age_ns
     FROM pairs
+    GROUP BY call_site, cache, stack_id, doubt_ts
+),
+-- How many frees were lost after each.
+timed AS (
+    SELECT *, sum(frees) OVER (ORDER BY doubt_ts DESC NULLS LAST RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS lost_after
+    FROM (
+        SELECT *, CAST(0 AS BIGINT) AS frees, true AS is_group FROM grouped
+        UNION ALL
+        SELECT
+            NULL AS call_site, NULL AS cache, NULL AS stack_id, ts AS doubt_ts, 0 AS outstanding, 0 AS outstanding_bytes,
+            NULL AS largest_bytes, NULL AS smallest_bytes, 0 AS paired, 0 AS free_missed, NULL AS oldest_age_ns, frees, false AS is_group
+        FROM lost_frees()
+        WHERE frees IS NOT NULL
+    ) AS both_kinds
+),
+-- However old ones and young ones share the lost frees: all that are older than an instant, and of the rest no more than
+-- frees were lost after it.
+bounded AS (
+    SELECT *, sum(outstanding) OVER (PARTITION BY call_site, cache, stack_id ORDER BY doubt_ts NULLS LAST ROWS UNBOUNDED PRECEDING) - outstanding + lost_after AS bound
+    FROM timed
+    WHERE is_group
+),
+sites AS (
+    SELECT
+        call_site, cache, stack_id,
+        sum(outstanding) AS outstanding,
+        sum(outstanding_bytes) AS outstanding_bytes,
+        least(coalesce(sum(outstanding) FILTER (WHERE doubt_ts IS NOT NULL), 0), coalesce(min(bound) FILTER (WHERE doubt_ts IS NOT NULL), 0)) AS freed,
+        coalesce(sum(outstanding) FILTER (WHERE doubt_ts IS NOT NULL), 0) AS doubtful,
+        coalesce(sum(outstanding_bytes) FILTER (WHERE doubt_ts IS NOT NULL), 0) AS doubtful_bytes,
+        coalesce(max(largest_bytes) FILTER (WHERE doubt_ts IS NOT NULL), 0) AS largest_bytes,
+        coalesce(min(smallest_bytes) FILTER (WHERE doubt_ts IS NOT NULL), 0) AS smallest_bytes,
+        sum(paired) AS paired,
+        sum(free_missed) AS free_missed,
+        max(oldest_age_ns) AS oldest_age_ns
+    FROM bounded
     GROUP BY call_site, cache, stack_id
+),
+known AS (
+    SELECT
+        *,
+        CASE WHEN has_bound THEN freed ELSE outstanding END AS unknown,
+        CASE
+            WHEN has_bound THEN least(doubtful_bytes - (doubtful - freed) * smallest_bytes, freed * largest_bytes)
+            ELSE outstanding_bytes
+        END AS unknown_bytes
+    FROM (
+        SELECT *, NOT unbounded AND free_missed <= lost AND (sources = 0 OR (paired > 0 AND free_missed = 0)) AS has_bound
+        FROM lost CROSS JOIN unseen_frees CROSS JOIN sites
+        WHERE outstanding > 0
+    ) AS judged
 )
 SELECT
-    symbol(call_site) AS site, cache, stack_text(stack_id) AS stack, outstanding,
+    symbol(call_site) AS site,
+    cache,
+    stack_text(stack_id) AS stack,
+    CAST(outstanding AS BIGINT) AS outstanding,
     CAST(outstanding_bytes AS BIGINT) AS outstanding_bytes,
-    CASE WHEN sources > 0 AND (paired = 0 OR free_missed > 0) THEN outstanding ELSE doubtful END AS unknown,
-    CAST(CASE WHEN sources > 0 AND (paired = 0 OR free_missed > 0) THEN outstanding_bytes ELSE doubtful_bytes END AS BIGINT) AS unknown_bytes,
-    paired, free_missed, oldest_age_ns
-FROM unseen_frees CROSS JOIN sites
-WHERE outstanding > 0
+    CAST(outstanding - unknown AS BIGINT) AS leaked_at_least,
+    CAST(outstanding_bytes - unknown_bytes AS BIGINT) AS leaked_at_least_bytes,
+    CAST(unknown AS BIGINT) AS unknown,
+    CAST(unknown_bytes AS BIGINT) AS unknown_bytes,
+    CAST(paired AS BIGINT) AS paired,
+    CAST(free_missed AS BIGINT) AS free_missed,
+    oldest_age_ns
+FROM known
 ORDER BY outstanding_bytes DESC, outstanding DESC, site, cache, stack
 LIMIT $top

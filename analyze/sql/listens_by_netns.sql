@@ -1,6 +1,8 @@
 -- How many listens each network namespace saw.
 --
--- @table listens(ev enum(listen,stop,snapshot), ret s32, netns u32, port u16, inode u64)
+-- The kernel gives the inode of a namespace that is gone to another one: their cookies differ.
+--
+-- @table listens(ev enum(listen,stop,snapshot), ret s32, netns u32, netns_cookie u64, port u16, inode u64)
 -- @column netns u32: network namespace
 -- @column listens s64: calls of listen that succeeded
 -- @column failed s64: calls that failed
@@ -9,6 +11,7 @@
 -- @column ports s64: different ports listened on
 -- @column first time: first of these events
 -- @column last time: last of them
+-- @column netns_cookie u64: number of that namespace that is never used again; NULL in older recordings
 -- @loss the numbers may be too low
 SELECT
     netns,
@@ -18,7 +21,8 @@ SELECT
     count(DISTINCT inode) FILTER (WHERE ev = 'snapshot') AS snapshot,
     count(DISTINCT port) FILTER (WHERE ev = 'snapshot' OR (ev = 'listen' AND ret = 0)) AS ports,
     min(ts) AS "first",
-    max(ts) AS "last"
+    max(ts) AS "last",
+    netns_cookie
 FROM listens
-GROUP BY netns
-ORDER BY netns
+GROUP BY netns, netns_cookie
+ORDER BY netns, netns_cookie

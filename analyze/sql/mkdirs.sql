@@ -2,7 +2,7 @@
 --
 -- @table mkdirs(comm char[16], ret s32)
 -- @column comm char[16]: program
--- @column calls s64: calls of mkdir and mkdirat
+-- @column calls s64: calls of mkdir and mkdirat, and requests of io_uring, whose result may be unknown
 -- @column made s64: directories made
 -- @column existed s64: calls that failed because it was there (EEXIST)
 -- @column failed s64: calls that failed otherwise

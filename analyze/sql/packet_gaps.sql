@@ -3,7 +3,7 @@
 -- A run goes on as long as each packet follows the one before in less than threshold_ns. The first packet of a stream
 -- begins run 1.
 --
--- @table packets(netns u32, saddr ip, gso_segs u16, skb_bytes u32)
+-- @table packets(netns u32, netns_cookie u64, saddr ip, gso_segs u16, skb_bytes u32)
 -- @param threshold_ns duration = 100us: gaps shorter than this are fast
 -- @param by choice(all|netns|source) = all: all packets as one stream, one per network namespace, or one per namespace and source address
 -- @column ts time: time of the packet
@@ -14,11 +14,13 @@
 -- @column run s64: number of the run in the stream, from 1
 -- @column packets s64: packets in this socket buffer: those merged into one count each
 -- @column skb_bytes s64 [bytes]: bytes in it
+-- @column netns_cookie u64: number of that namespace that is never used again; NULL as netns, and in older recordings
 -- @loss a gap with a lost packet in it is too long, and a run may be cut in two
 WITH stream AS (
     SELECT
         ts,
         CASE WHEN $by <> 'all' THEN netns END AS netns,
+        CASE WHEN $by <> 'all' THEN netns_cookie END AS netns_cookie,
         CASE WHEN $by = 'source' THEN saddr END AS source,
         CASE WHEN gso_segs > 1 THEN CAST(gso_segs AS BIGINT) ELSE 1 END AS packets,
         CAST(skb_bytes AS BIGINT) AS skb_bytes
@@ -27,15 +29,15 @@ WITH stream AS (
 gap AS (
     SELECT
         *,
-        ns(ts) - lag(ns(ts)) OVER (PARTITION BY netns, source ORDER BY ts) AS gap_ns,
-        row_number() OVER (PARTITION BY netns, source ORDER BY ts) AS nth
+        ns(ts) - lag(ns(ts)) OVER (PARTITION BY netns, netns_cookie, source ORDER BY ts) AS gap_ns,
+        row_number() OVER (PARTITION BY netns, netns_cookie, source ORDER BY ts) AS nth
     FROM stream
 )
 SELECT
     ts, netns, source, gap_ns,
     CAST(nth AS BIGINT) AS nth,
     CAST(sum(CASE WHEN gap_ns < $threshold_ns THEN 0 ELSE 1 END)
-        OVER (PARTITION BY netns, source ORDER BY nth ROWS UNBOUNDED PRECEDING) AS BIGINT) AS run,
-    packets, skb_bytes
+        OVER (PARTITION BY netns, netns_cookie, source ORDER BY nth ROWS UNBOUNDED PRECEDING) AS BIGINT) AS run,
+    packets, skb_bytes, netns_cookie
 FROM gap
 ORDER BY ts, netns, source, nth

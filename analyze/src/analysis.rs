@@ -10,6 +10,7 @@
 //! -- @param min_age_ns duration = 500ms: doc      types: duration, count, time, choice(a|b)
 //! -- @column bytes s64 [bytes]: doc               in order; the unit in brackets is optional
 //! -- @loss what a loss in those tables makes uncertain
+//! -- @note SELECT ...                              optional: a query of one text, said below the rows if there are losses
 //! ```
 //! In the SQL, `$min_age_ns` stands for the parameter.
 
@@ -35,6 +36,8 @@ pub struct Analysis {
     pub columns: Vec<ColumnDoc>,
     /// What a loss makes uncertain.
     pub loss: String,
+    /// A query that says by how much, if there is one.
+    pub note: String,
     /// The query, with `$name` for parameters.
     pub sql: &'static str,
 }
@@ -102,6 +105,7 @@ const FILES: &[(&str, &str)] = files![
     "leaks",
     "leak_classes",
     "lifetimes",
+    "lost_frees",
     "packet_gaps",
     "gaps",
     "gap_histogram",
@@ -143,6 +147,7 @@ fn parse(name: &'static str, text: &'static str) -> Result<Analysis> {
         params: Vec::new(),
         columns: Vec::new(),
         loss: String::new(),
+        note: String::new(),
         sql: text.get(sql_at..).unwrap_or_default().trim().trim_end_matches(';'),
     };
     for line in header.iter().skip(1) {
@@ -153,6 +158,7 @@ fn parse(name: &'static str, text: &'static str) -> Result<Analysis> {
             Some(("@param", rest)) => analysis.params.push(param(rest).with_context(|| rest.to_owned())?),
             Some(("@column", rest)) => analysis.columns.push(column(rest).with_context(|| rest.to_owned())?),
             Some(("@loss", rest)) => analysis.loss = rest.trim().to_owned(),
+            Some(("@note", rest)) => analysis.note = rest.trim().to_owned(),
             Some((tag, _)) if tag.starts_with('@') => bail!("unknown tag {tag}"),
             _ => {
                 analysis.doc.push_str(line);

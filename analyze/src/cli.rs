@@ -3,9 +3,11 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::builder::{EnumValueParser, PossibleValuesParser};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+mod order;
 
 use crate::analysis::{self, Analysis, ParamType};
 use crate::output::Format;
@@ -70,8 +72,9 @@ pub fn command() -> Command {
                 .arg(
                     Arg::new("words")
                         .value_names(["TRACE", "QUERY"])
-                        .help("Traces, then the query")
-                        .num_args(2..)
+                        .help("Traces, then the query; options may stand anywhere")
+                        .num_args(1..)
+                        .action(ArgAction::Append)
                         .required(true)
                         .value_parser(value_parser!(OsString)),
                 )
@@ -89,6 +92,7 @@ fn traces(help: &'static str) -> Arg {
         .value_name("TRACE")
         .help(help)
         .num_args(1..)
+        .action(ArgAction::Append)
         .required(true)
         .value_parser(value_parser!(PathBuf))
 }
@@ -106,7 +110,9 @@ fn common() -> [Arg; 5] {
             .long("memory")
             .value_name("SIZE")
             .help(format!(
-                "Memory for sorting, joining and grouping, such as 512M; more goes to temporary files [default: {}M]",
+                "Memory for what is sorted, joined and grouped at a time, such as 512M; more goes to temporary files. \
+                 It does not bound the process: reading, and what single operators keep beside it, come on top \
+                 [default: {}M]",
                 options.memory_bytes >> 20
             )),
         Arg::new("threads").long("threads").value_name("N").help("Threads [default: one per processor]").value_parser(
@@ -181,6 +187,7 @@ fn sentence(text: &str) -> String {
 /// Fails as clap says: also for `--help`.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request, clap::Error> {
     let mut command = command();
+    let words = order::ordered(words, &command);
     let matches = command.try_get_matches_from_mut(words)?;
     request(&matches)
         .map_err(|error| command.error(clap::error::ErrorKind::ValueValidation, format!("{error:#}")))
@@ -194,6 +201,7 @@ fn request(matches: &ArgMatches) -> Result<Request> {
         }
         Some(("sql", sub)) => {
             let mut words: Vec<OsString> = sub.get_many("words").into_iter().flatten().cloned().collect();
+            ensure!(words.len() >= 2, "give a trace and a query: analyze sql TRACE 'SELECT ...'");
             let Some(Ok(query)) = words.pop().map(OsString::into_string) else {
                 bail!("the query is not UTF-8")
             };

@@ -44,7 +44,7 @@ pub fn analyses_md() -> String {
 }
 
 fn section(text: &mut String, analysis: &Analysis) {
-    let Analysis { name, summary, doc, tables, params, columns, loss, sql: _ } = analysis;
+    let Analysis { name, summary, doc, tables, params, columns, loss, note: _, sql: _ } = analysis;
     *text += &format!("## {name}\n\n{summary}\n\n");
     if !doc.is_empty() {
         *text += &format!("{doc}\n\n");

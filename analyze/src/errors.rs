@@ -9,6 +9,8 @@ use crate::session::Session;
 pub fn near<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> String {
     let wanted = name.to_lowercase();
     let mut scored: Vec<(usize, &str)> = candidates
+        // The same name is no suggestion.
+        .filter(|c| !c.eq_ignore_ascii_case(name))
         .map(|c| (distance(&wanted, &c.to_lowercase()), c))
         .filter(|(d, c)| *d <= 2.max(wanted.len() / 3) || c.contains(wanted.as_str()) && wanted.len() > 2)
         .collect();
@@ -79,6 +81,7 @@ fn damaged(session: &Session) -> Option<Error> {
 
 fn no_table(table: &str, session: &Session) -> Error {
     let tables = session.table_names();
+    let table = &*table.to_ascii_lowercase();
     let builtin = crate::analysis::all().iter().flat_map(|a| &a.tables).any(|t| t.name == table);
     if table == "kmem_pairs" || builtin {
         let event = if table == "kmem_pairs" { "kmem" } else { table };
@@ -106,6 +109,7 @@ mod tests {
         assert_eq!(near("lisens", ["listens", "kmem"].into_iter()), "; did you mean 'listens'?");
         assert_eq!(near("bytes", ["bytes_req", "ptr"].into_iter()), "; did you mean 'bytes_req'?");
         assert_eq!(near("zzzz", ["listens", "kmem"].into_iter()), "");
+        assert_eq!(near("Kmem", ["listens", "kmem"].into_iter()), "");
         assert_eq!(distance("kitten", "sitting"), 3);
     }
 }

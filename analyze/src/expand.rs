@@ -3,10 +3,11 @@
 //! `FROM leaks(min_age_ns => 5, top => 3)`, `FROM leaks(5)` and `FROM a.leaks` (defaults) become the query of that
 //! analysis in parentheses. What comes out is plain SQL that other engines can run too.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use anyhow::{Context, Result, anyhow, bail};
-use datafusion::sql::parser::{DFParser, Statement};
+use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
     FunctionArg, FunctionArgExpr, FunctionArgOperator, Ident, ObjectName, Query, Statement as SqlStatement,
     TableAlias, TableFactor, VisitMut, VisitorMut,
@@ -15,18 +16,30 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 use crate::analysis::{self, Analysis};
+use crate::words::{self, Words};
 
 /// Schema of the analyses with their default parameters.
 pub const VIEW_SCHEMA: &str = "a";
 /// Analyses do not use each other deeper than this.
 const MAX_DEPTH: usize = 4;
 
+/// A statement with its analyses written out.
+#[derive(Debug)]
+pub struct Expanded {
+    /// For DataFusion to plan.
+    pub statement: Statement,
+    /// See [`Words::titles`].
+    pub titles: HashMap<String, String>,
+}
+
 /// Parse `sql`, which must be one statement, and write out its analyses.
 ///
 /// Fails if it is no SQL, several statements, an analysis is called with parameters that it does not have, or at all
 /// while several `traces` are open: what it pairs (pointers, sockets, processors) means nothing across machines.
-pub fn expand(sql: &str, traces: usize) -> Result<Statement> {
-    let mut statements = DFParser::parse_sql(sql).map_err(|e| anyhow!("{}", e.strip_backtrace()))?;
+pub fn expand(sql: &str, traces: usize) -> Result<Expanded> {
+    let Words { tokens, titles } = words::read(sql)?;
+    let parsed = DFParserBuilder::new(tokens).build().and_then(|mut parser| parser.parse_statements());
+    let mut statements = parsed.map_err(|e| anyhow!("{}", e.strip_backtrace()))?;
     let Some(mut statement) = statements.pop_front() else {
         bail!("the query is empty: try \"SHOW TABLES\" or \"SELECT * FROM listens LIMIT 10\"");
     };
@@ -42,7 +55,7 @@ pub fn expand(sql: &str, traces: usize) -> Result<Statement> {
         _ => bail!("only queries are possible: a trace is not changed"),
     };
     expand_statement(inner, 0, traces)?;
-    Ok(statement)
+    Ok(Expanded { statement, titles })
 }
 
 fn expand_statement(statement: &mut SqlStatement, depth: usize, traces: usize) -> Result<()> {
@@ -75,7 +88,7 @@ impl VisitorMut for Expander {
 /// The query to put in the place of `factor`, if that is an analysis.
 fn derived(factor: &TableFactor, depth: usize, traces: usize) -> Result<Option<TableFactor>> {
     let TableFactor::Table { name, alias, args, .. } = factor else { return Ok(None) };
-    let parts = words(name);
+    let parts = parts(name);
     let (found, given) = match (parts.as_slice(), args) {
         ([name], Some(args)) => match analysis::find(name) {
             Some(found) => (found, arguments(found, &args.args)?),
@@ -119,7 +132,7 @@ fn parse_query(sql: &str, depth: usize, traces: usize) -> Result<Query> {
     }
 }
 
-fn words(name: &ObjectName) -> Vec<String> {
+fn parts(name: &ObjectName) -> Vec<String> {
     name.0.iter().map(|part| part.as_ident().map_or_else(|| part.to_string(), |i| i.value.clone())).collect()
 }
 

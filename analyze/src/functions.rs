@@ -34,6 +34,11 @@ pub fn all(symbols: &Arc<Symbols>) -> Vec<ScalarUDF> {
         .collect()
 }
 
+/// The function `symbol`, for the traces behind `symbols`.
+pub fn symbol(symbols: &Arc<Symbols>) -> ScalarUDF {
+    ScalarUDF::new_from_impl(Function::new(Kind::Symbol, symbols.clone()))
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Kind {
     Ns,
@@ -68,18 +73,36 @@ impl Function {
     fn new(kind: Kind, symbols: Arc<Symbols>) -> Self {
         // Symbols are read from files, but they do not change while a trace is open.
         let signature = match kind {
-            Kind::Ns | Kind::Utc => Signature::any(1, Volatility::Immutable),
-            Kind::Log2Floor => one(DataType::Int64),
-            Kind::Symbol => one(DataType::UInt64),
-            Kind::StackText => one(DataType::Int64),
+            Kind::Log2Floor => Signature::exact(vec![DataType::Int64], Volatility::Immutable),
+            // Of addresses and stacks, also the text that JSON has.
+            Kind::Ns | Kind::Utc | Kind::Symbol | Kind::StackText => Signature::any(1, Volatility::Immutable),
         };
         Self { kind, signature, symbols }
     }
 }
 
-/// Exactly one argument of that type.
-fn one(ty: DataType) -> Signature {
-    Signature::exact(vec![ty], Volatility::Immutable)
+/// Addresses as numbers or as they are printed, in hexadecimal.
+fn addresses(input: &ArrayRef) -> Result<Vec<Option<u64>>> {
+    match input.data_type() {
+        DataType::UInt64 => Ok(input.as_primitive::<UInt64Type>().iter().collect()),
+        DataType::Null => Ok(vec![None; input.len()]),
+        ty if ty.is_signed_integer() => {
+            let signed = cast(input, &DataType::Int64)?;
+            Ok(signed.as_primitive::<Int64Type>().iter().map(|n| n.map(i64::cast_unsigned)).collect())
+        }
+        ty if ty.is_unsigned_integer() => addresses(&cast(input, &DataType::UInt64)?),
+        _ => {
+            let texts = cast(input, &DataType::Utf8)?;
+            let parse = |text: &str| match text.strip_prefix("0x") {
+                Some(digits) => u64::from_str_radix(digits, 16).ok(),
+                None => text.parse().ok(),
+            };
+            let wrong =
+                |text: &str| DataFusionError::Execution(format!("'{text}' is no address: write 0x1f"));
+            let texts = texts.as_string::<i32>().iter();
+            texts.map(|text| text.map(|text| parse(text).ok_or_else(|| wrong(text))).transpose()).collect()
+        }
+    }
 }
 
 impl ScalarUDFImpl for Function {
@@ -134,12 +157,13 @@ impl ScalarUDFImpl for Function {
             }
             Kind::Symbol => {
                 let names = self.symbols.names().map_err(failed)?;
-                let texts = input.as_primitive::<UInt64Type>().iter().map(|a| a.map(|a| name_of(names, a)));
+                let texts = addresses(&input)?.into_iter().map(|a| a.map(|a| name_of(names, a)));
                 Arc::new(texts.collect::<StringArray>())
             }
             Kind::StackText => {
                 let stacks = self.symbols.stacks().map_err(failed)?;
-                let ids: &Int64Array = input.as_primitive();
+                let ids = cast(&input, &DataType::Int64)?;
+                let ids: &Int64Array = ids.as_primitive();
                 Arc::new(ids.iter().map(|id| stacks.get(&id?)).collect::<StringArray>())
             }
         };

@@ -5,7 +5,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, RecordBatch};
 
-use schemas::trace::LATE;
+use schemas::trace::{LATE, NOT_OBSERVED};
 
 use crate::session::Session;
 
@@ -34,11 +34,7 @@ pub struct Loss {
 ///
 /// Fails if table losses cannot be read.
 pub async fn losses(session: &Session, tables: &[String], until_ns: Option<i64>) -> Result<Vec<Loss>> {
-    let mut filter = String::new();
-    if !tables.is_empty() {
-        let names: Vec<String> = tables.iter().map(|t| format!("'{}'", t.replace('\'', "''"))).collect();
-        filter = format!("WHERE event IN ({})", names.join(", "));
-    }
+    let filter = events(tables).map_or_else(String::new, |events| format!("WHERE {events}"));
     // What happened at that very time counts.
     let until = until_ns.map_or_else(String::new, |ns| format!("until => {}", ns.saturating_add(1)));
     let sql = format!(
@@ -49,6 +45,36 @@ pub async fn losses(session: &Session, tables: &[String], until_ns: Option<i64>)
     );
     let batches = session.collect(&sql).await?;
     batches.iter().map(rows).collect::<Result<Vec<_>>>().map(|rows| rows.concat())
+}
+
+/// The ways into the events `tables` (all if empty) that no probe observed: one text for each event.
+///
+/// Fails if table probes cannot be read.
+pub async fn unobserved(session: &Session, tables: &[String]) -> Result<Vec<String>> {
+    let sql = format!(
+        "SELECT DISTINCT CAST(event AS VARCHAR) AS event, target FROM probes WHERE kind = '{NOT_OBSERVED}' {}
+         ORDER BY event, target",
+        events(tables).map_or_else(String::new, |events| format!("AND {events}"))
+    );
+    let mut texts: Vec<(String, String)> = Vec::new();
+    for batch in session.collect(&sql).await? {
+        let text = |column: usize| arrow_cast::cast(batch.column(column), &arrow_schema::DataType::Utf8);
+        let (names, ways) = (text(0)?, text(1)?);
+        for (name, way) in names.as_string::<i32>().iter().zip(ways.as_string::<i32>()) {
+            let (name, way) = (name.unwrap_or_default(), way.unwrap_or_default());
+            match texts.last_mut() {
+                Some((last, text)) if last.as_str() == name => text.extend([", ", way]),
+                _ => texts.push((name.to_owned(), way.to_owned())),
+            }
+        }
+    }
+    Ok(texts.into_iter().map(|(event, ways)| format!("{event}: {ways}")).collect())
+}
+
+/// The condition that a row is about one of these events, unless all are meant.
+fn events(tables: &[String]) -> Option<String> {
+    let names: Vec<String> = tables.iter().map(|t| format!("'{}'", t.replace('\'', "''"))).collect();
+    (!names.is_empty()).then(|| format!("event IN ({})", names.join(", ")))
 }
 
 fn rows(batch: &RecordBatch) -> Result<Vec<Loss>> {
@@ -104,6 +130,8 @@ pub struct Doubts {
     pub losses: Vec<Loss>,
     /// Until when all losses are known (UTC ns), if not to the end; whether a recorder is still counting.
     known_until: Option<(i64, bool)>,
+    /// Ways into the events that no probe observed. They put no answer in doubt that is about what was observed.
+    unobserved: Vec<String>,
 }
 
 impl Doubts {
@@ -115,7 +143,8 @@ impl Doubts {
         losses.retain(Loss::is_doubt);
         let known_until = session.losses_known_until();
         let known_until = known_until.filter(|(known_ns, _)| until_ns.is_none_or(|until| until > *known_ns));
-        Ok(Self { losses, known_until })
+        let unobserved = unobserved(session, tables).await?;
+        Ok(Self { losses, known_until, unobserved })
     }
 
     /// There are none: a recorder that is still counting is none.
@@ -130,6 +159,7 @@ impl Doubts {
         lines
             .extend(self.known_until.map(|known| format!("loss: {}", known_line(known, session.start_ns()))));
         lines.extend((!self.is_none()).then(|| format!("so: {doubt}")));
+        lines.extend(self.unobserved.iter().map(|ways| format!("not observed: {ways}")));
         lines
     }
 }

@@ -1,6 +1,9 @@
 //! Batches go in, text in the format asked for comes out, as they arrive.
 
+mod shape;
 mod table;
+
+pub use shape::Shape;
 
 use std::io::{self, Write};
 
@@ -15,11 +18,12 @@ pub enum Format {
     /// Columns for people; addresses in hexadecimal, control characters escaped.
     #[default]
     Table,
-    /// Comma-separated, with a header line.
+    /// Comma-separated, with a header line; numbers in decimal.
     Csv,
-    /// One JSON array of objects; NULL values are left out.
+    /// One JSON array of objects; NULL values are left out. Addresses and identifiers of 64 bits are strings, because many
+    /// readers change numbers beyond 2^53.
     Json,
-    /// One JSON object per line; NULL values are left out.
+    /// One JSON object per line, with the same values.
     Ndjson,
 }
 
@@ -35,24 +39,25 @@ pub enum Writer<W: Write> {
     /// See [`Format::Table`].
     Table(table::TableWriter<W>),
     /// See [`Format::Csv`].
-    Csv(Box<arrow_csv::Writer<W>>, Option<SchemaRef>),
+    Csv(Box<arrow_csv::Writer<W>>, Shape, Option<SchemaRef>),
     /// See [`Format::Json`].
-    Json(arrow_json::ArrayWriter<W>),
+    Json(arrow_json::ArrayWriter<W>, Shape),
     /// See [`Format::Ndjson`].
-    Ndjson(arrow_json::LineDelimitedWriter<W>),
+    Ndjson(arrow_json::LineDelimitedWriter<W>, Shape),
 }
 
 impl<W: Write> Writer<W> {
-    /// Rows of `schema` are to be written to `out`.
-    pub fn new(format: Format, schema: &SchemaRef, out: W) -> Self {
+    /// Rows of `shape` are to be written to `out`.
+    pub fn new(format: Format, shape: Shape, out: W) -> Self {
         match format {
-            Format::Table => Self::Table(table::TableWriter::new(schema.clone(), out)),
+            Format::Table => Self::Table(table::TableWriter::new(shape, out)),
             Format::Csv => {
                 let writer = arrow_csv::WriterBuilder::new().with_header(true).build(out);
-                Self::Csv(Box::new(writer), Some(schema.clone()))
+                let header = Some(shape.schema.clone());
+                Self::Csv(Box::new(writer), shape, header)
             }
-            Format::Json => Self::Json(arrow_json::ArrayWriter::new(out)),
-            Format::Ndjson => Self::Ndjson(arrow_json::LineDelimitedWriter::new(out)),
+            Format::Json => Self::Json(arrow_json::ArrayWriter::new(out), shape),
+            Format::Ndjson => Self::Ndjson(arrow_json::LineDelimitedWriter::new(out), shape),
         }
     }
 
@@ -60,12 +65,12 @@ impl<W: Write> Writer<W> {
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         match self {
             Self::Table(writer) => writer.write(batch)?,
-            Self::Csv(writer, header) => {
+            Self::Csv(writer, shape, header) => {
                 *header = None;
-                writer.write(batch)?;
+                writer.write(&shape.for_csv(batch)?)?;
             }
-            Self::Json(writer) => writer.write(batch)?,
-            Self::Ndjson(writer) => writer.write(batch)?,
+            Self::Json(writer, shape) => writer.write(&shape.for_json(batch)?)?,
+            Self::Ndjson(writer, shape) => writer.write(&shape.for_json(batch)?)?,
         }
         Ok(())
     }
@@ -74,19 +79,19 @@ impl<W: Write> Writer<W> {
     pub fn finish(self) -> Result<()> {
         match self {
             Self::Table(writer) => writer.finish()?,
-            Self::Csv(mut writer, header) => {
+            Self::Csv(mut writer, shape, header) => {
                 if let Some(schema) = header {
-                    writer.write(&RecordBatch::new_empty(schema))?;
+                    writer.write(&shape.for_csv(&RecordBatch::new_empty(schema))?)?;
                 }
                 writer.into_inner().flush()?;
             }
-            Self::Json(mut writer) => {
+            Self::Json(mut writer, _) => {
                 writer.finish()?;
                 let mut out = writer.into_inner();
                 out.write_all(b"\n")?;
                 out.flush()?;
             }
-            Self::Ndjson(mut writer) => {
+            Self::Ndjson(mut writer, _) => {
                 writer.finish()?;
                 writer.into_inner().flush()?;
             }

@@ -15,7 +15,7 @@ use arrow_array::{
 };
 use arrow_cast::cast;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use schemas::column::{field, text_dictionary, timestamp};
+use schemas::column::{field, text_dictionary, timestamp, typed};
 use std::sync::Arc;
 
 /// Columns read from `kmem`; those that a trace does not have are NULL.
@@ -53,15 +53,18 @@ pub fn schema(with_host: bool) -> SchemaRef {
             Some("ns"),
             "time of the free (paired) or of the next allocation (free_missed)",
         ),
-        column("ptr", DataType::UInt64, None, "address of the object"),
+        typed("x64", column("ptr", DataType::UInt64, None, "address of the object")),
         column("pid", DataType::UInt32, None, "process that allocated, or freed if there is no allocation"),
         column("comm", text_dictionary(), None, "its name"),
-        column("call_site", DataType::UInt64, None, "code address of the caller"),
+        typed("sym", column("call_site", DataType::UInt64, None, "code address of the caller")),
         column("via", text_dictionary(), None, "kmalloc, cache or bulk"),
         column("cache", DataType::Utf8, None, "slab cache; NULL for kmalloc"),
         column("bytes_req", DataType::Int64, Some("bytes"), "size asked for"),
         column("bytes_alloc", DataType::Int64, Some("bytes"), "size taken"),
-        column("kstack", DataType::Int64, None, "kernel stack of the allocation: row of table stacks"),
+        typed(
+            "kstack",
+            column("kstack", DataType::Int64, None, "kernel stack of the allocation: row of table stacks"),
+        ),
     ];
     if with_host {
         fields.push(crate::provider::host_field());

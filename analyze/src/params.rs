@@ -59,6 +59,11 @@ pub fn duration_ns(text: &str) -> Result<i64> {
     Ok(ns.round() as i64)
 }
 
+/// Is `text` a date, which means what the wall clock of the recorded machine showed.
+pub fn is_date(text: &str) -> bool {
+    !text.starts_with('+') && text.parse::<i64>().is_err()
+}
+
 /// UTC nanoseconds of `+1.5s` (after the start), RFC 3339, or a bare number.
 pub fn time_ns(text: &str, start_ns: i64) -> Result<i64> {
     let wrong =

@@ -4,7 +4,7 @@ use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 use anyhow::Result;
-use datafusion::prelude::DataFrame;
+use arrow_array::cast::AsArray;
 use futures::StreamExt;
 
 use crate::analysis::{self, Analysis, ParamType};
@@ -12,7 +12,7 @@ use crate::cli::{Action, Request, call};
 use crate::errors::explain;
 use crate::loss::Doubts;
 use crate::output::{Format, Writer};
-use crate::session::Session;
+use crate::session::{Question, Session};
 use crate::{functions, params, summary};
 
 /// Answered.
@@ -33,8 +33,11 @@ pub async fn run(request: Request, out: impl Write, notes: &mut dyn Write) -> Re
     let Request { action, format, options } = request;
     let open = |dirs: &[PathBuf], notes: &mut dyn Write| -> Result<Session> {
         let session = Session::open(dirs, &options)?;
-        for warning in session.warnings() {
+        for warning in session.renamed().chain(session.warnings()) {
             writeln!(notes, "analyze: warning: {warning}")?;
+        }
+        for note in session.notes() {
+            writeln!(notes, "analyze: {note}")?;
         }
         Ok(session)
     };
@@ -52,9 +55,9 @@ pub async fn run(request: Request, out: impl Write, notes: &mut dyn Write) -> Re
         }
         Action::Sql(dirs, query) => {
             let session = open(&dirs, notes)?;
-            let frame = session.query(&query).await?;
-            let events = session.events_of(frame.logical_plan())?;
-            let rows = print(&session, frame, format, &mut out).await?;
+            let question = session.ask(&query).await?;
+            let events = session.events_of(question.frame.logical_plan())?;
+            let rows = print(&session, question, format, &mut out).await?;
             let doubts = match events.is_empty() {
                 // No event, no loss: an empty list would ask for those of all.
                 true => Doubts::default(),
@@ -86,22 +89,23 @@ async fn analyze(
     out: &mut impl Write,
     notes: &mut dyn Write,
 ) -> Result<u8> {
-    let start_ns = session.start_ns();
     let mut args = Vec::new();
     let mut until_ns = None;
     for (name, text) in given {
         let Some(param) = analysis.params.iter().find(|p| p.name == *name) else { continue };
-        let value = params::literal(&param.ty, text, start_ns)
-            .map_err(|error| error.context(format!("option --{}", param.flag)))?;
-        if param.ty == ParamType::Time && text != "end" {
-            until_ns = Some(params::time_ns(text, start_ns)?);
-        }
+        let value = match param.ty == ParamType::Time && text != "end" {
+            true => session.moment_ns(text).inspect(|ns| until_ns = Some(*ns)).map(|ns| ns.to_string()),
+            false => params::literal(&param.ty, text, session.start_ns()),
+        };
+        let value = value.map_err(|error| error.context(format!("option --{}", param.flag)))?;
         args.push((name.clone(), value));
     }
     // As a query of its own it keeps its ORDER BY, which SQL does not promise for a table in FROM.
-    let rows = print(session, session.query(&analysis.query(&args)?).await?, format, out).await?;
-    let tables: Vec<String> = analysis.tables.iter().map(|t| t.name.clone()).collect();
+    let rows = print(session, session.ask(&analysis.query(&args)?).await?, format, out).await?;
     let is_the_list = analysis.name == "losses";
+    // The list is about every event.
+    let tables = if is_the_list { &[] } else { &analysis.tables[..] };
+    let tables: Vec<String> = tables.iter().map(|t| t.name.clone()).collect();
     let mut doubts = Doubts::of(session, &tables, until_ns).await?;
     if is_the_list {
         // The rows are the losses; what remains to be said is until when they are known.
@@ -112,6 +116,12 @@ async fn analyze(
         remarks.push("no rows".to_owned());
     }
     remarks.extend(doubts.lines(session, &analysis.loss));
+    if !doubts.is_none() && !analysis.note.is_empty() {
+        for batch in session.collect(&analysis.note).await? {
+            let texts = arrow_cast::cast(batch.column(0), &arrow_schema::DataType::Utf8)?;
+            remarks.extend(texts.as_string::<i32>().iter().flatten().map(|text| format!("so: {text}")));
+        }
+    }
     write_remarks(&remarks, format, out, notes)?;
     Ok(code(if is_the_list { rows == 0 } else { rows > 0 } && doubts.is_none(), session))
 }
@@ -131,9 +141,10 @@ fn write_remarks(
 }
 
 /// Write the rows of a query; how many there were.
-async fn print(session: &Session, frame: DataFrame, format: Format, out: &mut impl Write) -> Result<usize> {
-    let (schema, mut stream) = session.run(frame).await?;
-    let mut writer = Writer::new(format, &schema, &mut *out);
+async fn print(session: &Session, question: Question, format: Format, out: &mut impl Write) -> Result<usize> {
+    let shape = question.shape();
+    let mut stream = session.run(question.frame).await?;
+    let mut writer = Writer::new(format, shape, &mut *out);
     let mut rows = 0;
     while let Some(batch) = stream.next().await {
         let batch = batch.map_err(|e| explain(e, session))?;

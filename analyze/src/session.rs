@@ -1,37 +1,51 @@
-//! Directories of traces go in, a [`Session`] comes out that answers SQL with bounded memory.
+//! Directories of traces go in, a [`Session`] comes out that answers SQL.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use arrow_array::{ArrayRef, BooleanArray, RecordBatch, StringArray, TimestampNanosecondArray};
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_schema::{DataType, Field, Schema};
 use datafusion::catalog::TableProvider;
+use datafusion::catalog::view::ViewTable;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::datasource::MemTable;
-use datafusion::execution::SendableRecordBatchStream;
+use datafusion::common::{Column, TableReference};
+use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::prelude::{DataFrame, SQLOptions, SessionConfig, SessionContext};
 use schemas::column::{field, timestamp};
 use schemas::trace::LOSS_REASONS;
 
+use crate::clock::Clock;
+use crate::expand::Expanded;
+use crate::names::HOST;
+use crate::output::Shape;
 use crate::pairs_table::PairsTable;
+use crate::params::is_date;
+use crate::pasted::Pasted;
 use crate::provider::SegmentTable;
 use crate::symbols::Symbols;
+use crate::tables::Tables;
 use crate::trace::Trace;
-use crate::window::Window;
-use crate::{errors, expand, functions};
+use crate::window::{self, Window};
+use crate::{errors, expand, functions, notations};
 
-/// Tables that `analyze` makes itself; no event may have such a name.
-pub const RESERVED_TABLES: &[&str] = &["traces", "loss_reasons", "kmem_pairs"];
+/// Where DataFusion keeps tables.
+const CATALOG: &str = "datafusion";
+const SCHEMA: &str = "public";
+/// Key in the metadata of a field: the name of the column as recorded, where that is another one.
+const RECORDED: &str = "ktape_name";
 
 /// How to run queries.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Memory that sorts, joins and aggregates may use together before they spill to disk; bytes.
+    /// Memory that sorts, joins and aggregates may use together before they spill to disk, not the process; bytes.
     pub memory_bytes: usize,
     /// Threads, and parts of a plan that run side by side.
     pub threads: usize,
@@ -57,6 +71,8 @@ pub struct Session {
     pub traces: Vec<Arc<Trace>>,
     tables: Vec<String>,
     window: Window,
+    /// How times that a user wrote were understood, one line each.
+    notes: Vec<String>,
 }
 
 impl Session {
@@ -68,34 +84,41 @@ impl Session {
         let traces: Vec<Arc<Trace>> =
             dirs.iter().map(|d| Trace::open(d).map(Arc::new)).collect::<Result<_>>()?;
         let start_ns = traces.iter().map(|t| t.meta.start_ns).min().unwrap_or_default();
-        let window = Window::new(options.from.as_deref(), options.to.as_deref(), start_ns)?;
-        let ctx = context(options)?;
+        let has_date = [&options.from, &options.to].into_iter().flatten().any(|text| is_date(text));
+        let clocks = if has_date { clocks(&traces)? } else { Vec::new() };
+        let window = Window::new(options.from.as_deref(), options.to.as_deref(), start_ns, &clocks)?;
+        let given = [("--from", &options.from, window.from_ns), ("--to", &options.to, window.to_ns)];
+        let given = given.into_iter().filter_map(|(flag, text, ns)| Some((flag, text.as_deref()?, ns?)));
+        let notes = given.filter_map(|(flag, text, ns)| note(flag, text, ns, start_ns, &clocks)).collect();
+        let symbols = Arc::new(Symbols::new(traces.clone()));
+        let ctx = context(options, &symbols)?;
         let several = traces.len() > 1;
+        let catalog = ctx.catalog(CATALOG).context("DataFusion has no catalog")?;
+        catalog.register_schema(SCHEMA, Arc::new(Tables::default()))?;
         let mut names: Vec<String> = Vec::new();
         for table in traces.iter().flat_map(|t| &t.tables) {
-            if !names.contains(&table.name) {
+            if !names.iter().any(|name| name.eq_ignore_ascii_case(&table.name)) {
                 names.push(table.name.clone());
             }
         }
         for name in &names {
             let is_event = traces.iter().any(|t| t.table(name).is_some_and(|t| t.is_event));
-            let table = window.limit(name, Arc::new(unite(name, &traces, several)?), is_event)?;
-            if name == "kmem" {
+            let table = window.limit(name, unite(name, &traces, several)?, is_event)?;
+            if name.eq_ignore_ascii_case("kmem") {
                 ctx.register_table("kmem_pairs", Arc::new(PairsTable::new(table.clone(), several)))?;
             }
-            ctx.register_table(name.as_str(), table)?;
+            ctx.register_table(TableReference::bare(name.as_str()), table)?;
         }
         ctx.register_table("traces", traces_table(&traces, window)?)?;
         ctx.register_table("loss_reasons", loss_reasons()?)?;
-        let symbols = Arc::new(Symbols::new(traces.clone()));
         for function in functions::all(&symbols) {
             ctx.register_udf(function);
         }
-        if names.iter().any(|n| n == "kmem") {
+        if names.iter().any(|n| n.eq_ignore_ascii_case("kmem")) {
             names.push("kmem_pairs".to_owned());
         }
         names.extend(["traces", "loss_reasons"].map(str::to_owned));
-        Ok(Self { ctx, traces, tables: names, window })
+        Ok(Self { ctx, traces, tables: names, window, notes })
     }
 
     /// Names of all tables.
@@ -106,6 +129,32 @@ impl Session {
     /// What could not be read, one line each.
     pub fn warnings(&self) -> impl Iterator<Item = &str> {
         self.traces.iter().flat_map(|t| &t.warnings).map(String::as_str)
+    }
+
+    /// How times that the user wrote were understood, where that is not plain: one line each.
+    pub fn notes(&self) -> impl Iterator<Item = &str> {
+        self.notes.iter().map(String::as_str)
+    }
+
+    /// The wall clock of each trace.
+    ///
+    /// Fails if a table `clock` cannot be read.
+    pub fn clocks(&self) -> Result<Vec<Clock>> {
+        clocks(&self.traces)
+    }
+
+    /// The moment that a user wrote, UTC nanoseconds on the time scale of the traces; of a time that the clock showed
+    /// twice, the second.
+    ///
+    /// Fails if it is no time, or not the same one in all traces.
+    pub fn moment_ns(&self, text: &str) -> Result<i64> {
+        let clocks = if is_date(text) { self.clocks()? } else { Vec::new() };
+        Ok(window::meaning(text, self.start_ns(), &clocks)?.last_ns)
+    }
+
+    /// What has another name than was recorded, one line each.
+    pub fn renamed(&self) -> impl Iterator<Item = &str> {
+        self.traces.iter().flat_map(|t| &t.renamed).map(String::as_str)
     }
 
     /// UTC nanoseconds of the first start; times that a user gives count from it.
@@ -122,16 +171,17 @@ impl Session {
         self.window.to_ns.is_none_or(|to_ns| to_ns > first.0).then_some(first)
     }
 
-    /// Event tables that `plan` reads.
+    /// Events whose tables `plan` reads, as recorded.
     pub fn events_of(&self, plan: &LogicalPlan) -> Result<Vec<String>> {
         let mut events: Vec<String> = Vec::new();
         plan.apply_with_subqueries(|node| {
             if let LogicalPlan::TableScan(scan) = node {
                 let name = scan.table_name.table();
                 let name = if name == "kmem_pairs" { "kmem" } else { name };
-                let is_event = self.traces.iter().any(|t| t.table(name).is_some_and(|t| t.is_event));
-                if is_event && !events.iter().any(|e| e == name) {
-                    events.push(name.to_owned());
+                for table in self.traces.iter().filter_map(|t| t.table(name)).filter(|t| t.is_event) {
+                    if !events.contains(&table.recorded) {
+                        events.push(table.recorded.clone());
+                    }
                 }
             }
             Ok(TreeNodeRecursion::Continue)
@@ -142,8 +192,8 @@ impl Session {
     /// Plan `sql`, in which analyses may stand as tables.
     ///
     /// Fails if it is no single query, or names what is not there.
-    pub async fn query(&self, sql: &str) -> Result<DataFrame> {
-        let statement = expand::expand(sql, self.traces.len())?;
+    pub async fn ask(&self, sql: &str) -> Result<Question> {
+        let Expanded { statement, titles } = expand::expand(sql, self.traces.len())?;
         let state = self.ctx.state();
         let plan = state.statement_to_plan(statement).await.map_err(|e| errors::explain(e, self))?;
         let options =
@@ -151,16 +201,19 @@ impl Session {
         options
             .verify_plan(&plan)
             .map_err(|_| anyhow!("only queries are possible: a trace is not changed"))?;
-        Ok(DataFrame::new(state, plan))
+        Ok(Question { frame: DataFrame::new(state, plan), titles })
     }
 
-    /// Run a query: the schema of its rows, and the rows as they come.
+    /// [`Self::ask`], for rows that are not shown.
+    pub async fn query(&self, sql: &str) -> Result<DataFrame> {
+        Ok(self.ask(sql).await?.frame)
+    }
+
+    /// Run a query: its rows as they come.
     ///
-    /// Fails if it cannot be planned or started.
-    pub async fn run(&self, frame: DataFrame) -> Result<(SchemaRef, SendableRecordBatchStream)> {
-        let schema = Arc::new(frame.schema().as_arrow().clone());
-        let stream = frame.execute_stream().await.map_err(|e| errors::explain(e, self))?;
-        Ok((schema, stream))
+    /// Fails if it cannot be started.
+    pub async fn run(&self, frame: DataFrame) -> Result<SendableRecordBatchStream> {
+        frame.execute_stream().await.map_err(|e| errors::explain(e, self))
     }
 
     /// Run `sql` and keep all rows; for small answers.
@@ -169,7 +222,44 @@ impl Session {
     }
 }
 
-fn context(options: &Options) -> Result<SessionContext> {
+fn clocks(traces: &[Arc<Trace>]) -> Result<Vec<Clock>> {
+    traces.iter().map(|trace| Clock::read(trace)).collect()
+}
+
+/// How a date was understood, if a clock was set while recording.
+fn note(flag: &str, text: &str, ns: i64, start_ns: i64, clocks: &[Clock]) -> Option<String> {
+    let was_set = clocks.iter().any(|clock| clock.steps().next().is_some());
+    (was_set && is_date(text)).then(|| {
+        let after = crate::loss::seconds(ns.saturating_sub(start_ns));
+        format!("{flag} {text} is what the wall clock showed, which was set while recording: it is {after} after the start")
+    })
+}
+
+/// A planned query.
+pub struct Question {
+    /// Its plan.
+    pub frame: DataFrame,
+    titles: HashMap<String, String>,
+}
+
+impl Question {
+    /// Titles and notations of its columns.
+    pub fn shape(&self) -> Shape {
+        let schema = self.frame.schema().as_arrow();
+        let title = |field: &Field| {
+            // What the query named so, else as the trace has it.
+            let recorded =
+                field.metadata().get(RECORDED).filter(|name| name.eq_ignore_ascii_case(field.name()));
+            let name = self.titles.get(field.name()).or(recorded).unwrap_or(field.name());
+            field.clone().with_name(name.as_str())
+        };
+        let fields: Vec<Field> = schema.fields().iter().map(|field| title(field)).collect();
+        let notations = notations::of(self.frame.logical_plan());
+        Shape { schema: Arc::new(Schema::new(fields)), notations }
+    }
+}
+
+fn context(options: &Options, symbols: &Arc<Symbols>) -> Result<SessionContext> {
     let mode = match &options.spill_dir {
         Some(dir) => DiskManagerMode::Directories(vec![dir.clone()]),
         None => DiskManagerMode::OsTmpDirectory,
@@ -189,34 +279,66 @@ fn context(options: &Options) -> Result<SessionContext> {
     let reserve = options.memory_bytes / options.threads.max(1) / 8;
     settings.execution.sort_spill_reservation_bytes = reserve.clamp(64 << 10, 10 << 20);
     settings.sql_parser.map_string_types_to_utf8view = false;
-    Ok(SessionContext::new_with_config_rt(config, runtime))
+    let pasted: Arc<dyn AnalyzerRule + Send + Sync> =
+        Arc::new(Pasted { symbol: Arc::new(functions::symbol(symbols)) });
+    let rules = std::iter::once(pasted).chain(Analyzer::new().rules).collect();
+    let state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(runtime)
+        .with_default_features()
+        .with_analyzer_rules(rules)
+        .build();
+    Ok(SessionContext::new_with_state(state))
 }
 
-/// One table over the segments of all traces that have it.
-fn unite(name: &str, traces: &[Arc<Trace>], several: bool) -> Result<SegmentTable> {
+/// One table over the segments of all traces that have it, its columns under their names in SQL.
+fn unite(name: &str, traces: &[Arc<Trace>], several: bool) -> Result<Arc<dyn TableProvider>> {
     let mut fields: Vec<Field> = Vec::new();
+    let mut names: Vec<String> = Vec::new();
     let mut metadata = Default::default();
     let mut files = Vec::new();
     for trace in traces {
         let Some(table) = trace.table(name) else { continue };
-        for new in table.schema.fields() {
-            match fields.iter().find(|f| f.name() == new.name()) {
-                Some(old) => ensure!(
-                    old.data_type() == new.data_type(),
-                    "{}: column {name}.{} is {}, but {} in a trace before it: open them apart",
+        for (new, new_name) in table.schema.fields().iter().zip(&table.names) {
+            let known = fields.iter().zip(&names).find(|(_, name)| *name == new_name);
+            match known {
+                Some((old, _)) => ensure!(
+                    old.data_type() == new.data_type() && old.name() == new.name(),
+                    "{}: column {name}.{} is {}, but {} is {} in a trace before it: open them apart",
                     trace.dir.display(),
                     new.name(),
                     new.data_type(),
+                    old.name(),
                     old.data_type()
                 ),
-                None => fields.push(new.as_ref().clone()),
+                None => {
+                    fields.push(new.as_ref().clone());
+                    names.push(new_name.clone());
+                }
             }
         }
         metadata = table.schema.metadata().clone();
         files.push((trace.meta.host.clone(), table.segments.clone()));
     }
+    let is_as_recorded = fields.iter().zip(&names).all(|(field, name)| field.name() == name);
+    for field in fields.iter_mut().filter(|_| !is_as_recorded) {
+        let mut metadata = field.metadata().clone();
+        metadata.insert(RECORDED.to_owned(), field.name().clone());
+        field.set_metadata(metadata);
+    }
+    let columns: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
     let schema = Arc::new(Schema::new(fields).with_metadata(metadata));
-    Ok(SegmentTable::new(schema, files, several))
+    let table = Arc::new(SegmentTable::new(schema, files, several));
+    if is_as_recorded {
+        return Ok(table);
+    }
+    let host = several.then(|| Expr::Column(Column::new_unqualified(HOST)));
+    let renamed = columns.into_iter().zip(names);
+    let renamed = renamed.map(|(column, name)| Expr::Column(Column::new_unqualified(column)).alias(name));
+    let plan = LogicalPlanBuilder::scan(TableReference::bare(name), provider_as_source(table), None)?
+        .project(renamed.chain(host))?
+        .build()?;
+    Ok(Arc::new(ViewTable::new(plan, None)))
 }
 
 /// Schema of table `traces`.

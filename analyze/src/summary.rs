@@ -4,12 +4,13 @@ use std::io::Write;
 
 use anyhow::Result;
 use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
 use arrow_array::{Array, RecordBatch, TimestampNanosecondArray};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
-use schemas::trace::{Frozen, FrozenBy};
+use schemas::trace::{Frozen, FrozenBy, NOT_OBSERVED};
 
 use crate::analysis;
-use crate::loss::{Loss, known_line, losses, seconds};
+use crate::loss::{Loss, known_line, losses, seconds, unobserved};
 use crate::session::Session;
 use crate::trace::Trace;
 
@@ -24,10 +25,19 @@ pub async fn write(session: &Session, out: &mut impl Write) -> Result<bool> {
         header(trace, out)?;
         tables(trace, out)?;
     }
+    clock_steps(session, out)?;
+    unknown_cgroups(session, out).await?;
     let lost = losses(session, &[], None).await?;
     let known = session.losses_known_until();
     let is_whole = session.warnings().next().is_none();
     write_losses(&lost, known, is_whole, session.start_ns(), out)?;
+    let ways = unobserved(session, &[]).await?;
+    if !ways.is_empty() {
+        writeln!(out, "Not observed, so neither recorded nor counted as lost:")?;
+    }
+    for way in ways {
+        writeln!(out, "  {}", way.escape_debug())?;
+    }
     probes(session, out).await?;
     next(session, out)?;
     Ok(lost.iter().any(Loss::is_doubt) || known.is_some_and(|(_, is_live)| !is_live))
@@ -103,6 +113,42 @@ fn tables(trace: &Trace, out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
+fn clock_steps(session: &Session, out: &mut impl Write) -> Result<()> {
+    const TOLD: usize = 5;
+    for (trace, clock) in session.traces.iter().zip(session.clocks()?) {
+        let steps: Vec<(i64, i64)> = clock.steps().collect();
+        for (ts_ns, step_ns) in steps.iter().take(TOLD) {
+            let direction = if *step_ns < 0 { "back" } else { "forward" };
+            writeln!(
+                out,
+                "\nThe wall clock of {} was set {direction} by {:.6} s {} after the start: ts is not affected, --from and --to \
+                 with a date mean what it showed.",
+                trace.meta.host.escape_debug(),
+                step_ns.unsigned_abs() as f64 / 1e9,
+                seconds(ts_ns.saturating_sub(trace.meta.start_ns))
+            )?;
+        }
+        if steps.len() > TOLD {
+            writeln!(out, "It was set {} times more: table clock has all of them.", steps.len() - TOLD)?;
+        }
+    }
+    Ok(())
+}
+
+async fn unknown_cgroups(session: &Session, out: &mut impl Write) -> Result<()> {
+    let batches = session.collect("SELECT count(*) AS n FROM cgroups WHERE path IS NULL").await?;
+    let count =
+        batches.iter().map(|batch| batch.column(0).as_primitive::<Int64Type>().iter().flatten().sum::<i64>());
+    let count: i64 = count.sum();
+    if count > 0 {
+        writeln!(
+            out,
+            "\n{count} cgroups have no path (cgroups.path is NULL): no event and no directory told it."
+        )?;
+    }
+    Ok(())
+}
+
 fn write_losses(
     lost: &[Loss],
     known: Option<(i64, bool)>,
@@ -156,7 +202,11 @@ fn probe_line(batch: &RecordBatch, row: usize) -> Result<String> {
     let mark = if attached.is_valid(row) && attached.value(row) { "attached" } else { "not used" };
     let reason = text(5)?;
     let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-    let line = format!("{mark}  {}.{}  {}:{}{why}", text(0)?, text(1)?, text(2)?, text(3)?);
+    let (kind, target) = (text(2)?, text(3)?);
+    let line = match kind == NOT_OBSERVED {
+        true => format!("{kind}  {}.{}  {target}{why}", text(0)?, text(1)?),
+        false => format!("{mark}  {}.{}  {kind}:{target}{why}", text(0)?, text(1)?),
+    };
     Ok(line.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\""))
 }
 

@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use arrow_schema::{Field, Schema, SchemaRef};
+use schemas::column::{Layout, standard_fields};
 use schemas::trace::{FORMAT_VERSION, META_FILE, Meta, PROCESSES, SIDE_TABLES, State};
 use serde::Deserialize;
 
 use crate::analysis;
 use crate::listing::{Listing, until_it_stays};
+use crate::names;
 use crate::segment::Segment;
 use crate::whole;
 
@@ -35,6 +37,8 @@ pub struct Trace {
     pub tables: Vec<Table>,
     /// What could not be read, one line each.
     pub warnings: Vec<String>,
+    /// Which tables and columns have other names than were recorded, one line each.
+    pub renamed: Vec<String>,
     /// A recorder holds it.
     pub is_live: bool,
 }
@@ -42,14 +46,18 @@ pub struct Trace {
 /// A table of a trace; without segments it is empty.
 #[derive(Debug)]
 pub struct Table {
-    /// Name in SQL.
+    /// Name in SQL, which finds it in any case.
     pub name: String,
+    /// Its directory; of an event, its name as recorded, and as tables `probes`, `counts` and `losses` have it.
+    pub recorded: String,
     /// One sentence.
     pub summary: String,
     /// Is it a table of events, not a side table.
     pub is_event: bool,
-    /// Columns, all of them nullable: an older recording may lack some.
+    /// Columns as in the files, all of them nullable: an older recording may lack some.
     pub schema: SchemaRef,
+    /// The name in SQL of each column of `schema`: lower case.
+    pub names: Vec<String>,
     /// Files in order of time.
     pub segments: Vec<Segment>,
 }
@@ -89,24 +97,37 @@ impl Trace {
         let meta = read_meta(dir)?;
         let is_locked = is_locked(dir);
         let is_live = meta.state == State::Open && is_locked;
-        let (tables, warnings) = (Vec::new(), Vec::new());
-        let mut trace = Self { dir: dir.to_owned(), meta, tables, warnings, is_live };
-        for layout in &trace.meta.events {
-            let schema = complete(&layout.event, &layout.schema());
-            trace.tables.push(Table {
-                name: layout.event.clone(),
-                summary: layout.summary.clone(),
-                is_event: true,
-                schema,
-                segments: Vec::new(),
-            });
+        let (tables, warnings, renamed) = (Vec::new(), Vec::new(), Vec::new());
+        let mut trace = Self { dir: dir.to_owned(), meta, tables, warnings, renamed, is_live };
+        for (layout, name) in trace.meta.events.iter().zip(names::tables(&trace.meta.events)) {
+            if !name.eq_ignore_ascii_case(&layout.event) {
+                trace.renamed.push(format!(
+                    "{}: event {} is table {name} here, because another table has its name",
+                    dir.display(),
+                    layout.event
+                ));
+            }
+            let table = event_table(layout, name);
+            let columns = table.schema.fields().iter().zip(&table.names);
+            for (field, name) in columns.filter(|(field, name)| !field.name().eq_ignore_ascii_case(name)) {
+                trace.renamed.push(format!(
+                    "{}: column {} of table {} is {name} here, because another column has its name",
+                    dir.display(),
+                    field.name(),
+                    table.name
+                ));
+            }
+            trace.tables.push(table);
         }
         for side in SIDE_TABLES {
+            let schema = nullable(&(side.schema)());
             trace.tables.push(Table {
                 name: side.name.to_owned(),
+                recorded: side.name.to_owned(),
                 summary: side.summary.to_owned(),
                 is_event: false,
-                schema: nullable(&(side.schema)()),
+                names: schema.fields().iter().map(|field| field.name().clone()).collect(),
+                schema,
                 segments: Vec::new(),
             });
         }
@@ -115,13 +136,13 @@ impl Trace {
         // What a dead recorder has not removed stays.
         let going_ns = trace.meta.kept_from_ns.filter(|_| is_live);
         for table in &mut trace.tables {
-            let table_dir = dir.join(&table.name);
+            let table_dir = dir.join(&table.recorded);
             if fs::symlink_metadata(&table_dir).is_ok_and(|meta| !meta.is_dir()) {
                 let path = table_dir.display();
                 trace.warnings.push(format!("{path} is not a directory: its table is taken as empty"));
                 continue;
             }
-            let mut found = listing.of(&table.name)?;
+            let mut found = listing.of(&table.recorded)?;
             not_durable += found.not_durable;
             for (path, file) in found.files {
                 match Segment::open(file, &table.schema) {
@@ -155,9 +176,9 @@ impl Trace {
         Ok(is_same.then_some(trace))
     }
 
-    /// The table of that name.
+    /// The table of that name in SQL.
     pub fn table(&self, name: &str) -> Option<&Table> {
-        self.tables.iter().find(|t| t.name == name)
+        self.tables.iter().find(|t| t.name.eq_ignore_ascii_case(name))
     }
 
     /// UTC nanoseconds of its end: as recorded, or of the last row if the recorder did not come to that.
@@ -239,34 +260,42 @@ fn read_meta(dir: &Path) -> Result<Meta> {
     Ok(meta)
 }
 
-/// Names become directories and SQL names: only identifiers, each once.
+/// No more of anything than a recording has, and names that are some.
 fn check_layouts(meta: &Meta) -> Result<()> {
     ensure!(meta.events.len() <= MAX_EVENTS, "it has {} events", meta.events.len());
-    let is_name =
-        |s: &str| !s.is_empty() && s.len() <= 64 && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    let reserved = |name: &str| {
-        crate::session::RESERVED_TABLES.contains(&name) || SIDE_TABLES.iter().any(|t| t.name == name)
-    };
-    let mut names = Vec::new();
-    for layout in &meta.events {
-        let name = layout.event.as_str();
-        ensure!(
-            is_name(name) && !reserved(name) && !names.contains(&name),
-            "event name '{}'",
-            name.escape_debug()
-        );
-        names.push(name);
-        ensure!(layout.columns.len() <= MAX_COLUMNS, "event {name} has {} columns", layout.columns.len());
-        let mut columns: Vec<String> =
-            schemas::column::standard_fields().iter().map(|f| f.name().clone()).collect();
-        columns.push("host".to_owned());
-        for column in &layout.columns {
-            let unique = is_name(&column.name) && !columns.contains(&column.name);
-            ensure!(unique, "event {name}: column name '{}'", column.name.escape_debug());
-            columns.push(column.name.clone());
-        }
+    names::check(&meta.events).context("no recorder writes this")?;
+    for Layout { event, columns, .. } in &meta.events {
+        ensure!(columns.len() <= MAX_COLUMNS, "event {event} has {} columns", columns.len());
     }
     Ok(())
+}
+
+/// The table of an event under `name`. A column that has the name of a standard one takes its place in the files.
+fn event_table(layout: &Layout, name: String) -> Table {
+    let own = names::columns(layout);
+    let standard = standard_fields().len();
+    let schema = layout.schema();
+    let is_own = |field: &str| layout.columns.iter().any(|column| column.name == field);
+    let (mut fields, mut names) = (Vec::new(), Vec::new());
+    for (i, field) in schema.fields().iter().enumerate() {
+        match i.checked_sub(standard) {
+            None if is_own(field.name()) => continue,
+            None => names.push(field.name().clone()),
+            Some(i) => names.push(own[i].clone()),
+        }
+        fields.push(field.as_ref().clone());
+    }
+    let schema = complete(&layout.event, &Schema::new(fields).with_metadata(schema.metadata().clone()));
+    names.extend(schema.fields().iter().skip(names.len()).map(|field| field.name().clone()));
+    Table {
+        name,
+        recorded: layout.event.clone(),
+        summary: layout.summary.clone(),
+        is_event: true,
+        schema,
+        names,
+        segments: Vec::new(),
+    }
 }
 
 fn nullable(schema: &Schema) -> SchemaRef {
@@ -279,7 +308,7 @@ fn complete(event: &str, schema: &Schema) -> SchemaRef {
     let mut fields: Vec<Field> = nullable(schema).fields().iter().map(|f| f.as_ref().clone()).collect();
     let uses = analysis::all().iter().flat_map(|a| &a.tables).filter(|t| t.name == event);
     for (name, ty) in uses.flat_map(|t| &t.columns) {
-        if fields.iter().all(|f| f.name() != name) {
+        if fields.iter().all(|f| !f.name().eq_ignore_ascii_case(name)) {
             let doc = "not in this recording: an older recorder did not have it";
             fields.push(schemas::column::field(name, ty.arrow(), true, None, doc));
         }

@@ -32,7 +32,7 @@ pub fn warnings(trace: &Trace) -> Vec<String> {
     };
     let events = trace.tables.iter().filter(|table| table.is_event);
     let told = events.filter_map(|table| {
-        let told = recorded.get(table.name.as_str()).copied().unwrap_or(0);
+        let told = recorded.get(table.recorded.as_str()).copied().unwrap_or(0);
         let rows = table.rows();
         (i128::from(rows) != told).then(|| {
             format!(
@@ -47,8 +47,12 @@ pub fn warnings(trace: &Trace) -> Vec<String> {
 
 /// Rows by event, as counted.
 fn recorded(trace: &Trace) -> Result<HashMap<&str, i128>> {
-    let mut sums: HashMap<&str, i128> =
-        trace.tables.iter().filter(|table| table.is_event).map(|table| (table.name.as_str(), 0)).collect();
+    let mut sums: HashMap<&str, i128> = trace
+        .tables
+        .iter()
+        .filter(|table| table.is_event)
+        .map(|table| (table.recorded.as_str(), 0))
+        .collect();
     each_batch([trace], "counts", |batch| {
         let events = column(batch, "event", &DataType::Utf8View)?;
         let recorded = column(batch, "recorded", &DataType::Int64)?;

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::view::ViewTable;
-use datafusion::common::ScalarValue;
+use datafusion::common::{ScalarValue, TableReference};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::prelude::{col, lit};
 use schemas::trace::PROCESSES;
 
-use crate::params::time_ns;
+use crate::clock::{Clock, Meaning};
+use crate::params::{is_date, time_ns};
 
 /// Rows of tables `counts` and `losses` that do not say when their interval began tell of this long before their time.
 const INTERVAL_NS: i64 = 1_000_000_000;
@@ -26,15 +27,17 @@ pub struct Window {
 }
 
 impl Window {
-    /// From what a user wrote; `+1.5s` counts from `start_ns`.
+    /// From what a user wrote; `+1.5s` counts from `start_ns`, a date is what the wall clocks of the traces showed. Of a
+    /// time that a clock showed twice, the first is the begin and the second the end.
     ///
-    /// Fails if it is no time, or ends before it begins.
-    pub fn new(from: Option<&str>, to: Option<&str>, start_ns: i64) -> Result<Self> {
+    /// Fails if it is no time, ends before it begins, or is not the same time in all traces.
+    pub fn new(from: Option<&str>, to: Option<&str>, start_ns: i64, clocks: &[Clock]) -> Result<Self> {
         let time = |flag: &str, text: Option<&str>| {
-            text.map(|text| time_ns(text, start_ns).with_context(|| flag.to_owned())).transpose()
+            text.map(|text| meaning(text, start_ns, clocks).with_context(|| flag.to_owned())).transpose()
         };
         let to = to.filter(|text| *text != "end");
-        let window = Self { from_ns: time("--from", from)?, to_ns: time("--to", to)? };
+        let from_ns = time("--from", from)?.map(|meaning| meaning.first_ns);
+        let window = Self { from_ns, to_ns: time("--to", to)?.map(|meaning| meaning.last_ns) };
         if let Self { from_ns: Some(from), to_ns: Some(to) } = window {
             ensure!(from < to, "--to is not after --from: there is nothing in between");
         }
@@ -73,7 +76,7 @@ impl Window {
             }
             false => col("ts").lt(time(to)),
         });
-        let mut plan = LogicalPlanBuilder::scan(name, provider_as_source(table), None)?;
+        let mut plan = LogicalPlanBuilder::scan(TableReference::bare(name), provider_as_source(table), None)?;
         for mut inside in from.into_iter().chain(to) {
             if name == "losses" {
                 // What a kernel cannot tell, it cannot tell of any part.
@@ -85,18 +88,37 @@ impl Window {
     }
 }
 
+/// What a time that a user wrote means on the time scale of the traces.
+///
+/// Fails if it is no time, or their clocks were set differently, so that it means a time for each.
+pub fn meaning(text: &str, start_ns: i64, clocks: &[Clock]) -> Result<Meaning> {
+    let ns = time_ns(text, start_ns)?;
+    let plain = Meaning { first_ns: ns, last_ns: ns };
+    if !is_date(text) {
+        return Ok(plain);
+    }
+    let mut meanings = clocks.iter().map(|clock| clock.meaning(ns));
+    let first = meanings.next().unwrap_or(plain);
+    ensure!(
+        meanings.all(|other| other == first),
+        "'{text}' is not the same time in these traces, because a wall clock was set while recording: open them one by \
+         one, or count from the start (+1.5s)"
+    );
+    Ok(first)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_window_is_read_and_clips() {
-        let window = Window::new(Some("+1us"), Some("+3us"), 5_000).unwrap();
+        let window = Window::new(Some("+1us"), Some("+3us"), 5_000, &[]).unwrap();
         assert_eq!(window, Window { from_ns: Some(6_000), to_ns: Some(8_000) });
         assert_eq!(window.clip((5_000, 20_000)), (6_000, 8_000));
         assert_eq!(window.clip((7_000, 7_500)), (7_000, 7_500));
-        assert_eq!(Window::new(None, Some("end"), 0).unwrap(), Window::default());
-        assert!(Window::new(Some("+3us"), Some("+3us"), 0).is_err());
-        assert!(Window::new(Some("noon"), None, 0).unwrap_err().to_string().contains("--from"));
+        assert_eq!(Window::new(None, Some("end"), 0, &[]).unwrap(), Window::default());
+        assert!(Window::new(Some("+3us"), Some("+3us"), 0, &[]).is_err());
+        assert!(Window::new(Some("noon"), None, 0, &[]).unwrap_err().to_string().contains("--from"));
     }
 }

@@ -3,13 +3,14 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, bpf_ringbuf_reserve,
-    bpf_ringbuf_submit,
+    bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns,
+    bpf_ringbuf_reserve, bpf_ringbuf_submit, bpf_tail_call,
 };
-use schemas::wire::{CpuState, MAX_EACH, MAX_RECORD, NONE, RecordHeader, Stash, lost};
+use schemas::wire::{CpuState, MAX_EACH, MAX_RECORD, NONE, RecordHeader, Stash, lost, subject};
 
 use crate::context::{gather, read, read_u64, returned};
-use crate::maps::{CPUS, RINGS, STASH, delete, in_pid_set, is_open, lookup, raw};
+use crate::interrupt::{is_interrupt, running_in};
+use crate::maps::{CPUS, ONCE, PROGRAMS, RINGS, STASH, add, delete, in_pid_set, is_open, lookup, raw};
 use crate::objects;
 use crate::plan::{cpu_count, get};
 use crate::predicate::holds;
@@ -34,65 +35,74 @@ pub(crate) use {each_slot, unroll};
 /// Run the recording program.
 #[inline(always)]
 pub fn run(context: *mut c_void) {
-    let cpu = lookup::<u32, CpuState>(raw(&CPUS), &0u32);
-    if cpu.is_null() {
-        return;
-    }
-    if get!(ENTRY, nests) != 0 {
-        set_active(cpu, 1);
-        record(context, cpu, 0);
-        set_active(cpu, 0);
-    } else {
-        record(context, cpu, 0);
+    let cpu = own_state(0);
+    if !cpu.is_null() {
+        record(context, cpu, 0, 0);
     }
 }
 
-/// Run the second copy of the recording program, with counters and rings of its own. The kernel does not run a program
-/// while it is running on this CPU, so an event in an interrupt of the first copy is left to this one.
+/// Run the recording program of an `each` source.
 #[inline(always)]
-pub fn run_nested(context: *mut c_void) {
-    let first = lookup::<u32, CpuState>(raw(&CPUS), &0u32);
-    // SAFETY: a map value.
-    if first.is_null() || unsafe { core::ptr::read_volatile(&raw const (*first).is_active) } == 0 {
-        return;
+pub fn run_each(context: *mut c_void) {
+    let cpu = own_state(0);
+    if !cpu.is_null() {
+        let from = resumed(cpu);
+        each(context, cpu, 0, from);
     }
-    let cpu = lookup::<u32, CpuState>(raw(&CPUS), &1u32);
-    if cpu.is_null() {
-        return;
-    }
-    if is_open() {
-        // SAFETY: a field of this CPU's map value.
-        add_to(unsafe { &raw mut (*cpu).taken }, 1);
-    }
-    record(context, cpu, 1);
 }
 
+/// What this CPU keeps for a copy of the program, or NULL.
 #[inline(always)]
-fn set_active(cpu: *mut CpuState, value: u64) {
-    // SAFETY: a field of this CPU's map value.
-    unsafe { core::ptr::write_volatile(&raw mut (*cpu).is_active, value) };
+pub fn own_state(copy: u32) -> *mut CpuState {
+    lookup(raw(&CPUS), &copy)
+}
+
+/// The item at which the last run for the same call stopped; 0 if this is the first run.
+#[inline(always)]
+pub fn resumed(cpu: *mut CpuState) -> u64 {
+    // SAFETY: a field of this CPU's map value, here and in `each`; the kernel runs a program once at a time on a CPU.
+    unsafe {
+        let from = core::ptr::read_volatile(&raw const (*cpu).each_from);
+        core::ptr::write_volatile(&raw mut (*cpu).each_from, 0);
+        from
+    }
+}
+
+/// Record the items from `from` on, and start again for those for which this run has no room.
+#[inline(always)]
+pub fn each(context: *mut c_void, cpu: *mut CpuState, copy: u32, from: u64) {
+    record(context, cpu, copy, from);
+    // SAFETY: see `resumed`.
+    if unsafe { core::ptr::read_volatile(&raw const (*cpu).each_from) } == 0 {
+        return;
+    }
+    // SAFETY: a map of programs of this kind. It does not return, unless there have been too many calls.
+    unsafe { bpf_tail_call(context, raw(&PROGRAMS), copy) };
+    resumed(cpu);
+    // SAFETY: see `resumed`.
+    let left = unsafe { core::ptr::read_volatile(&raw const (*cpu).each_left) };
+    count!(cpu, fired, left);
+    count!(cpu, lost[lost::EACH_CUT], left);
 }
 
 #[inline(never)]
-fn record(context: *mut c_void, cpu: *mut CpuState, copy: u32) {
-    // SAFETY: a helper without arguments.
-    let pid_tgid = unsafe { bpf_get_current_pid_tgid() };
-    let mut state = State::new(context, cpu, pid_tgid, copy);
-    let tgid = (pid_tgid >> 32) as u32;
+pub fn record(context: *mut c_void, cpu: *mut CpuState, copy: u32, from: u64) {
+    let use_stash = get!(ENTRY, use_stash) != 0;
     if !is_open() {
-        if get!(ENTRY, use_stash) != 0 {
-            let key = stash_key(pid_tgid);
+        if use_stash {
+            let key = stash_key(running_in(cpu));
             delete(raw(&STASH), &raw const key);
         }
         return;
     }
-    if excluded(tgid) {
+    let running_in = running_in(cpu);
+    let mut state = State::new(context, cpu, subject(running_in), copy);
+    if excluded(state.subject) {
         count!(state.cpu, fired);
         count!(state.cpu, filtered);
         return;
     }
-    let use_stash = get!(ENTRY, use_stash) != 0;
-    let key = stash_key(pid_tgid);
+    let key = stash_key(running_in);
     if use_stash {
         state.stash = lookup::<u64, Stash>(raw(&STASH), &key);
         if state.stash.is_null() {
@@ -105,16 +115,26 @@ fn record(context: *mut c_void, cpu: *mut CpuState, copy: u32) {
         }
     }
     gather::<ENTRY>(&mut state);
-    items(&mut state);
+    items(&mut state, from);
     if use_stash {
         // The value is not used any more.
         delete(raw(&STASH), &raw const key);
     }
 }
 
-/// Whether the plan alone says that this process is not recorded.
+/// Who an event is of, without what the plan says: the current task, or nobody.
 #[inline(always)]
-pub fn excluded(tgid: u32) -> bool {
+pub fn subject(running_in: u64) -> u64 {
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_pid_tgid() };
+    task | is_interrupt(running_in).wrapping_neg() & subject::NOBODY | running_in << subject::SHIFT
+}
+
+/// Whether the plan alone says that an event of `subject` is not recorded. What happens in an interrupt is no doing of a
+/// process.
+#[inline(always)]
+pub fn excluded(subject: u64) -> bool {
+    let tgid = (subject >> 32) as u32;
     let exclude = get!(ENTRY, exclude_pid);
     if exclude != 0 && exclude == tgid {
         return true;
@@ -125,15 +145,12 @@ pub fn excluded(tgid: u32) -> bool {
         && !in_pid_set(tgid)
 }
 
-/// Under what the stash keeps a call. Idle threads all are thread 0; there is one per CPU.
+/// Under what the stash keeps a call: its thread, which keeps its task when it executes a program and with it changes its
+/// number, and what interrupts it, which calls too.
 #[inline(always)]
-pub fn stash_key(pid_tgid: u64) -> u64 {
-    if pid_tgid == 0 {
-        // SAFETY: a helper without arguments.
-        u64::from(unsafe { bpf_get_smp_processor_id() }) | 1 << 63
-    } else {
-        pid_tgid
-    }
+pub fn stash_key(running_in: u64) -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_get_current_task() | running_in }
 }
 
 macro_rules! counter {
@@ -143,9 +160,10 @@ macro_rules! counter {
     };
 }
 
-/// One event, or one for each item of an array, which the first round finds.
+/// One event, or one for each item of an array, which the first round finds. What has no room in this run is left to
+/// the next.
 #[inline(always)]
-fn items(state: &mut State) {
+fn items(state: &mut State, from: u64) {
     // Opaque, or the compiler would copy the body for the first round, and for each constant condition.
     let (mut round, mut rounds, mut base) = (opaque(0), opaque(1), 0);
     while round <= MAX_EACH as u64 && round < rounds {
@@ -156,12 +174,17 @@ fn items(state: &mut State) {
         }
         before(state);
         if each && round == 0 {
-            base = state.temp(get!(ENTRY, each_base));
-            let all = state.temp(count_temp);
-            rounds = all.saturating_add(1);
-            let cut = all.saturating_sub(MAX_EACH as u64);
-            add_to(counter!(state, fired), cut);
-            add_to(counter!(state, lost[lost::EACH_CUT]), cut);
+            base = state.temp(get!(ENTRY, each_base)).wrapping_add(from * 8);
+            let left = state.temp(count_temp).saturating_sub(from);
+            rounds = left.saturating_add(1);
+            if left > MAX_EACH as u64 {
+                // SAFETY: fields of this CPU's map value.
+                unsafe {
+                    let cpu = state.cpu;
+                    core::ptr::write_volatile(&raw mut (*cpu).each_from, from + MAX_EACH as u64);
+                    core::ptr::write_volatile(&raw mut (*cpu).each_left, left - MAX_EACH as u64);
+                }
+            }
         } else {
             event(state);
         }
@@ -255,7 +278,19 @@ fn passes(state: &State) -> bool {
         }
     }
     let (from, to) = (get!(ENTRY, where_from), get!(ENTRY, where_to));
-    (from >= to || holds::<ENTRY>(state.temps(), state.temp_nulls, from, to) != 0) && ends_object(state)
+    (from >= to || holds::<ENTRY>(state.temps(), state.temp_nulls, from, to) != 0)
+        && ends_object(state)
+        && is_first(state)
+}
+
+/// Whether the value of which each counts once is there for the first time.
+#[inline(always)]
+fn is_first(state: &State) -> bool {
+    let once = get!(ENTRY, once);
+    once == NONE || {
+        let key = state.temp(once);
+        add(raw(&ONCE), &key, &key)
+    }
 }
 
 /// The object that this event begins goes into the set.
@@ -322,21 +357,30 @@ fn take_stash(state: &mut State) {
 
 #[inline(always)]
 fn header(state: &State, header: *mut RecordHeader, ts_ns: u64, seq: u32) {
-    let mut pid_tgid = state.pid_tgid;
+    let mut subject = state.subject;
     let (pid, tid) = (get!(ENTRY, pid), get!(ENTRY, tid));
     if pid != NONE {
-        pid_tgid = pid_tgid & 0xffff_ffff | state.temp(pid) << 32;
+        let number = known(state, pid, subject::NO_PID) & subject::NO_PID;
+        subject = subject & !(subject::NO_PID << 32) | number << 32;
     }
     if tid != NONE {
-        pid_tgid = pid_tgid >> 32 << 32 | state.temp(tid) & 0xffff_ffff;
+        let number = known(state, tid, subject::NO_TID) & subject::NO_TID;
+        subject = subject & !subject::NO_TID | number;
     }
     // SAFETY: every record starts with a header; the verifier checks its size.
     unsafe {
         core::ptr::write_volatile(&raw mut (*header).ts_ns, ts_ns);
-        core::ptr::write_volatile(&raw mut (*header).pid_tgid, pid_tgid);
+        core::ptr::write_volatile(&raw mut (*header).pid_tgid, subject);
         core::ptr::write_volatile(&raw mut (*header).seq, seq);
         core::ptr::write_volatile(&raw mut (*header).nulls, state.nulls as u32);
         core::ptr::write_volatile(&raw mut (*header).faults, state.faults as u32);
         core::ptr::write_volatile(&raw mut (*header).cuts, state.cuts as u32);
     }
+}
+
+/// The value of a temporary, `unknown` if it is NULL.
+#[inline(always)]
+fn known(state: &State, temp: u8, unknown: u64) -> u64 {
+    let null = u64::from(opaque(u64::from(state.temp_nulls >> temp)) & 1).wrapping_neg();
+    state.temp(temp) & !null | unknown & null
 }

@@ -1,6 +1,5 @@
 //! Where arguments and return values are: context -> 64-bit value.
 
-use core::arch::asm;
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{
@@ -18,7 +17,9 @@ macro_rules! load {
         let value: u64;
         // SAFETY: the verifier checks the offset against the kind of the program.
         unsafe {
-            asm!(concat!("{0} = *(u64 *)({1} + ", $offset, ")"), out(reg) value, in(reg) $context, options(nostack))
+            core::arch::asm!(
+                concat!("{0} = *(u64 *)({1} + ", $offset, ")"), out(reg) value, in(reg) $context, options(nostack)
+            )
         };
         value
     }};

@@ -2,11 +2,11 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
 use schemas::wire::{CpuState, RecordHeader, Stash};
 
-use crate::body::{each_slot, excluded, stash_key};
+use crate::body::{each_slot, excluded, stash_key, subject};
 use crate::context::gather;
+use crate::interrupt::running_in;
 use crate::maps::{CPUS, STASH, delete, is_open, lookup, raw, update};
 use crate::plan::{BLANK, inputs};
 use crate::slot;
@@ -21,12 +21,12 @@ pub fn run(context: *mut c_void) {
     if cpu.is_null() {
         return;
     }
-    // SAFETY: a helper without arguments.
-    let pid_tgid = unsafe { bpf_get_current_pid_tgid() };
-    if excluded((pid_tgid >> 32) as u32) {
+    let running_in = running_in(cpu);
+    let subject = subject(running_in);
+    if excluded(subject) {
         return;
     }
-    let key = stash_key(pid_tgid);
+    let key = stash_key(running_in);
     // Filled in place: another thread may run on this CPU before this run ends.
     let kept = update(raw(&STASH), &key, &raw const BLANK);
     let stash = lookup::<u64, Stash>(raw(&STASH), &key);
@@ -36,7 +36,7 @@ pub fn run(context: *mut c_void) {
         }
         return;
     }
-    let mut state = State::new(context, cpu, pid_tgid, 0);
+    let mut state = State::new(context, cpu, subject, 0);
     // SAFETY: record offset 32 is `bytes`; the verifier checks every access.
     state.out = unsafe { (&raw mut (*stash).bytes).cast::<u8>().sub(size_of::<RecordHeader>()) };
     state.clear_temps();
@@ -64,8 +64,7 @@ pub fn run(context: *mut c_void) {
 /// Run when a thread ends (sched_process_exit): what it has not returned from it never will.
 #[inline(never)]
 pub fn exit(_context: *mut c_void) {
-    // SAFETY: a helper without arguments.
-    let key = stash_key(unsafe { bpf_get_current_pid_tgid() });
+    let key = stash_key(schemas::wire::subject::TASK);
     delete(raw(&STASH), &raw const key);
 }
 

@@ -47,7 +47,7 @@ pub fn free(context: *mut c_void) {
 
 /// The process of which this task is the main thread; 0 if it is not one.
 #[inline(always)]
-fn process(task: u64) -> u32 {
+pub fn process(task: u64) -> u32 {
     let (mut tgid, mut pid) = (0u32, 0u32);
     let mut bad = read((&raw mut tgid).cast(), 4, task + u64::from(tgid_offset()), false);
     bad |= read((&raw mut pid).cast(), 4, task + u64::from(pid_offset()), false);

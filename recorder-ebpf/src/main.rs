@@ -16,7 +16,11 @@ mod body;
 mod context;
 mod entry;
 mod follow;
+mod headers;
+mod interrupt;
+mod iterate;
 mod maps;
+mod nested;
 mod objects;
 mod plan;
 mod predicate;
@@ -40,11 +44,16 @@ macro_rules! programs {
 // would be linked and loaded each time.
 programs! {
     on_event in "ktape_event_program" runs body::run;
-    on_nested in "ktape_nested_program" runs body::run_nested;
+    on_nested in "ktape_nested_program" runs nested::run::<1>;
+    on_third in "ktape_third_program" runs nested::run::<2>;
+    on_each in "ktape_each_program" runs body::run_each;
+    on_each_nested in "ktape_each_nested_program" runs nested::run_each::<1>;
+    on_each_third in "ktape_each_third_program" runs nested::run_each::<2>;
     on_entry in "ktape_entry_program" runs entry::run;
     on_exit in "ktape_exit_program" runs entry::exit;
     on_fork in "ktape_fork_program" runs follow::fork;
     on_free in "ktape_free_program" runs follow::free;
+    on_task in "ktape_iterator_program" runs iterate::run;
 }
 
 #[unsafe(no_mangle)]

@@ -2,19 +2,24 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use aya_ebpf::helpers::generated::{bpf_map_delete_elem, bpf_map_lookup_elem, bpf_map_update_elem};
 use aya_ebpf::macros::btf_map;
-use schemas::wire::{CpuState, OBJECT_MAP_FLAGS, OBJECT_WAYS, Shared, Stash};
+use schemas::wire::{CpuState, MAX_COPIES, OBJECT_MAP_FLAGS, OBJECT_WAYS, Shared, Stash};
 
-/// One ring per CPU, then as many for the second copy of a program that nests; the recorder makes the rings and sets
+/// One ring per CPU, then as many for each further copy of a program that nests; the recorder makes the rings and sets
 /// the number of entries.
 #[btf_map]
 pub static RINGS: ArrayOfMaps<RingBuf<u64, 4096>, 1> = ArrayOfMaps::new();
 
-/// Counters of this probe; a second entry for the second copy of a program that nests.
+/// Counters of this probe; an entry for each copy of a program that nests.
 #[btf_map]
 pub static CPUS: PerCpuArray<CpuState, 1> = PerCpuArray::new();
+
+/// The copies of the recording program: an `each` program starts itself again from here, and a copy of one that nests
+/// finds here what the kernel knows of those before it.
+#[btf_map]
+pub static PROGRAMS: ProgramArray<MAX_COPIES> = ProgramArray::new();
 
 /// What all probes share: a [`Shared`], which kernels before 6.2 must not know, because they find that a map whose type
 /// is a structure differs from one without types.
@@ -38,6 +43,10 @@ pub static PIDS: ArrayOfMaps<HashMap<u32, u32, 1>, 1> = ArrayOfMaps::new();
 #[btf_map]
 pub static STASH: HashMap<u64, Stash, 1> = HashMap::new();
 
+/// The latest values of which each counts once.
+#[btf_map]
+pub static ONCE: LruHashMap<u64, u64, 1> = LruHashMap::new();
+
 /// Address of a map for the raw helpers.
 #[inline(always)]
 pub fn raw<T>(map: &'static T) -> *mut c_void {
@@ -56,6 +65,19 @@ pub fn lookup<K, V>(map: *mut c_void, key: &K) -> *mut V {
 pub fn update<K, V>(map: *mut c_void, key: &K, value: *const V) -> bool {
     // SAFETY: as in `lookup`.
     unsafe { bpf_map_update_elem(map, core::ptr::from_ref(key).cast(), value.cast(), 0) == 0 }
+}
+
+/// `bpf_map_update_elem` with BPF_NOEXIST; false if the key was there.
+#[inline(always)]
+pub fn add<K, V>(map: *mut c_void, key: &K, value: *const V) -> bool {
+    const BPF_NOEXIST: u64 = 1;
+    // The key is there, rather than that there was no room for it.
+    const EEXIST: i32 = -17;
+    // SAFETY: as in `lookup`.
+    let result =
+        unsafe { bpf_map_update_elem(map, core::ptr::from_ref(key).cast(), value.cast(), BPF_NOEXIST) };
+    // Before Linux 6.4 the map's own function is called, which returns 32 bits and leaves the others zero.
+    result as i32 != EEXIST
 }
 
 /// `bpf_map_delete_elem`; true if it was there.

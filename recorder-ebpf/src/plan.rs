@@ -2,7 +2,7 @@
 //!
 //! Every field is read on its own and volatile: the compiler must not know the values, the verifier does.
 
-use schemas::wire::{MAX_STASH, Plan, Stash, context};
+use schemas::wire::{Interrupts, MAX_STASH, Plan, Stash, context};
 
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".rodata")]
@@ -52,6 +52,27 @@ static TGID_OFFSET: u32 = 0;
 #[unsafe(link_section = ".rodata")]
 static PID_OFFSET: u32 = 0;
 
+/// Offset of `task_struct.start_boottime`.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".rodata")]
+static START_OFFSET: u32 = 0;
+
+/// How to tell interrupts.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".rodata")]
+static INTERRUPTS: Interrupts =
+    Interrupts { how: 0, count: 0, queue: 0, run_queue: 0, current: 0, softirq: 0 };
+
+/// Offset of `bpf_prog.active`, 0 if it is not known.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".rodata")]
+static ACTIVE_OFFSET: u32 = 0;
+
+/// Offset of `bpf_array.ptrs`, which is that of `bpf_array.pptrs`.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".rodata")]
+static ITEMS_OFFSET: u32 = 0;
+
 /// Number of possible CPUs.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".rodata")]
@@ -79,6 +100,20 @@ macro_rules! get {
 }
 pub(crate) use get;
 
+/// Read one field of INTERRUPTS.
+macro_rules! interrupts {
+    ($field:ident) => {
+        // SAFETY: a field of a static that lives in frozen .rodata.
+        unsafe { core::ptr::read_volatile(&raw const (*$crate::plan::interrupts_at()).$field) }
+    };
+}
+pub(crate) use interrupts;
+
+#[inline(always)]
+pub fn interrupts_at() -> *const Interrupts {
+    &raw const INTERRUPTS
+}
+
 macro_rules! constants {
     ($($function:ident: $name:ident as $type:ty;)*) => {$(
         #[inline(always)]
@@ -98,6 +133,9 @@ constants! {
     aarch64: AARCH64 as u8;
     tgid_offset: TGID_OFFSET as u32;
     pid_offset: PID_OFFSET as u32;
+    start_offset: START_OFFSET as u32;
+    active_offset: ACTIVE_OFFSET as u32;
+    items_offset: ITEMS_OFFSET as u32;
     cpu_count: CPU_COUNT as u32;
 }
 

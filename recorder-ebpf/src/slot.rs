@@ -5,12 +5,13 @@ use aya_ebpf::helpers::generated::{
     bpf_get_current_task, bpf_get_current_uid_gid, bpf_get_stack, bpf_probe_read_kernel_str,
     bpf_probe_read_user_str,
 };
-use schemas::wire::{NO_DST, NONE, RETURN_VALUE, flag, op, src};
+use schemas::wire::{MAX_ERRNO, NO_DST, NONE, RETURN_VALUE, flag, op, src};
 
-use crate::context::{read, read_u64};
+use crate::context::read;
+use crate::headers;
 use crate::plan::{get, plan};
 use crate::predicate::holds;
-use crate::state::{State, negative, not_zero};
+use crate::state::{State, less, negative};
 
 const BPF_F_USER_STACK: u64 = 1 << 8;
 
@@ -27,6 +28,13 @@ impl Value {
         Self { bits, null: 0, fault: 0 }
     }
 
+    /// What tells of the current task, which in an interrupt has nothing to do with the event.
+    #[inline(always)]
+    fn of_task(state: &State, bits: u64) -> Self {
+        let null = state.in_interrupt();
+        Self { bits: bits & u64::from(null).wrapping_sub(1), null, fault: 0 }
+    }
+
     #[inline(always)]
     fn read((bits, bad): (u64, u32)) -> Self {
         Self { bits, null: bad, fault: bad }
@@ -39,10 +47,10 @@ impl Value {
         self.null |= bad;
     }
 
-    /// A NULL pointer leads to NULL, which is not a fault.
+    /// A NULL pointer leads to NULL, and so does one that is an error number (the last 4095 addresses): no fault.
     #[inline(always)]
     fn nothing_at_zero(&mut self) {
-        self.null |= not_zero(self.bits) as u32 ^ 1;
+        self.null |= less(self.bits.wrapping_add(MAX_ERRNO), MAX_ERRNO + 1) as u32;
     }
 }
 
@@ -78,9 +86,13 @@ pub fn run<const ENTRY: bool, const STORE: bool, const I: usize>(state: &mut Sta
     if derefs != 0 || operation == op::LOAD || operation == op::MEM || operation == op::STR {
         value.nothing_at_zero();
     }
+    // One place for all that is read, because the stack of all functions together is 512 bytes.
+    let mut loaded = 0u64;
     for step in 0..derefs {
-        let (next, bad) = read_u64(offset(value.bits, offset_at::<ENTRY, I>(step)));
-        value.bits = next;
+        let from = offset(value.bits, offset_at::<ENTRY, I>(step));
+        let bad = read((&raw mut loaded).cast(), 8, from, false);
+        // SAFETY: a local variable that the helper wrote to.
+        value.bits = unsafe { core::ptr::read_volatile(&raw const loaded) };
         value.spoil(bad);
         value.nothing_at_zero();
     }
@@ -89,9 +101,15 @@ pub fn run<const ENTRY: bool, const STORE: bool, const I: usize>(state: &mut Sta
     let size = u32::from(get!(ENTRY, slots[I].size));
     let dst = get!(ENTRY, slots[I].dst);
     let user = flags & flag::USER != 0;
+    if operation == op::HEADERS {
+        value.nothing_at_zero();
+        let (end, length) = (get!(ENTRY, slots[I].clause_from), get!(ENTRY, slots[I].clause_to));
+        headers::find(state, value.bits, value.null, get!(ENTRY, slots[I].save), end, length);
+        return;
+    }
     if operation == op::VALUE || operation == op::LOAD || operation == op::PRED {
         if operation == op::LOAD {
-            let mut loaded = 0u64;
+            loaded = 0;
             value.spoil(read((&raw mut loaded).cast(), size, value.bits, user));
             // SAFETY: a local variable that the helper wrote to.
             value.bits = unsafe { core::ptr::read_volatile(&raw const loaded) };
@@ -131,9 +149,13 @@ pub fn run<const ENTRY: bool, const STORE: bool, const I: usize>(state: &mut Sta
                 }
             }
             op::COMM => {
-                // SAFETY: as above.
-                unsafe { bpf_get_current_comm(to.cast(), 16) };
+                value.null |= state.in_interrupt();
+                if value.null == 0 {
+                    // SAFETY: as above.
+                    unsafe { bpf_get_current_comm(to.cast(), 16) };
+                }
             }
+            op::USTACK if state.in_interrupt() != 0 => value.null = 1,
             _ => {
                 let which = if operation == op::USTACK { BPF_F_USER_STACK } else { 0 };
                 // SAFETY: as above; the frames go behind the length.
@@ -174,20 +196,22 @@ fn source<const ENTRY: bool, const I: usize>(state: &State) -> Value {
         src::RET => Value::read((state.input(RETURN_VALUE as u8), (state.input_faults >> RETURN_VALUE) & 1)),
         src::CTX => Value::good(state.launder(state.context as u64)),
         // SAFETY: helpers without arguments, here and below.
-        src::TASK => Value::good(unsafe { bpf_get_current_task() }),
+        src::TASK => Value::of_task(state, unsafe { bpf_get_current_task() }),
         src::TEMP => Value {
             bits: state.temp(index),
             null: (state.temp_nulls >> index) & 1,
             fault: (state.temp_faults >> index) & 1,
         },
         src::CONST => Value::good(get!(ENTRY, slots[I].imm)),
-        src::PID_TGID => Value::good(state.pid_tgid),
+        src::PID_TGID => Value::of_task(state, state.subject),
         // SAFETY: see above.
-        src::CGROUP_ID => Value::good(unsafe { bpf_get_current_cgroup_id() }),
+        src::CGROUP_ID => Value::of_task(state, unsafe { bpf_get_current_cgroup_id() }),
         // SAFETY: see above.
-        src::ANCESTOR_ID => Value::good(unsafe { bpf_get_current_ancestor_cgroup_id(i32::from(index)) }),
+        src::ANCESTOR_ID => {
+            Value::of_task(state, unsafe { bpf_get_current_ancestor_cgroup_id(i32::from(index)) })
+        }
         // SAFETY: see above.
-        src::UID_GID => Value::good(unsafe { bpf_get_current_uid_gid() }),
+        src::UID_GID => Value::of_task(state, unsafe { bpf_get_current_uid_gid() }),
         _ => Value { bits: state.item, null: state.item_bad, fault: state.item_bad },
     }
 }
@@ -212,7 +236,8 @@ fn transform<const ENTRY: bool, const I: usize>(bits: u64, flags: u8, size: u32)
             _ => v.swap_bytes(),
         };
     }
-    v << (get!(ENTRY, slots[I].lshift) & 63)
+    v <<= get!(ENTRY, slots[I].lshift) & 63;
+    if flags & flag::NEGATE != 0 { v.wrapping_neg() } else { v }
 }
 
 #[inline(always)]

@@ -4,8 +4,9 @@ use core::arch::asm;
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
 
-use schemas::wire::{CpuState, MAX_ARGS, MAX_TEMPS, Stash};
+use schemas::wire::{CpuState, MAX_ARGS, MAX_TEMPS, Stash, subject};
 
+use crate::interrupt::is_interrupt;
 use crate::plan;
 
 /// The state of one run. Bits of `*_nulls` and so on count from bit 0 = temporary or column 0.
@@ -15,10 +16,11 @@ pub struct State {
     pub stash: *const Stash,
     /// Where record offset 0 is.
     pub out: *mut u8,
-    pub pid_tgid: u64,
+    /// Process, thread and context ([`subject`]).
+    pub subject: u64,
     pub item: u64,
     pub item_bad: u32,
-    /// Which copy of a program that nests this is: 0 or 1.
+    /// Which copy of a program that nests this is, from 0.
     pub copy: u32,
     /// Arguments and the return value, as far as the plan uses them.
     pub inputs: [MaybeUninit<u64>; MAX_ARGS + 1],
@@ -35,13 +37,13 @@ pub struct State {
 
 impl State {
     #[inline(always)]
-    pub fn new(context: *mut c_void, cpu: *mut CpuState, pid_tgid: u64, copy: u32) -> Self {
+    pub fn new(context: *mut c_void, cpu: *mut CpuState, subject: u64, copy: u32) -> Self {
         Self {
             context,
             cpu,
             stash: core::ptr::null(),
             out: core::ptr::null_mut(),
-            pid_tgid,
+            subject,
             item: 0,
             item_bad: 0,
             copy,
@@ -55,6 +57,12 @@ impl State {
             cuts: 0,
             stack_faults: 0,
         }
+    }
+
+    /// 1 in an interrupt: the current task is a bystander.
+    #[inline(always)]
+    pub fn in_interrupt(&self) -> u32 {
+        is_interrupt(self.subject >> subject::SHIFT) as u32
     }
 
     #[inline(always)]
@@ -100,19 +108,28 @@ impl State {
     /// Make a number of a pointer: what the verifier knows about it ends in memory.
     #[inline(always)]
     pub fn launder(&self, pointer: u64) -> u64 {
-        // SAFETY: `cpu` is this CPU's map value.
-        unsafe {
-            core::ptr::write_volatile(&raw mut (*self.cpu).scratch, pointer);
-            core::ptr::read_volatile(&raw const (*self.cpu).scratch)
-        }
+        launder(self.cpu, pointer)
     }
 }
 
-/// Add to a counter of this CPU: `count!(cpu, lost[0], 1)`.
+/// Make a number of a pointer: what the verifier knows about it ends in memory.
+#[inline(always)]
+pub fn launder(cpu: *mut CpuState, pointer: u64) -> u64 {
+    // SAFETY: `cpu` is this CPU's map value.
+    unsafe {
+        core::ptr::write_volatile(&raw mut (*cpu).scratch, pointer);
+        core::ptr::read_volatile(&raw const (*cpu).scratch)
+    }
+}
+
+/// Add one to a counter of this CPU, `count!(cpu, lost[0])`, or as many as are given, `count!(cpu, lost[0], n)`.
 macro_rules! count {
-    ($cpu:expr, $($field:tt)+) => {
+    ($cpu:expr, $field:ident $([$index:expr])?, $n:expr) => {
         // SAFETY: `cpu` is this CPU's map value; only an address is taken.
-        $crate::state::add_to(unsafe { &raw mut (*$cpu).counters.$($field)+ }, 1)
+        $crate::state::add_to(unsafe { &raw mut (*$cpu).counters.$field $([$index])? }, $n)
+    };
+    ($cpu:expr, $field:ident $([$index:expr])?) => {
+        $crate::state::count!($cpu, $field $([$index])?, 1)
     };
 }
 pub(crate) use count;

@@ -9,6 +9,7 @@
 
 pub mod kernel;
 pub mod resolve;
+pub mod user;
 
 pub mod engine;
 pub mod source;

@@ -3,16 +3,19 @@
 
 use std::io::Write;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use glob::Pattern;
 use schemas::def::{EventDef, builtin};
 
 use crate::cli::{EXIT_OK, say};
 use crate::kernel::Kernel;
-use crate::{resolve, select};
+use crate::{resolve, select, user};
 
 /// `recorder list`: without `glob` the built-in events, with it also tracepoints and functions that match.
 pub fn list(glob: Option<&str>, out: &mut impl Write) -> Result<u8> {
+    if let Some((kind, target)) = glob.and_then(user_functions) {
+        return list_user(kind, target, out);
+    }
     let pattern = glob
         .map(|glob| Pattern::new(glob).with_context(|| format!("'{glob}' is not a pattern")))
         .transpose()?;
@@ -44,7 +47,30 @@ pub fn list(glob: Option<&str>, out: &mut impl Write) -> Result<u8> {
             found += 1;
         }
     }
-    anyhow::ensure!(found > 0, "nothing matches '{glob}': no event, tracepoint or function; try '*{glob}*'");
+    ensure!(found > 0, "nothing matches '{glob}': no event, tracepoint or function; try '*{glob}*'");
+    Ok(EXIT_OK)
+}
+
+/// `uprobe:PATH:GLOB`, without the glob too: its kind, and the rest.
+fn user_functions(glob: &str) -> Option<(&str, &str)> {
+    let (kind, target) = glob.split_once(':')?;
+    ["uprobe", "uretprobe"].contains(&kind).then_some((kind, target))
+}
+
+/// Functions of a program or library.
+fn list_user(kind: &str, target: &str, out: &mut impl Write) -> Result<u8> {
+    ensure!(
+        !target.is_empty() && target != "*",
+        "name a program or library, as in 'recorder list {kind}:libc:*open*'"
+    );
+    let all = user::list(target).or_else(|error| match target.contains(':') {
+        true => Err(error),
+        false => user::list(&format!("{target}:*")),
+    })?;
+    let width = all.iter().map(|function| function.target.len()).max().unwrap_or(0);
+    for user::Function { target, place } in all {
+        writeln!(out, "{kind}:{target:width$}  {place}")?;
+    }
     Ok(EXIT_OK)
 }
 

@@ -10,6 +10,7 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::{DataType, Field};
+use schemas::column::{Notation, Type};
 
 use crate::cli::args::PrintFormat;
 use crate::snapshot::clock;
@@ -17,7 +18,7 @@ use crate::snapshot::clock;
 /// Columns that a line of text does not show: they serve to account for losses.
 const UNPRINTED: [&str; 4] = ["probe", "seq", "faults", "cuts"];
 /// Columns that a line of text starts with, before the event's own.
-const HEAD: [&str; 5] = ["ts", "cpu", "pid", "tid", "comm"];
+const HEAD: [&str; 6] = ["ts", "cpu", "ctx", "pid", "tid", "comm"];
 
 /// Prints batches to `W`.
 pub struct Printer<W: Write> {
@@ -93,8 +94,8 @@ fn named<'a>(batch: &'a RecordBatch, name: &str, row: usize) -> Cell<'a> {
 
 fn text_line(line: &mut String, event: &str, batch: &RecordBatch, row: usize) {
     let number = |name: &str| match named(batch, name, row) {
-        Cell::Unsigned(value) => value,
-        _ => 0,
+        Cell::Unsigned(value) => value.to_string(),
+        _ => "-".to_owned(),
     };
     let time = match named(batch, "ts", row) {
         Cell::Time(ns) => clock::time_of_day(ns),
@@ -102,7 +103,11 @@ fn text_line(line: &mut String, event: &str, batch: &RecordBatch, row: usize) {
     };
     let comm = match named(batch, "comm", row) {
         Cell::Text(comm) => plain(comm),
-        _ => "-".to_owned(),
+        // An interrupt has no name but its kind.
+        _ => match named(batch, "ctx", row) {
+            Cell::Text(ctx) if ctx != "task" => format!("<{ctx}>"),
+            _ => "-".to_owned(),
+        },
     };
     // Writing to a String cannot fail.
     let _ = write!(line, "{time} {:>3} {comm:<15} {:>7} {event:<10}", number("cpu"), number("pid"));
@@ -117,11 +122,16 @@ fn text_line(line: &mut String, event: &str, batch: &RecordBatch, row: usize) {
         let _ = match cell(array.as_ref(), row) {
             Cell::Null => Ok(()),
             Cell::Signed(value) => write!(line, " {name}={value}"),
-            Cell::Unsigned(value) if is_hexadecimal(field) => write!(line, " {name}={value:#x}"),
+            Cell::Unsigned(value) if Notation::of(field) == Notation::Hexadecimal => {
+                write!(line, " {name}={value:#x}")
+            }
             Cell::Unsigned(value) => write!(line, " {name}={value}"),
             Cell::Bool(value) => write!(line, " {name}={value}"),
             Cell::Text(value) => write!(line, " {name}={}", plain(value)),
-            Cell::Bytes(value) => write!(line, " {name}={}", hexadecimal(value)),
+            Cell::Bytes(value) => match numbers(field, value) {
+                Some((numbers, _)) => write!(line, " {name}=[{}]", numbers.join(",")),
+                None => write!(line, " {name}={}", hexadecimal(value)),
+            },
             Cell::Time(ns) => write!(line, " {name}={}", clock::iso(ns)),
         };
     }
@@ -131,22 +141,46 @@ fn json_line(line: &mut String, event: &str, batch: &RecordBatch, row: usize) {
     let _ = write!(line, "{{\"event\":{}", serde_json::Value::from(event));
     for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
         let _ = write!(line, ",{}:", serde_json::Value::from(field.name().as_str()));
+        let notation = Notation::of(field);
+        // The same columns are text as in the JSON of `analyze`.
+        let notation = if notation.is_text_in_json(field.data_type()) { notation } else { Notation::Amount };
         let _ = match cell(array.as_ref(), row) {
             Cell::Null => write!(line, "null"),
+            Cell::Unsigned(value) if notation == Notation::Hexadecimal => write!(line, "\"{value:#x}\""),
+            Cell::Unsigned(value) if notation == Notation::Identifier => write!(line, "\"{value}\""),
+            Cell::Signed(value) if notation == Notation::Identifier => write!(line, "\"{value}\""),
             Cell::Signed(value) => write!(line, "{value}"),
             Cell::Unsigned(value) => write!(line, "{value}"),
             Cell::Bool(value) => write!(line, "{value}"),
             Cell::Text(value) => write!(line, "{}", serde_json::Value::from(value)),
-            Cell::Bytes(value) => write!(line, "\"{}\"", hexadecimal(value)),
+            Cell::Bytes(value) => match numbers(field, value) {
+                Some((numbers, true)) => write!(line, "[\"{}\"]", numbers.join("\",\"")),
+                Some((numbers, false)) => write!(line, "[{}]", numbers.join(",")),
+                None => write!(line, "\"{}\"", hexadecimal(value)),
+            },
             Cell::Time(ns) => write!(line, "\"{}\"", clock::iso(ns)),
         };
     }
     line.push('}');
 }
 
-/// Addresses and flags are shown as the kernel's own tools show them.
-fn is_hexadecimal(field: &Field) -> bool {
-    field.metadata().get("ktape_type").is_some_and(|ty| ty == "sym" || ty.starts_with('x'))
+/// The numbers in a column of several, and whether JSON has them as text: hexadecimal ones, and those of 64 bits, which
+/// many readers change beyond 2^53.
+fn numbers(field: &Field, value: &[u8]) -> Option<(Vec<String>, bool)> {
+    let Ok(Type::Numbers(item, _)) = field.metadata().get("ktape_type")?.parse() else { return None };
+    let number = |raw: &[u8]| {
+        let mut word = [0; 8];
+        word[..raw.len()].copy_from_slice(raw);
+        let unused = 64 - 8 * raw.len() as u32;
+        let value = u64::from_le_bytes(word);
+        match *item {
+            Type::Signed(_) => ((value << unused) as i64 >> unused).to_string(),
+            Type::Hex(_) => format!("{value:#x}"),
+            _ => value.to_string(),
+        }
+    };
+    let is_text = item.wire_size() == 8 || matches!(*item, Type::Hex(_));
+    Some((value.chunks_exact(item.wire_size().into()).map(number).collect(), is_text))
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
@@ -158,8 +192,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
 
 /// `text` as it is, or quoted if it holds anything that would not be one word on a terminal.
 fn plain(text: &str) -> String {
-    let is_word = !text.is_empty()
-        && text.chars().all(|c| !c.is_whitespace() && !c.is_control() && c != '"' && c != '\\');
+    let is_word = !text.is_empty() && text.chars().all(|c| !c.is_whitespace() && !c.is_control() && c != '"');
     if is_word { text.to_owned() } else { format!("{text:?}") }
 }
 
@@ -190,6 +223,8 @@ mod tests {
             ("flags", "x64"),
             ("ok", "bool"),
             ("raw", "hex[2]"),
+            ("pair", "s16[2]"),
+            ("comm_", "string[15]"),
             ("comm", "char[16]"),
         ];
         let columns = columns.map(|(name, ty)| column(name, ty)).to_vec();
@@ -198,6 +233,7 @@ mod tests {
         let arrays: Vec<ArrayRef> = vec![
             Arc::new(TimestampNanosecondArray::from(vec![1_795_182_905_000_000_042]).with_timezone("UTC")),
             Arc::new(UInt16Array::from(vec![1])),
+            Arc::new(["task"].into_iter().collect::<DictionaryArray<Int32Type>>()),
             Arc::new(UInt32Array::from(vec![17])),
             Arc::new(UInt32Array::from(vec![18])),
             Arc::new(UInt16Array::from(vec![0])),
@@ -209,6 +245,8 @@ mod tests {
             Arc::new(UInt64Array::from(vec![255])),
             Arc::new(BooleanArray::from(vec![true])),
             Arc::new(BinaryArray::from(vec![&b"\x01\xff"[..]])),
+            Arc::new(BinaryArray::from(vec![&b"\x01\0\xff\xff"[..]])),
+            Arc::new(StringArray::from(vec!["the\\xffvictim"])),
             Arc::new(comm),
         ];
         RecordBatch::try_new(Arc::new(layout.schema()), arrays).unwrap()
@@ -225,7 +263,7 @@ mod tests {
         assert_eq!(
             printed(PrintFormat::Text),
             "13:55:05.000000042   1 \"a b\"                17 mkdirs     tid=18 path=\"/tmp/\\u{1b}[31m\" flags=0xff \
-             ok=true raw=01ff\n"
+             ok=true raw=01ff pair=[1,-1] comm_=the\\xffvictim\n"
         );
     }
 
@@ -233,9 +271,9 @@ mod tests {
     fn a_line_of_json_has_every_column_with_its_type() {
         assert_eq!(
             printed(PrintFormat::Ndjson),
-            "{\"event\":\"mkdirs\",\"ts\":\"2026-11-20T13:55:05.000000042Z\",\"cpu\":1,\"pid\":17,\"tid\":18,\"probe\":0,\
-             \"seq\":5,\"faults\":0,\"cuts\":0,\"path\":\"/tmp/\\u001b[31m\",\"ret\":null,\"flags\":255,\"ok\":true,\
-             \"raw\":\"01ff\",\"comm\":\"a b\"}\n"
+            "{\"event\":\"mkdirs\",\"ts\":\"2026-11-20T13:55:05.000000042Z\",\"cpu\":1,\"ctx\":\"task\",\"pid\":17,\"tid\":18,\
+             \"probe\":0,\"seq\":5,\"faults\":0,\"cuts\":0,\"path\":\"/tmp/\\u001b[31m\",\"ret\":null,\"flags\":\"0xff\",\"ok\":true,\
+             \"raw\":\"01ff\",\"pair\":[1,-1],\"comm_\":\"the\\\\xffvictim\",\"comm\":\"a b\"}\n"
         );
     }
 }

@@ -7,7 +7,6 @@ use anyhow::{Context, Result, bail, ensure};
 use glob::Pattern;
 use schemas::def::{EventDef, builtin, parse_inline, parse_toml};
 use schemas::expr::near;
-use schemas::trace::SIDE_TABLES;
 
 const SUFFIX: &str = ".toml";
 
@@ -26,11 +25,18 @@ impl Selection {
         let mut events: Vec<EventDef> = Vec::new();
         for word in words {
             for event in find(word)? {
-                match events.iter().find(|other| other.name == event.name) {
+                // SQL finds names in any case, and some file systems take them for one.
+                match events.iter().find(|other| other.name.eq_ignore_ascii_case(&event.name)) {
                     None => events.push(event),
                     Some(same) if *same == event => {}
-                    Some(_) => bail!(
+                    Some(same) if same.name == event.name => bail!(
                         "two events are named {}: give one another name, as in 'NAME=KIND:TARGET'",
+                        event.name
+                    ),
+                    Some(same) => bail!(
+                        "events {} and {} differ only in case, and SQL does not tell them apart: give one another \
+                         name, as in 'NAME=KIND:TARGET'",
+                        same.name,
                         event.name
                     ),
                 }
@@ -38,12 +44,9 @@ impl Selection {
         }
         for event in &events {
             let name = &event.name;
+            let is_other = |other: &EventDef| !other.name.eq_ignore_ascii_case(name) || other == event;
             ensure!(
-                !SIDE_TABLES.iter().any(|table| table.name == name),
-                "event name {name} is taken by a table that every trace has: choose another one"
-            );
-            ensure!(
-                builtin().iter().all(|other| !other.always || other.name != *name || other == event),
+                builtin().iter().all(|other| !other.always || is_other(other)),
                 "event name {name} is taken by an event that every trace has: choose another one"
             );
         }
@@ -115,17 +118,21 @@ mod tests {
     }
 
     #[test]
-    fn names_and_patterns_give_each_event_once_and_processes_always() {
+    fn names_and_patterns_give_each_event_once_and_who_is_who_always() {
         let selection = select(&["mkdirs", "mk*", "switches"]).unwrap();
         assert_eq!(selection.asked_names(), ["mkdirs", "switches"]);
         let all: Vec<_> = selection.events.iter().map(|event| event.name.as_str()).collect();
-        assert_eq!(all, ["mkdirs", "switches", "processes"]);
+        assert_eq!(all, ["mkdirs", "switches", "cgroup_changes", "processes"]);
     }
 
     #[test]
     fn a_wrong_name_gets_the_nearest_one() {
         assert!(error(&["mkdir"]).contains("did you mean mkdirs?"), "{}", error(&["mkdir"]));
-        assert!(error(&["zzzzzz"]).contains("there are kmem, listens"), "{}", error(&["zzzzzz"]));
+        assert!(
+            error(&["zzzzzz"]).contains("there are cgroup_changes, kmem, listens"),
+            "{}",
+            error(&["zzzzzz"])
+        );
         assert!(error(&["z*"]).contains("no event matches"), "{}", error(&["z*"]));
     }
 
@@ -144,8 +151,12 @@ mod tests {
 
     #[test]
     fn names_of_other_tables_and_of_other_events_are_refused() {
-        assert!(error(&["losses=syscall:mkdir{ mode }"]).contains("taken by a table"));
+        assert!(error(&["losses=syscall:mkdir{ mode }"]).contains("taken by table losses"));
+        assert!(error(&["Stacks=syscall:mkdir{ mode }"]).contains("taken by table stacks"));
         assert!(error(&["processes=syscall:mkdir{ mode }"]).contains("taken by an event"));
+        assert!(error(&["Processes=syscall:mkdir{ mode }"]).contains("taken by an event"));
+        let twice = error(&["Foo=syscall:mkdir{ mode }", "foo=syscall:mkdir{ mode }"]);
+        assert!(twice.contains("Foo and foo differ only in case"), "{twice}");
         assert!(
             error(&["a=syscall:mkdir{ mode }", "a=syscall:mkdir{ pathname:ustring }"]).contains("two events")
         );

@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire::{MAX_FRAMES, MAX_STRING, RecordHeader};
 
+mod notation;
+
+pub use notation::Notation;
+
 /// Type of a column, as written in an event definition and on the command line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
@@ -39,6 +43,11 @@ pub enum Type {
     Sym,
     /// `hex[N]`: N raw bytes.
     Bytes(u16),
+    /// `bytes[N]`: at most N (64) raw bytes, as many as the kernel says there are; on the wire a u16 with that number,
+    /// then N bytes.
+    Some(u16),
+    /// `u32[N]`, `s64[N]`, `x16[N]`: N numbers, one after the other as in memory (little-endian).
+    Numbers(Box<Self>, u16),
     /// `enum(a,b,c)` or `enum(a=1,b=7)`: an i32 on the wire, the name as text; an unknown value is its decimal.
     Enum(Vec<(i32, String)>),
     /// `kstack` or `kstack[N]`: kernel stack of at most N (32) frames; the column holds a stack id of table `stacks`.
@@ -50,6 +59,7 @@ pub enum Type {
 /// Where [`Type::Ip`] keeps its family on the wire.
 pub const IP_FAMILY_OFFSET: u16 = 16;
 const DEFAULT_STRING: u16 = 127;
+const DEFAULT_BYTES: u16 = 64;
 const DEFAULT_FRAMES: u16 = 32;
 
 impl Type {
@@ -60,7 +70,8 @@ impl Type {
             Self::Unsigned(bits) | Self::Signed(bits) | Self::Hex(bits) => u16::from(*bits / 8),
             Self::Bool => 1,
             Self::Chars(n) | Self::Bytes(n) => *n,
-            Self::Str(n) | Self::UserStr(n) => *n + 2,
+            Self::Str(n) | Self::UserStr(n) | Self::Some(n) => *n + 2,
+            Self::Numbers(item, n) => item.wire_size() * *n,
             Self::Ip4 | Self::Enum(_) => 4,
             Self::Ip6 => 16,
             Self::Ip => 20,
@@ -77,6 +88,8 @@ impl Type {
             Self::Ip4 | Self::Enum(_) | Self::Ip => 4,
             Self::Sym | Self::KernelStack(_) | Self::UserStack(_) => 8,
             Self::Ip6 | Self::Chars(_) | Self::Str(_) | Self::UserStr(_) => 8,
+            Self::Numbers(item, _) => item.wire_align(),
+            Self::Some(_) => 2,
             Self::Bool | Self::Mac | Self::Bytes(_) => 1,
         }
     }
@@ -95,7 +108,7 @@ impl Type {
             Self::Bool => DataType::Boolean,
             Self::Str(_) | Self::UserStr(_) | Self::Mac => DataType::Utf8,
             Self::Chars(_) | Self::Enum(_) | Self::Ip4 | Self::Ip6 | Self::Ip => text_dictionary(),
-            Self::Bytes(_) => DataType::Binary,
+            Self::Bytes(_) | Self::Some(_) | Self::Numbers(..) => DataType::Binary,
         }
     }
 }
@@ -121,6 +134,8 @@ impl fmt::Display for Type {
             Self::Mac => f.write_str("mac"),
             Self::Sym => f.write_str("sym"),
             Self::Bytes(n) => write!(f, "hex[{n}]"),
+            Self::Some(n) => write!(f, "bytes[{n}]"),
+            Self::Numbers(item, n) => write!(f, "{item}[{n}]"),
             Self::KernelStack(n) => write!(f, "kstack[{n}]"),
             Self::UserStack(n) => write!(f, "ustack[{n}]"),
             Self::Enum(names) => {
@@ -153,7 +168,7 @@ pub enum TypeError {
     /// No such type.
     #[error(
         "unknown type '{0}': use u8..u64, s8..s64, x8..x64, bool, char[N], string[N], ustring[N], ip, ip4, ip6, mac, \
-         sym, hex[N], enum(a,b=7), kstack[N] or ustack[N]"
+         sym, hex[N], bytes[N], u16[N]..s64[N], enum(a,b=7), kstack[N] or ustack[N]"
     )]
     Unknown(String),
     /// The number in brackets is not possible.
@@ -196,9 +211,15 @@ impl FromStr for Type {
             "string" => Self::Str(sized(Some(DEFAULT_STRING), MAX_STRING)?),
             "ustring" => Self::UserStr(sized(Some(DEFAULT_STRING), MAX_STRING)?),
             "hex" => Self::Bytes(sized(None, MAX_STRING)?),
+            "bytes" => Self::Some(sized(Some(DEFAULT_BYTES), MAX_STRING)?),
             "kstack" => Self::KernelStack(sized(Some(DEFAULT_FRAMES), MAX_FRAMES)?),
             "ustack" => Self::UserStack(sized(Some(DEFAULT_FRAMES), MAX_FRAMES)?),
-            _ if count.is_some() => return Err(unknown()),
+            _ if count.is_some() => match base.parse() {
+                Ok(item @ (Self::Unsigned(bits) | Self::Signed(bits) | Self::Hex(bits))) => {
+                    Self::Numbers(Box::new(item), sized(None, MAX_STRING / usize::from(bits / 8))?)
+                }
+                _ => return Err(unknown()),
+            },
             "bool" => Self::Bool,
             "ip4" => Self::Ip4,
             "ip6" => Self::Ip6,
@@ -298,10 +319,10 @@ impl Layout {
     /// The Arrow schema of the event's table: standard columns, then its own. Doc, unit and type travel as field
     /// metadata (`doc`, `unit`, `ktape_type`), the summary as schema metadata.
     pub fn schema(&self) -> Schema {
-        let own = self.columns.iter().map(|c| {
-            field(&c.name, c.ty.arrow(), true, c.unit.as_deref(), &c.doc)
-                .with_metadata_entry("ktape_type", c.ty.to_string())
-        });
+        let own = self
+            .columns
+            .iter()
+            .map(|c| typed(&c.ty.to_string(), field(&c.name, c.ty.arrow(), true, c.unit.as_deref(), &c.doc)));
         let fields: Vec<Field> = standard_fields().into_iter().chain(own).collect();
         Schema::new(fields).with_metadata(HashMap::from([("doc".to_owned(), self.summary.clone())]))
     }
@@ -324,13 +345,28 @@ pub fn standard_fields() -> Vec<Field> {
         ),
         field("cpu", DataType::UInt16, false, None, "processor on which the probe ran"),
         field(
+            "ctx",
+            text_dictionary(),
+            true,
+            None,
+            "what the probe ran in: task, softirq, hardirq or nmi; NULL for rows that the recorder made itself \
+             (snapshot), and where the kernel does not let us tell, which the recorder warns of",
+        ),
+        field(
             "pid",
             DataType::UInt32,
-            false,
+            true,
             None,
-            "process (thread group), numbered in the initial pid namespace",
+            "process (thread group), numbered in the initial pid namespace; NULL in an interrupt, where the process that \
+             was running is a bystander",
         ),
-        field("tid", DataType::UInt32, false, None, "thread, numbered in the initial pid namespace"),
+        field(
+            "tid",
+            DataType::UInt32,
+            true,
+            None,
+            "thread, numbered in the initial pid namespace; NULL in an interrupt",
+        ),
         field("probe", DataType::UInt16, false, None, "the probe that saw it: row of table probes"),
         field(
             "seq",
@@ -365,17 +401,12 @@ pub fn field(name: &str, ty: DataType, nullable: bool, unit: Option<&str>, doc: 
     Field::new(name, ty, nullable).with_metadata(metadata)
 }
 
-trait WithMetadataEntry {
-    fn with_metadata_entry(self, key: &str, value: String) -> Self;
-}
-
-impl WithMetadataEntry for Field {
-    fn with_metadata_entry(mut self, key: &str, value: String) -> Self {
-        let mut metadata = self.metadata().clone();
-        metadata.insert(key.to_owned(), value);
-        self.set_metadata(metadata);
-        self
-    }
+/// `field` with its [`Type`] in words, for readers of the table.
+pub fn typed(ty: &str, mut field: Field) -> Field {
+    let mut metadata = field.metadata().clone();
+    metadata.insert("ktape_type".to_owned(), ty.to_owned());
+    field.set_metadata(metadata);
+    field
 }
 
 #[cfg(test)]

@@ -5,12 +5,13 @@ use std::fmt;
 use std::sync::OnceLock;
 
 mod file;
+mod names;
 
 pub use file::parse_toml;
 
 use serde::Deserialize;
 
-use crate::column::{Type, standard_fields};
+use crate::column::Type;
 use crate::expr::{Expr, Field, Kind, ParseError, Probe, ProbeKind, Target, near};
 
 /// Most columns of an event, builtin ones included: the bits in a record's bitmaps.
@@ -18,7 +19,8 @@ pub const MAX_COLUMNS: usize = 32;
 /// Relative size of an event's rings if its definition does not say. Not 1, so that a rare event can ask for less.
 const DEFAULT_WEIGHT: u32 = 16;
 /// The definitions that come with ktape.
-const BUILTIN: [(&str, &str); 7] = [
+const BUILTIN: [(&str, &str); 8] = [
+    ("cgroup_changes", include_str!("../events/cgroup_changes.toml")),
     ("kmem", include_str!("../events/kmem.toml")),
     ("listens", include_str!("../events/listens.toml")),
     ("mkdirs", include_str!("../events/mkdirs.toml")),
@@ -43,6 +45,8 @@ pub struct EventDef {
     pub weight: u32,
     /// Places to observe; all are attached.
     pub sources: Vec<SourceDef>,
+    /// What is no event, although its name might suggest it.
+    pub excludes: Option<String>,
     /// What is recorded. Empty with `everything`.
     pub columns: Vec<ColumnDef>,
     /// The columns are all fields or arguments that the (only) source offers; the kernel knows which.
@@ -56,7 +60,7 @@ pub enum Context {
     /// It caused it.
     #[default]
     Process,
-    /// It is a bystander: the event happens in an interrupt. Filters by process do not apply.
+    /// It does not: the event happens in interrupts mostly, which are nobody's. Filters by process do not apply.
     Irq,
 }
 
@@ -67,6 +71,8 @@ pub struct SourceDef {
     pub name: String,
     /// Kernels may lack it; then nothing is missing.
     pub optional: bool,
+    /// Operation of io_uring (`IORING_OP_MKDIRAT`) that is observed here; a kernel without it lacks nothing.
+    pub covers: Option<String>,
     /// Ways to observe it, best first; the first that this kernel offers is taken.
     pub probes: Vec<ProbeDef>,
 }
@@ -96,8 +102,12 @@ pub struct ProbeDef {
     pub begins: Option<Field>,
     /// What names the object that ends here. Filters by process do not apply: an end is recorded if its begin was.
     pub ends: Option<Field>,
+    /// Of events with the same value of this, the first is recorded.
+    pub once: Option<Field>,
     /// It happens in interrupts of itself too, so that a second program is needed to see all.
     pub nests: bool,
+    /// Events of the source that are not seen here.
+    pub misses: Vec<String>,
 }
 
 /// One record for each item of an array of pointers.
@@ -120,6 +130,8 @@ pub struct ColumnDef {
     pub unit: Option<String>,
     /// What it says and where it comes from.
     pub doc: String,
+    /// Whose it is, if not the current thread's although its name says so: a socket's network namespace.
+    pub subject: Option<String>,
     /// Its value, unless a probe sets another; without any it is NULL.
     pub expr: Option<Field>,
 }
@@ -173,7 +185,7 @@ pub fn parse_inline(text: &str) -> Result<EventDef, DefError> {
     for (name, field) in fields.unwrap_or_default() {
         let written = field.text[field.expr.span.start..field.expr.span.end].to_owned();
         let ty = field.ty.clone();
-        columns.push(ColumnDef { name, ty, unit: None, doc: written, expr: Some(field) });
+        columns.push(ColumnDef { name, ty, unit: None, doc: written, subject: None, expr: Some(field) });
     }
     let probe = ProbeDef {
         on: target.clone(),
@@ -187,14 +199,22 @@ pub fn parse_inline(text: &str) -> Result<EventDef, DefError> {
         each: None,
         begins: None,
         ends: None,
+        once: None,
         nests: false,
+        misses: Vec::new(),
     };
     let event = EventDef {
         summary: format!("{target}, given on the command line"),
         always: false,
         context: Context::Process,
         weight: DEFAULT_WEIGHT,
-        sources: vec![SourceDef { name: target.default_name(), optional: false, probes: vec![probe] }],
+        sources: vec![SourceDef {
+            name: target.default_name(),
+            optional: false,
+            covers: None,
+            probes: vec![probe],
+        }],
+        excludes: None,
         columns,
         everything,
         name,
@@ -205,31 +225,14 @@ pub fn parse_inline(text: &str) -> Result<EventDef, DefError> {
 
 fn check(event: &EventDef) -> Result<(), DefError> {
     let name = &event.name;
-    if !is_name(name) {
-        return fail(format!("event name '{name}': use letters, digits and '_', not starting with a digit"));
+    if let Some(refusal) = crate::name::refusal(name) {
+        return fail(refusal);
     }
     if event.columns.len() > MAX_COLUMNS {
         let n = event.columns.len();
         return fail(format!("event {name} has {n} columns, the limit is {MAX_COLUMNS}"));
     }
-    let standard = standard_fields();
-    for (i, column) in event.columns.iter().enumerate() {
-        let column = &column.name;
-        if !is_name(column) {
-            return fail(format!("event {name}, column '{column}': use letters, digits and '_'"));
-        }
-        if standard.iter().any(|field| field.name() == column) {
-            return fail(format!(
-                "event {name}: every event has a column {column} already; leave it out, or write NAME={column} \
-                 to have it under another name"
-            ));
-        }
-        if event.columns[..i].iter().any(|other| other.name == *column) {
-            return fail(format!(
-                "event {name} has two columns named {column}: write NAME=expression to rename one"
-            ));
-        }
-    }
+    names::check(event)?;
     for (i, source) in event.sources.iter().enumerate() {
         if event.sources[..i].iter().any(|other| other.name == source.name) {
             return fail(format!("event {name} has two sources named {}", source.name));

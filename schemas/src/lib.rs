@@ -12,10 +12,16 @@ pub mod wire;
 #[cfg(feature = "std")]
 pub mod column;
 #[cfg(feature = "std")]
+pub mod context;
+#[cfg(feature = "std")]
 pub mod def;
 #[cfg(feature = "std")]
 pub mod docs;
 #[cfg(feature = "std")]
 pub mod expr;
+#[cfg(feature = "std")]
+pub mod name;
+#[cfg(feature = "std")]
+pub mod text;
 #[cfg(feature = "std")]
 pub mod trace;

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use arrow_schema::{DataType, Field, Schema};
 use serde::{Deserialize, Serialize};
 
-use crate::column::{Layout, field, text_dictionary, timestamp};
+use crate::column::{Layout, field, text_dictionary, timestamp, typed};
 
 mod losses;
 
@@ -31,8 +31,12 @@ pub const TRACE_SUFFIX: &str = ".trace";
 pub const SEGMENT_SUFFIX: &str = ".parquet";
 /// The side table that has one segment with all rows: a newer one takes its place.
 pub const PROBES: &str = "probes";
+/// Kind, in table `probes`, of what no probe of this recording sees: a way into an event, which `target` names.
+pub const NOT_OBSERVED: &str = "not observed";
 /// The event that tells who a process is: what others name is kept longer than its time.
 pub const PROCESSES: &str = "processes";
+/// The event that tells what a cgroup id stands for: table `cgroups` is made from it.
+pub const CGROUP_CHANGES: &str = "cgroup_changes";
 
 const WHOLE_SUFFIX: &str = ".whole";
 
@@ -155,7 +159,11 @@ pub const SIDE_TABLES: &[SideTable] = &[
         summary: "per interval (about a second), probe, cpu and reason: what is missing or incomplete in the event tables",
         schema: losses,
     },
-    SideTable { name: "clock", summary: "offset of UTC to the boot clock over time", schema: clock },
+    SideTable {
+        name: "clock",
+        summary: "offset of the wall clock to the boot clock over time, and each step of the wall clock",
+        schema: clock,
+    },
     SideTable { name: PROBES, summary: "every probe tried: attached or why not", schema: probes },
     SideTable { name: "stacks", summary: "each distinct stack once", schema: stacks },
     SideTable {
@@ -163,7 +171,11 @@ pub const SIDE_TABLES: &[SideTable] = &[
         summary: "name of each code address in stacks and sym columns",
         schema: symbols,
     },
-    SideTable { name: "cgroups", summary: "path and container of each cgroup id seen", schema: cgroups },
+    SideTable {
+        name: "cgroups",
+        summary: "path and container of each cgroup id in column cgroup_id",
+        schema: cgroups,
+    },
 ];
 
 /// The value of [`TABLE_KEY`] for a table with that schema.
@@ -261,7 +273,21 @@ fn clock() -> Schema {
             DataType::Int64,
             false,
             Some("ns"),
-            "CLOCK_REALTIME - CLOCK_BOOTTIME at that time; trace.json has the one used for ts",
+            "CLOCK_REALTIME - CLOCK_BOOTTIME from then on; trace.json has the one used for ts",
+        ),
+        field(
+            "step_ns",
+            DataType::Int64,
+            true,
+            Some("ns"),
+            "how far the wall clock was set forward (or back, if negative) at ts; NULL in the regular rows",
+        ),
+        field(
+            "boottime_minus_monotonic_ns",
+            DataType::Int64,
+            true,
+            Some("ns"),
+            "CLOCK_BOOTTIME - CLOCK_MONOTONIC: how long the machine has been suspended since it was started (to some 100 ns)",
         ),
     ])
 }
@@ -273,9 +299,16 @@ fn probes() -> Schema {
         text("source", "name of the source in the event's definition"),
         text(
             "kind",
-            "mechanism: tp_btf, raw_tp, fentry, fexit, kprobe, kretprobe, tracepoint, uprobe, uretprobe, snapshot",
+            "mechanism: tp_btf, raw_tp, fentry, fexit, kprobe, kretprobe, tracepoint, uprobe, uretprobe, snapshot; 'not \
+             observed': a way into the event that no probe of this recording sees",
         ),
-        field("target", DataType::Utf8, false, None, "function or tracepoint"),
+        field(
+            "target",
+            DataType::Utf8,
+            false,
+            None,
+            "function or tracepoint, or the way that is not observed",
+        ),
         field("attached", DataType::Boolean, false, None, "is this the one that was used"),
         field(
             "reason",
@@ -299,16 +332,22 @@ fn probes() -> Schema {
 fn stacks() -> Schema {
     let frame = Field::new("item", DataType::UInt64, false);
     Schema::new(vec![
-        field("stack_id", DataType::Int64, false, None, "hash of the frames"),
+        typed("kstack", field("stack_id", DataType::Int64, false, None, "hash of the frames")),
         text("space", "kernel or user"),
         field("pid", DataType::UInt32, true, None, "process of a user stack"),
-        field("frames", DataType::List(frame.into()), false, None, "return addresses, innermost first"),
+        typed(
+            "sym",
+            field("frames", DataType::List(frame.into()), false, None, "return addresses, innermost first"),
+        ),
     ])
 }
 
 fn symbols() -> Schema {
     Schema::new(vec![
-        field("addr", DataType::UInt64, false, None, "code address, as in stacks.frames and sym columns"),
+        typed(
+            "sym",
+            field("addr", DataType::UInt64, false, None, "code address, as in stacks.frames and sym columns"),
+        ),
         text("name", "function, or the address in hexadecimal if unknown"),
         field("offset_bytes", DataType::Int64, false, Some("bytes"), "addr minus start of the function"),
         field(
@@ -328,9 +367,15 @@ fn cgroups() -> Schema {
             DataType::UInt64,
             false,
             None,
-            "as in event tables: inode of the cgroup directory",
+            "as in event tables: inode of the cgroup directory; the kernel uses none twice",
         ),
-        field("path", DataType::Utf8, false, None, "path below the cgroup2 mount"),
+        field(
+            "path",
+            DataType::Utf8,
+            true,
+            None,
+            "path in the hierarchy; NULL if nothing told it (docs/trace-format.md)",
+        ),
         field(
             "container_id",
             text_dictionary(),

@@ -23,9 +23,18 @@ pub const MAX_STASH: usize = 400;
 pub const MAX_STRING: usize = 510;
 /// Most frames of a recorded stack.
 pub const MAX_FRAMES: usize = 64;
-/// Most array items that one call of an `each` source can turn into records.
-/// The verifier walks each of them: with 512 it gives up (a million instructions).
-pub const MAX_EACH: usize = 128;
+/// Most array items that one run of an `each` program can turn into records.
+/// The verifier walks each of them, which takes time for each copy of the program, and with 512 it gives up (a million
+/// instructions). For what is left the program starts itself again, [`EACH_RUNS`] times in all.
+pub const MAX_EACH: usize = 64;
+/// Runs of an `each` program for one call: the kernel allows 33 tail calls (`MAX_TAIL_CALL_CNT`).
+pub const EACH_RUNS: usize = 34;
+/// Programs that record the same probe, if it nests. The kernel skips a program while it runs on that CPU, so one takes
+/// what happens in a task, the next what happens in a softirq meanwhile, the third what a hardirq adds.
+pub const MAX_COPIES: usize = 3;
+
+/// The kernel's largest error number: the last so many addresses are no pointers but negative error numbers.
+pub const MAX_ERRNO: u64 = 4095;
 
 /// Most arguments of a probed function that a plan can use.
 pub const MAX_ARGS: usize = 12;
@@ -53,7 +62,7 @@ pub mod src {
     pub const TEMP: u8 = 5;
     /// The constant `imm`.
     pub const CONST: u8 = 6;
-    /// `bpf_get_current_pid_tgid()`: tgid in the high half.
+    /// `bpf_get_current_pid_tgid()`: tgid in the high half. (What tells of the current task is NULL in an interrupt.)
     pub const PID_TGID: u8 = 7;
     /// `bpf_get_current_cgroup_id()`.
     pub const CGROUP_ID: u8 = 8;
@@ -84,6 +93,40 @@ pub mod op {
     pub const USTACK: u8 = 6;
     /// 1 if any clause of `clause_from..clause_to` holds, else 0.
     pub const PRED: u8 = 7;
+    /// Find the upper-layer header of the IP packet at the address: see [`crate::wire::headers`]. Temporary
+    /// `clause_from` holds where the memory ends in which its headers are, `clause_to` the packet's length. There are
+    /// three results, in the temporaries from `save` on.
+    pub const HEADERS: u8 = 8;
+}
+
+/// What [`op::HEADERS`] finds behind the IP header of a packet, version 4 or 6, and behind its extension headers.
+pub mod headers {
+    /// Most extension headers that are passed over.
+    pub const MAX: u64 = 8;
+
+    /// First result: number of the upper-layer protocol; NULL where the state does not let it be known.
+    pub const PROTO: u8 = 0;
+    /// Second result: address of the upper-layer header; NULL unless the state is [`FOUND`].
+    pub const UPPER: u8 = 1;
+    /// Third result: the state, one of those below.
+    pub const STATE: u8 = 2;
+    /// How many results there are.
+    pub const RESULTS: u8 = 3;
+
+    /// The upper-layer header is there.
+    pub const FOUND: u64 = 0;
+    /// The packet, or that part of it which lies in one piece, ends before or within that header.
+    pub const CUT: u64 = 1;
+    /// A fragment other than the first: the header was in the first.
+    pub const FRAGMENT: u64 = 2;
+    /// Encrypted (ESP): what is inside is not known.
+    pub const ENCRYPTED: u64 = 3;
+    /// There is none ("no next header").
+    pub const NONE: u64 = 4;
+    /// More than [`MAX`] extension headers.
+    pub const TOO_MANY: u64 = 5;
+    /// There is no IP header, or it does not lie in one piece.
+    pub const NO_IP: u64 = 6;
 }
 
 /// Bits of [`Slot::flags`].
@@ -99,13 +142,15 @@ pub mod flag {
     /// Every pointer load of this slot follows a typed kernel pointer, so a program whose arguments are typed by BTF
     /// may load directly. A hint that no program uses yet.
     pub const TYPED: u8 = 16;
+    /// The value's opposite, after `lshift`.
+    pub const NEGATE: u8 = 32;
 }
 
 /// One step of a plan.
 ///
 /// value = source (+ temporary `add`); then `derefs` times value = `*(u64 *)(value + off[i])`, NULL or a fault ends
 /// the slot; then `op` on `value + off[derefs]`; an integer result goes through `rshift`, `bits`, sign or swap,
-/// `lshift`, into temporary `save` and, `width` bytes of it, to record offset `dst`.
+/// `lshift`, its opposite, into temporary `save` and, `width` bytes of it, to record offset `dst`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
@@ -241,12 +286,13 @@ pub struct Plan {
     /// Temporary that names the object which the event ends: only objects of the set pass, and they leave it.
     /// [`NONE`] for none.
     pub ends: u8,
-    /// 1 if a second copy of the program records the events that the kernel skips because this one is running.
+    /// Further copies of the program, which record the events that the kernel skips because those before are running;
+    /// less than [`MAX_COPIES`].
     pub nests: u8,
     /// 1 if the child that the system call makes leaves it too, with 0, without having entered: that is no event.
     pub child_leaves: u8,
-    /// Zero.
-    pub pad: u8,
+    /// Temporary of which each value counts once: later events with the same one do not pass. [`NONE`] for none.
+    pub once: u8,
     /// Process whose events are never recorded: the recorder itself. 0 for none.
     pub exclude_pid: u32,
     /// Record every event of this number that passes the filter, per probe and CPU; 0 and 1 record all.
@@ -263,7 +309,7 @@ pub struct Plan {
 pub struct RecordHeader {
     /// CLOCK_BOOTTIME, nanoseconds.
     pub ts_ns: u64,
-    /// tgid in the high half, thread id in the low half.
+    /// Process, thread and context: see [`subject`].
     pub pid_tgid: u64,
     /// Number of this event among those of its probe and CPU that passed the filter, modulo 2^32; a gap is a loss.
     pub seq: u32,
@@ -275,13 +321,116 @@ pub struct RecordHeader {
     pub cuts: u32,
 }
 
+/// On what a probe ran, and for whom ([`RecordHeader::pid_tgid`]). In an interrupt the current task is a bystander, so
+/// there is neither process nor thread.
+///
+/// ```text
+/// bits 63..61 context | 60..32 process (tgid) | 31..0 thread (tid)
+/// ```
+/// A process number has at most 22 bits.
+pub mod subject {
+    /// The task that was running.
+    pub const TASK: u64 = 0;
+    /// A soft interrupt.
+    pub const SOFTIRQ: u64 = 1;
+    /// A hard interrupt.
+    pub const HARDIRQ: u64 = 2;
+    /// A non-maskable interrupt.
+    pub const NMI: u64 = 3;
+    /// Nothing ran (the recorder made the row), or it is not known what; then the task may be a bystander.
+    pub const UNKNOWN: u64 = 7;
+    /// Names of the contexts, by number.
+    pub const NAMES: [&str; 4] = ["task", "softirq", "hardirq", "nmi"];
+
+    /// Where the context is.
+    pub const SHIFT: u32 = 61;
+    /// The process number of nobody.
+    pub const NO_PID: u64 = (1 << 29) - 1;
+    /// The thread number of nobody.
+    pub const NO_TID: u64 = 0xffff_ffff;
+    /// Neither process nor thread.
+    pub const NOBODY: u64 = NO_PID << 32 | NO_TID;
+
+    /// The name of the context; none for [`UNKNOWN`].
+    pub const fn context(subject: u64) -> Option<&'static str> {
+        let context = (subject >> SHIFT) as usize;
+        if context < NAMES.len() { Some(NAMES[context]) } else { None }
+    }
+
+    /// The process, if there is one.
+    pub const fn pid(subject: u64) -> Option<u32> {
+        let pid = subject >> 32 & NO_PID;
+        if pid == NO_PID { None } else { Some(pid as u32) }
+    }
+
+    /// The thread, if there is one.
+    pub const fn tid(subject: u64) -> Option<u32> {
+        let tid = subject & NO_TID;
+        if tid == NO_TID { None } else { Some(tid as u32) }
+    }
+}
+
+/// How a program finds out whether it runs in an interrupt (rodata `INTERRUPTS`): the bits of the kernel's preempt
+/// count, wherever this kernel keeps it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interrupts {
+    /// See [`interrupts`].
+    pub how: u32,
+    /// [`interrupts::IN_TASK`]: offset of the count in `task_struct`. [`interrupts::PER_CPU`]: from this processor's
+    /// `struct rq` to its count.
+    pub count: i32,
+    /// Offset of `task_struct.se.cfs_rq`.
+    pub queue: i32,
+    /// Offset of `cfs_rq.rq`.
+    pub run_queue: i32,
+    /// From this processor's `struct rq` to the pointer to its current task, which shows that the count is found.
+    pub current: i32,
+    /// Offset of `task_struct.softirq_disable_cnt`, which real-time kernels have; 0 on others.
+    pub softirq: i32,
+}
+
+/// Values of [`Interrupts::how`].
+pub mod interrupts {
+    /// What is probed does not happen in interrupts (system calls, functions in user space).
+    pub const NEVER: u32 = 0;
+    /// The count is in `task_struct`.
+    pub const IN_TASK: u32 = 1;
+    /// The count is among the variables that each processor has its own of. The types of the kernel tell how far it is from
+    /// the processor's run queue, to which the current task leads.
+    pub const PER_CPU: u32 = 2;
+    /// The count cannot be found. (The stack does not tell: an interrupt that comes from user space runs on the task's.)
+    pub const UNKNOWN: u32 = 3;
+    /// Bits of the count.
+    pub const SOFTIRQ: u32 = 1 << 8;
+    /// See [`SOFTIRQ`].
+    pub const HARDIRQ: u32 = 0xf << 16;
+    /// See [`SOFTIRQ`].
+    pub const NMI: u32 = 0xf << 20;
+}
+
+/// What the iterator over tasks tells of each process.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "std",
+    derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)
+)]
+pub struct Start {
+    /// Process (tgid).
+    pub pid: u64,
+    /// When it was started, CLOCK_BOOTTIME.
+    pub boottime_ns: u64,
+}
+
 /// Why the kernel side did not record an event ([`Counters::lost`]).
 pub mod lost {
     /// The ring was full.
     pub const RING_FULL: usize = 0;
     /// A return probe found nothing kept by its entry probe (attached in mid-call, or the stash was full).
     pub const NO_ENTRY: usize = 1;
-    /// An `each` call had more than [`super::MAX_EACH`] items; the rest are counted here.
+    /// An `each` call had more items than all its runs can visit ([`super::MAX_EACH`] times [`super::EACH_RUNS`]); the
+    /// rest are counted here.
     pub const EACH_CUT: usize = 2;
     /// Only every [`super::Plan::sample`]th event was asked for.
     pub const SAMPLED: usize = 3;
@@ -396,10 +545,18 @@ pub struct CpuState {
     /// A pointer that is stored here and loaded again is a plain number to the verifier. Also the key of a map, for
     /// which the stack has no room.
     pub scratch: u64,
-    /// 1 while the first copy of a program that nests runs.
-    pub is_active: u64,
-    /// Runs of the second copy of a program that nests for which the first one was skipped.
+    /// Of a further copy of a program that nests: events that it took, because all copies before were skipped.
     pub taken: u64,
+    /// Where this processor's preempt count is, once it has been found ([`interrupts::PER_CPU`]).
+    pub preempt_count: u64,
+    /// Of a further copy: where the kernel counts on this CPU whether a copy before it runs; 0 if it has not looked yet.
+    pub running: [u64; MAX_COPIES - 1],
+    /// First item of the next run of an `each` program for the same call; 0 if there is none.
+    pub each_from: u64,
+    /// Items from there on.
+    pub each_left: u64,
+    /// What the search for a header has come to, for which the stack has no room.
+    pub search: [u64; 9],
 }
 
 impl Slot {
@@ -452,7 +609,7 @@ impl Plan {
         ends: NONE,
         nests: 0,
         child_leaves: 0,
-        pad: 0,
+        once: NONE,
         exclude_pid: 0,
         sample: 0,
     };
@@ -460,3 +617,4 @@ impl Plan {
 
 const _: () = assert!(size_of::<Slot>() == 48 && size_of::<Term>() == 24 && size_of::<RecordHeader>() == 32);
 const _: () = assert!(size_of::<Plan>() == MAX_SLOTS * 48 + MAX_TERMS * 24 + MAX_CLAUSES * 4 + 32);
+const _: () = assert!(size_of::<Interrupts>() == 24);

@@ -3,6 +3,9 @@
 mod dead;
 mod hostile;
 mod losses;
+mod names;
+mod order;
+mod paste;
 mod window;
 
 use std::fs;
@@ -183,8 +186,8 @@ fn errors_are_one_line_with_the_remedy() {
     );
     bench.refused(
         &["sql", "listens.trace", "SELECT prt FROM listens"],
-        "analyze: there is no column 'prt'; did you mean 'port' or 'pid' or 'ret'?; columns: addr, backlog, cgroup_id, comm, cpu, cuts, ev, \
-         family, faults, inode, netns, pid, port, probe, protocol, ret, seq, sk, tid, ts, v6only",
+        "analyze: there is no column 'prt'; did you mean 'port' or 'pid' or 'ret'?; columns: addr, backlog, cgroup_id, comm, cpu, ctx, cuts, ev, \
+         family, faults, inode, netns, netns_cookie, pid, port, probe, protocol, ret, seq, sk, tid, ts, v6only",
     );
     bench.refused(
         &["sql", "listens.trace", "SELECT * FROM lisens"],
@@ -321,18 +324,27 @@ fn names_in_trace_json_cannot_lead_out_of_the_trace() {
     let bench = Bench::with(&["mkdirs"]);
     let path = bench.path("mkdirs.trace/trace.json");
     let text = fs::read_to_string(&path).unwrap();
-    for name in ["../../etc", "/etc", "losses", "kmem_pairs", "", "a\\u001bb", "MKDIRS\\\" --"] {
+    for name in ["../../etc", "/etc", "", ".", "a\\u001bb", "MKDIRS\\\" --", "a b"] {
         fs::write(&path, text.replace("\"event\": \"mkdirs\"", &format!("\"event\": \"{name}\""))).unwrap();
         let run = bench.analyze(&["mkdirs.trace"]);
         assert!(
-            run.code == 2 && run.err.contains("trace.json is damaged"),
+            run.code == 2 && run.err.contains("no recorder writes this: event name '"),
             "{name}: {} {}",
             run.code,
             run.err
         );
     }
-    fs::write(&path, text.replace("\"name\": \"path\"", "\"name\": \"ts\"")).unwrap();
-    assert_eq!(bench.analyze(&["mkdirs.trace"]).code, 2);
+    let long = "a".repeat(10 << 20);
+    fs::write(&path, text.replace("\"event\": \"mkdirs\"", &format!("\"event\": \"{long}\""))).unwrap();
+    let run = bench.analyze(&["mkdirs.trace"]);
+    assert!(
+        run.code == 2 && run.err.contains("has 10485760 bytes") && run.err.len() < 1000,
+        "{}",
+        run.err.len()
+    );
+    fs::write(&path, text.replace("\"name\": \"path\"", "\"name\": \"../path\"")).unwrap();
+    let run = bench.analyze(&["mkdirs.trace"]);
+    assert!(run.code == 2 && run.err.contains("column name '../path' has other characters"), "{}", run.err);
     fs::write(&path, vec![b' '; (16 << 20) + 1]).unwrap();
     let run = bench.analyze(&["mkdirs.trace"]);
     assert!(run.code == 2 && run.err.contains("16777217 bytes is too large"), "{}", run.err);

@@ -103,3 +103,49 @@ fn a_window_that_makes_no_sense_is_refused() {
         "analyze: --from: 'soon' is no time: write +1.5s (after the start), 2027-01-15T08:00:00Z, or end",
     );
 }
+
+#[test]
+fn a_date_is_what_the_wall_clock_showed() {
+    // A directory each second, at half past; at 08:00:05 the clock is set back to 08:00:01.
+    let bench = Bench::with(&["clock_set"]);
+    let rows = |flag: &str, text: &str| {
+        let run =
+            bench.analyze(&["sql", "clock_set.trace", "SELECT path FROM mkdirs", flag, text, "-f", "csv"]);
+        let paths: Vec<String> = run.out.lines().skip(1).map(str::to_owned).collect();
+        let span = (paths.len(), paths.first().cloned().unwrap(), paths.last().cloned().unwrap());
+        (span, run.err)
+    };
+    let between = |first: usize, last: usize| (last - first + 1, format!("at-{first}"), format!("at-{last}"));
+    // 08:00:03 was shown twice, at +3 s and at +7 s: a window begins at the first and ends at the second.
+    let (found, told) = rows("--from", "2027-01-15T08:00:03Z");
+    assert_eq!(found, between(3, 9));
+    assert!(told.contains("which was set while recording: it is +3.000s after the start"), "{told}");
+    assert_eq!(rows("--to", "2027-01-15T08:00:03Z").0, between(0, 6));
+    // 08:00:05 was not shown before the clock was set, but 4 s later than without that.
+    assert_eq!(rows("--from", "2027-01-15T08:00:05Z").0, between(9, 9));
+    assert_eq!(rows("--to", "2027-01-15T08:00:00.7Z").0, between(0, 0));
+    // What counts from the start does not depend on the clock.
+    assert_eq!(rows("--from", "+5s"), (between(5, 9), String::new()));
+    assert_eq!(rows("--from", "1800000005000000000"), (between(5, 9), String::new()));
+}
+
+#[test]
+fn a_date_that_is_not_the_same_time_in_all_traces_is_refused() {
+    let bench = Bench::with(&["clock_set", "mkdirs"]);
+    let words = |from: &'static str| ["sql", "clock_set.trace", "mkdirs.trace", COUNT_ALL, "--from", from];
+    let run = bench.analyze(&words("2027-01-15T08:00:05Z"));
+    assert!(run.code == 2 && run.err.contains("is not the same time in these traces"), "{}", run.err);
+    assert_eq!(bench.analyze(&words("+1s")).err, "");
+    // Before anybody set a clock it is.
+    assert_eq!(bench.analyze(&words("2027-01-15T08:00:00.7Z")).code, 0);
+}
+
+const COUNT_ALL: &str = "SELECT count(*) FROM mkdirs";
+
+#[test]
+fn the_page_of_a_trace_tells_when_the_clock_was_set_and_what_has_no_name() {
+    let bench = Bench::with(&["clock_set"]);
+    let run = bench.analyze(&["clock_set.trace"]);
+    assert!(run.out.contains("was set back by 4.000000 s +5.000s after the start"), "{}", run.out);
+    assert!(run.out.contains("1 cgroups have no path"), "{}", run.out);
+}

@@ -1,6 +1,7 @@
 //! A place's recordings in, verdicts out: each test compares one recording with the truth about its workload.
 
 mod endings;
+mod identity;
 mod kmem;
 mod listens;
 mod losses;
@@ -8,6 +9,7 @@ mod oom;
 mod packets;
 mod probes;
 mod processes;
+mod ways;
 
 use std::fs;
 
@@ -30,17 +32,25 @@ pub const TESTS: &[(&str, Test)] = &[
     ("listeners_from_before_are_a_snapshot", listens::snapshot),
     ("every_mkdir_with_its_path_and_result", processes::mkdirs),
     ("every_join_with_before_and_after", processes::joins),
+    ("directories_asked_for_by_every_way_are_recorded_or_their_way_is_named", ways::mkdirs),
+    ("every_way_is_observed_where_functions_can_be_probed", ways::all),
+    ("files_opened_by_32_bit_calls_are_in_a_users_event", ways::opens),
+    ("numbers_of_32_bit_calls_keep_their_sign", ways::seeks),
+    ("joins_by_32_bit_calls_are_recorded_or_their_way_is_named", ways::joins),
     ("switches_as_proc_status_counts_them", processes::switches),
     ("the_command_is_in_processes", processes::command),
     ("packets_as_proc_snmp_counts_them", packets::packets),
     ("bursts_are_where_they_were_sent", packets::bursts),
+    ("upper_headers_are_found_or_it_is_said_why_not", packets::headers),
     ("held_files_are_outstanding_and_no_others", kmem::held_files),
     ("what_a_workload_freed_elsewhere_is_not_outstanding", kmem::own),
     ("freed_rules_are_not_outstanding", kmem::rules),
+    ("a_bulk_free_of_hundreds_is_recorded_to_the_last_item", kmem::bulk),
     ("stacks_of_allocations_begin_with_the_allocator", kmem::stacks),
     ("an_inline_tracepoint_is_a_typed_table", probes::tracepoint),
     ("an_inline_function_is_a_typed_table", probes::function),
     ("an_inline_kprobe_is_a_typed_table", probes::kprobe),
+    ("a_pointer_that_carries_an_error_number_is_negative", probes::errors),
     ("several_events_in_one_trace", processes::several),
     ("seen_is_recorded_and_lost_everywhere", losses::balance),
     ("nothing_is_lost_where_rings_are_large", losses::none_lost),
@@ -56,16 +66,21 @@ pub const ENDINGS: &[(&str, Test)] = &[
     ("many_kprobes_end_soon_by_sigint_while_busy", endings::by_sigint_while_busy),
     ("many_kprobes_end_soon_by_the_death_of_the_command", endings::by_the_death_of_the_command),
     ("many_kprobes_are_gone_after_kill_9", endings::by_kill_9),
+    ("cgroups_that_lived_for_a_moment_have_names", identity::cgroups),
+    ("a_step_of_the_wall_clock_is_told", identity::clock),
     ("a_shortage_of_memory_makes_a_snapshot_that_names_the_victim", oom::snapshot),
 ];
 
 /// What only guests are sure to allow: probes of functions, and recording all processes.
 pub const GUEST_ONLY: &[&str] = &[
     "rare_ways_to_listen",
+    "every_way_is_observed_where_functions_can_be_probed",
     "listens_through_a_kretprobe",
     "listens_through_a_tracepoint",
     "freed_rules_are_not_outstanding",
+    "a_bulk_free_of_hundreds_is_recorded_to_the_last_item",
     "an_inline_function_is_a_typed_table",
+    "a_pointer_that_carries_an_error_number_is_negative",
     "an_inline_kprobe_is_a_typed_table",
     "programs_inside_programs_are_counted_or_unknown",
     "calls_that_a_kretprobe_has_no_room_for_are_counted_or_unknown",

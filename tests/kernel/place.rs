@@ -16,7 +16,7 @@ const SCENARIO: &str = include_str!("scenario.sh");
 pub enum Scene {
     /// Workloads that know what they did.
     Workloads,
-    /// What ends recordings, and shortage of memory; in guests only.
+    /// What ends recordings, shortage of memory, and a wall clock that is set; in guests only.
     Endings,
 }
 
@@ -25,7 +25,7 @@ impl Scene {
     fn guest_script(self) -> &'static str {
         match self {
             Self::Workloads => "sh /kernel/scenario.sh guest /kernel",
-            Self::Endings => "sh /kernel/endings.sh; sh /kernel/oom.sh",
+            Self::Endings => "sh /kernel/endings.sh; sh /kernel/oom.sh; sh /kernel/identity.sh",
         }
     }
 }

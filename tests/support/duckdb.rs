@@ -14,16 +14,29 @@ use crate::EngineError;
 const SCRIPT: &str = "../tests/duckdb/engine.py";
 const FUNCTIONS: &str = include_str!("../duckdb/functions.sql");
 
-/// The Python that has duckdb and pyarrow: `KTAPE_PYTHON`, or the one that set-up made in the target directory.
-fn interpreter() -> PathBuf {
-    let target = Path::new(env!("CARGO_BIN_EXE_analyze")).ancestors().nth(2).unwrap();
-    let made = || target.join("python/bin/python");
-    std::env::var_os("KTAPE_PYTHON").map_or_else(made, PathBuf::from)
+/// The Python that has the newest readers: `KTAPE_PYTHON`, or the one that set-up made in the target directory.
+pub fn interpreter() -> PathBuf {
+    std::env::var_os("KTAPE_PYTHON").map_or_else(|| made("python"), PathBuf::from)
 }
 
-/// Run Python to its end; what it prints.
+/// The Python that has the oldest readers that are promised to work.
+pub fn old_interpreter() -> PathBuf {
+    made("python-old")
+}
+
+fn made(venv: &str) -> PathBuf {
+    let target = Path::new(env!("CARGO_BIN_EXE_analyze")).ancestors().nth(2).unwrap();
+    target.join(venv).join("bin/python")
+}
+
+/// Run the Python with the newest readers to its end; what it prints.
 pub fn python(args: &[&str]) -> String {
-    let output = Command::new(interpreter()).args(args).output().unwrap_or_else(|e| missing(&e.to_string()));
+    python_of(&interpreter(), args)
+}
+
+/// Run this Python to its end; what it prints.
+pub fn python_of(interpreter: &Path, args: &[&str]) -> String {
+    let output = Command::new(interpreter).args(args).output().unwrap_or_else(|e| missing(&e.to_string()));
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     if errors.contains("ModuleNotFoundError") {
         missing(&errors);
@@ -33,7 +46,10 @@ pub fn python(args: &[&str]) -> String {
 }
 
 fn missing(why: &str) -> ! {
-    panic!("{} with duckdb and pyarrow is missing: run `cargo xtask setup` ({why})", interpreter().display())
+    panic!(
+        "{} with duckdb, pyarrow and polars is missing: run `cargo xtask setup` ({why})",
+        interpreter().display()
+    )
 }
 
 /// A DuckDB with the tables of the open fixtures.
@@ -124,7 +140,7 @@ impl DuckDb {
             self.ask(&json!({"open": tables, "functions": FUNCTIONS}))?;
             return Ok(DBOutput::StatementComplete(0));
         }
-        let written_out = analyze::expand::expand(sql, 1)?.to_string();
+        let written_out = analyze::expand::expand(sql, 1)?.statement.to_string();
         let answer = self.ask(&json!({"sql": written_out}))?;
         let types: Vec<char> = answer["types"].as_str().unwrap_or_default().chars().collect();
         let mut rows = Vec::new();

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: ktape and other tracers on the same loads in, figures and their ratios out.
+//! `cargo xtask bench`: what ktape costs, beside other tools on the same loads.
 //!
 //! ```text
 //! load (a workload of this program) + tracer (its command line) -> run -> sample
@@ -10,11 +10,13 @@ mod figures;
 mod goals;
 mod guest;
 mod load;
+mod memory;
 mod process;
 mod record;
 mod report;
 mod run;
 mod search;
+mod service;
 mod tracer;
 
 use anyhow::Result;
@@ -30,6 +32,16 @@ pub enum Bench {
     /// The tracers take turns on the same workload in several rounds. As root, on this kernel, in minutes; trace-cmd
     /// in a guest, for its size only. Ratios count: the machine may be busy. Writes target/bench/record.json too.
     Record(Options),
+    /// A service that is recorded: redis under ktape, under perf record, and alone; and a saturated machine
+    ///
+    /// The tracers take turns beside redis-benchmark in several rounds. As root, on this kernel, in minutes. Ratios count:
+    /// the machine may be busy. Writes target/bench/service.json too.
+    Service(service::Options),
+    /// The memory that analyses take, against their --memory
+    ///
+    /// Makes large traces of copies of the recorded fixtures, asks each question with the default and with a small limit,
+    /// and shows the peak of the whole process. Needs no rights. Writes target/bench/memory.json too.
+    Memory(memory::Options),
 }
 
 impl Bench {
@@ -37,6 +49,8 @@ impl Bench {
     pub fn run(&self) -> Result<()> {
         match self {
             Self::Record(options) => record::run(options),
+            Self::Service(options) => service::run(options),
+            Self::Memory(options) => memory::run(options),
         }
     }
 }

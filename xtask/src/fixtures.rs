@@ -1,13 +1,13 @@
 //! `cargo xtask fixtures`: a guest kernel in, recorded traces with the truth about them out (`fixtures/captured`).
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::setup::{self, is_root};
+use crate::setup;
 use crate::{host, vm};
 
 /// The kernel they are recorded on.
@@ -23,10 +23,10 @@ pub fn run() -> Result<()> {
     setup::run(false)?;
     let mut cargo = Command::new("cargo");
     host::status(cargo.args(["build", "-p", "recorder", "-p", "xtask", "--bins"]).current_dir(host::repo()))?;
-    let services = services()?;
+    let services = setup::services(SERVICES)?;
     let out = host::target_dir()?.join("guest/fixtures");
     let mut guest = vm::Guest::new(KERNEL, SCRIPT, out.clone())?;
-    guest.library_dirs = library_dirs(&services);
+    guest.library_dirs = setup::library_dirs(&services);
     for program in ["usr/bin/redis-check-rdb", "usr/sbin/nginx"] {
         let name = program.rsplit('/').next().unwrap_or(program).replace("redis-check-rdb", "redis-server");
         guest.files.push((services.join(program), format!("/usr/bin/{name}")));
@@ -36,30 +36,6 @@ pub fn run() -> Result<()> {
     let outcome = guest.run()?;
     ensure!(outcome.exit_code == 0, "recording the fixtures ended with {}", outcome.exit_code);
     keep(&out, &host::repo().join("fixtures/captured"))
-}
-
-/// The services unpacked, with the packages they need that are not installed here.
-fn services() -> Result<PathBuf> {
-    let dir = host::target_dir()?.join("guest/services");
-    let done = dir.join("ktape-ready");
-    if !done.is_file() {
-        println!("fixtures: fetching {}", SERVICES.join(" and "));
-        let mut simulate = Command::new("apt-get");
-        if !is_root() {
-            simulate.args(["-o", "Debug::NoLocking=true"]);
-        }
-        let plan = host::output(simulate.args(["install", "-s", "--no-install-recommends"]).args(SERVICES))?;
-        let named = plan.lines().filter_map(|line| line.strip_prefix("Inst ")?.split(' ').next());
-        let packages: Vec<String> = named.map(str::to_owned).collect();
-        setup::extract(&packages, &dir)?;
-        fs::write(&done, packages.join("\n")).with_context(|| format!("cannot write {}", done.display()))?;
-    }
-    Ok(dir)
-}
-
-fn library_dirs(root: &Path) -> Vec<PathBuf> {
-    let places = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"];
-    places.iter().map(|place| root.join(place)).filter(|dir| dir.is_dir()).collect()
 }
 
 fn keep(from: &Path, into: &Path) -> Result<()> {

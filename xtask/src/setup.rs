@@ -1,25 +1,26 @@
-//! Set-up: a fresh Debian or Ubuntu machine in, everything that demo and tests need out.
+//! Set-up gives a fresh Debian or Ubuntu machine everything that demo and tests need.
 //!
-//! Tools come from the distribution's packages; guest kernels and Python libraries go into the target directory.
-//! Says what it does as it does it, nothing when all is there.
+//! Small tools are installed from the distribution's packages, and never by removing another package. QEMU, guest
+//! kernels and Python libraries go into the target directory. Set-up says what it does, and nothing when all is there.
 
 mod ebpf;
+mod emulator;
 mod kernels;
 mod packages;
 mod python;
 mod systemd;
+mod unpacked;
 
 use anyhow::Result;
 
+pub use emulator::{busybox, qemu};
 pub use kernels::{Kernel, SERIES, kernel};
-pub use packages::{extract, install, is_root};
+pub use packages::{extract, install, is_root, library_dirs, services};
 pub use python::python;
 pub use systemd::{Systemd, systemd};
 
 /// Tools that must run: program to look for, Debian package it is in.
 const TOOLS: &[(&str, &str)] = &[
-    ("qemu-system-x86_64", "qemu-system-x86"),
-    ("busybox", "busybox-static"),
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("strace", "strace"),
@@ -41,7 +42,8 @@ pub fn bench() -> Result<()> {
 
 /// Install what is missing. With `ebpf` also what rebuilding the kernel side needs.
 pub fn run(ebpf: bool) -> Result<()> {
-    install(TOOLS, &packages::static_busybox())?;
+    install(TOOLS, &[])?;
+    emulator::fetch_missing()?;
     kernels::fetch_missing()?;
     systemd::fetch_missing()?;
     python::ensure()?;

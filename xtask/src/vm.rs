@@ -3,7 +3,7 @@
 //! QEMU boots the kernel with an initramfs of busybox and the given files. Nothing of the host is mounted and there is
 //! no network card; the script's output, the result directory (as tar) and signs of life come back through
 //! virtio-serial ports, which need no module. Emulated guests (no KVM) hang or panic now and then, so one that shows
-//! no sign of life is started once more.
+//! no sign of life is started again.
 
 mod power;
 
@@ -23,6 +23,10 @@ pub use power::make_disk;
 
 /// A guest without a sign of life for this long is given up. (It sends one every two seconds.)
 const SILENCE: Duration = Duration::from_secs(60);
+
+/// An emulated guest that stops by itself is booted again, until it has been booted this often. QEMU 7.2 damages a kernel
+/// that patches its own code (probes and tracepoints do) while another processor executes it.
+const BOOTS: u32 = 3;
 
 /// What to boot and what to run in it.
 pub struct Guest {
@@ -93,19 +97,18 @@ impl Guest {
             match self.boot(&kernel.image, &initrd, state.path()) {
                 Ok(outcome) => return Ok(outcome),
                 Err(Failure::Other(error)) => return Err(error),
-                Err(Failure::Hung(why)) if attempt == 1 => {
+                Err(Failure::Hung(why)) if attempt < BOOTS => {
                     eprintln!("guest {}: {why}; booting it once more", self.kernel);
                 }
-                Err(Failure::Hung(why)) => bail!("guest {}: {why}, twice", self.kernel),
+                Err(Failure::Hung(why)) => bail!("guest {}: {why}, {BOOTS} times", self.kernel),
             }
         }
-        unreachable!("the loop ends at the second attempt")
+        unreachable!("the loop ends at the last attempt")
     }
 
     fn initramfs(&self, kernel: &setup::Kernel) -> Result<Initramfs> {
         let mut root = Initramfs::default();
-        let busybox = host::which("busybox").context("busybox is missing; run: cargo xtask setup")?;
-        root.copy(&busybox, "/bin/busybox")?;
+        root.copy(&setup::busybox()?, "/bin/busybox")?;
         // busybox's own shell would take its applets even where the real program is there, such as ip.
         root.program(Path::new("/bin/sh"), "/usr/bin/sh", &[])?;
         root.text("/init", include_str!("init.sh"));
@@ -175,7 +178,7 @@ impl Qemu {
         // No KVM: where it is offered inside a virtual machine, guests may hang before their first message.
         let machine = "-cpu max -smp 2 -m 1024 -nodefaults -display none -no-reboot -nic none \
                        -device virtio-serial-pci";
-        let mut command = Command::new("qemu-system-x86_64");
+        let mut command = setup::qemu()?;
         command.arg("-accel").arg(if guest.in_turn { "tcg,thread=single" } else { "tcg,thread=multi" });
         command.args(machine.split_whitespace());
         command.arg("-kernel").arg(image).arg("-initrd").arg(initrd);
@@ -195,7 +198,7 @@ impl Qemu {
             command.arg("-drive").arg(format!("file={},format=raw,if=virtio,cache=unsafe", disk.display()));
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        command.spawn().map(Self).context("cannot run qemu-system-x86_64; run: cargo xtask setup")
+        command.spawn().map(Self).context("cannot run QEMU")
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod churn;
 pub mod cost;
 pub mod ending;
+pub mod headers;
 pub mod hold;
 pub mod joins;
 pub mod kmem;
@@ -17,6 +18,7 @@ pub mod packets;
 mod rules;
 pub mod storm;
 pub mod switches;
+pub mod ways;
 
 use std::path::{Path, PathBuf};
 
@@ -47,12 +49,16 @@ enum Kind {
     Kmem(kmem::Options),
     /// Send bursts of UDP datagrams over loopback, IPv4 and IPv6
     Packets(packets::Options),
+    /// Send packets with extension headers, options, in fragments, encrypted, cut short and in pieces
+    Headers(headers::Options),
     /// Make directories, and fail to
     Mkdirs,
     /// Fail to make directories, often
     Ticks(mkdirs::TickOptions),
     /// Enter network namespaces, and fail to
     Joins,
+    /// Make directories, open files and enter namespaces by every way that this machine has
+    Ways,
     /// Two processes send a byte to and fro
     Switches(switches::Options),
     /// Call getppid, as fast as can be or at a given rate
@@ -75,9 +81,11 @@ impl Workload {
             }
             Kind::Kmem(options) => self.tell(&kmem::run(options)?),
             Kind::Packets(options) => self.tell(&packets::run(options)?),
+            Kind::Headers(options) => self.tell(&headers::run(options)?),
             Kind::Mkdirs => self.tell(&mkdirs::run()?),
             Kind::Ticks(options) => self.tell(&mkdirs::ticks(options)?),
             Kind::Joins => self.tell(&joins::run()?),
+            Kind::Ways => self.tell(&ways::run()?),
             Kind::Switches(options) => self.tell(&switches::run(options)?),
             Kind::Storm(options) => self.tell(&storm::run(options)?),
             Kind::Churn(options) => self.tell(&churn::run(options)?),

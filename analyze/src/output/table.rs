@@ -3,12 +3,12 @@
 use std::io::Write;
 
 use anyhow::Result;
-use arrow_array::cast::AsArray;
-use arrow_array::types::UInt64Type;
 use arrow_array::{Array, RecordBatch};
-use arrow_cast::cast;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
-use arrow_schema::{DataType, Field, SchemaRef};
+use arrow_schema::{DataType, SchemaRef};
+use schemas::column::Notation;
+
+use super::shape::{Shape, listed, numbers};
 
 /// The widths of columns come from this many rows; later rows may be wider.
 const SAMPLE_ROWS: usize = 2000;
@@ -18,31 +18,31 @@ const GAP: &str = "  ";
 /// Keeps the first rows to learn the widths, then writes as rows come.
 pub struct TableWriter<W: Write> {
     out: W,
-    schema: SchemaRef,
+    shape: Shape,
     sample: Vec<Vec<String>>,
     widths: Option<Vec<usize>>,
 }
 
 impl<W: Write> TableWriter<W> {
-    /// Rows of `schema` to `out`.
-    pub fn new(schema: SchemaRef, out: W) -> Self {
-        Self { out, schema, sample: Vec::new(), widths: None }
+    /// Rows of `shape` to `out`.
+    pub fn new(shape: Shape, out: W) -> Self {
+        Self { out, shape, sample: Vec::new(), widths: None }
     }
 
     /// Write a batch, or keep it for the widths.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         let columns: Vec<Vec<String>> = self
-            .schema
-            .fields()
+            .shape
+            .notations
             .iter()
             .zip(batch.columns())
-            .map(|(f, c)| texts(f, c.as_ref()))
+            .map(|(notation, column)| texts(*notation, column.as_ref()))
             .collect::<Result<_>>()?;
         for row in 0..batch.num_rows() {
             let cells = columns.iter().map(|c| c[row].clone()).collect();
             match &self.widths {
                 None => self.sample.push(cells),
-                Some(widths) => write_row(&mut self.out, &self.schema, widths, &cells)?,
+                Some(widths) => write_row(&mut self.out, &self.shape.schema, widths, &cells)?,
             }
         }
         if self.widths.is_none() && self.sample.len() >= SAMPLE_ROWS {
@@ -61,7 +61,7 @@ impl<W: Write> TableWriter<W> {
     }
 
     fn begin(&mut self) -> Result<()> {
-        let header: Vec<String> = self.schema.fields().iter().map(|f| escape(f.name())).collect();
+        let header: Vec<String> = self.shape.schema.fields().iter().map(|f| escape(f.name())).collect();
         let sample = std::mem::take(&mut self.sample);
         let mut widths: Vec<usize> = header.iter().map(|h| h.chars().count()).collect();
         for row in &sample {
@@ -69,9 +69,9 @@ impl<W: Write> TableWriter<W> {
                 *width = (*width).max(cell.chars().count());
             }
         }
-        write_row(&mut self.out, &self.schema, &widths, &header)?;
+        write_row(&mut self.out, &self.shape.schema, &widths, &header)?;
         for row in &sample {
-            write_row(&mut self.out, &self.schema, &widths, row)?;
+            write_row(&mut self.out, &self.shape.schema, &widths, row)?;
         }
         self.widths = Some(widths);
         Ok(())
@@ -93,16 +93,17 @@ fn write_row(out: &mut impl Write, schema: &SchemaRef, widths: &[usize], cells: 
     Ok(())
 }
 
-fn texts(field: &Field, array: &dyn Array) -> Result<Vec<String>> {
-    let kind = field.metadata().get("ktape_type").map_or("", String::as_str);
-    if kind == "sym" || (kind.starts_with('x') && field.data_type().is_integer()) {
-        let numbers = cast(array, &DataType::UInt64)?;
-        let numbers = numbers.as_primitive::<UInt64Type>();
-        return Ok(numbers.iter().map(|n| n.map_or(String::new(), |n| format!("0x{n:x}"))).collect());
-    }
-    let options = FormatOptions::default().with_display_error(true);
-    let formatter = ArrayFormatter::try_new(array, &options)?;
-    Ok((0..array.len()).map(|row| escape(&formatter.value(row).to_string())).collect())
+fn texts(notation: Notation, array: &dyn Array) -> Result<Vec<String>> {
+    let texts = match array.data_type() {
+        DataType::List(_) => listed(notation, array)?,
+        ty if ty.is_integer() || matches!(ty, DataType::Decimal128(_, 0)) => numbers(notation, array)?,
+        _ => {
+            let options = FormatOptions::default().with_display_error(true);
+            let formatter = ArrayFormatter::try_new(array, &options)?;
+            return Ok((0..array.len()).map(|row| escape(&formatter.value(row).to_string())).collect());
+        }
+    };
+    Ok(texts.into_iter().map(|text| escape(&text.unwrap_or_default())).collect())
 }
 
 /// Names of processes and paths come from anyone: they must not steer the terminal.

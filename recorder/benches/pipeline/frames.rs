@@ -73,7 +73,7 @@ impl Frames {
                 .set_u64("bytes_alloc", size)
                 .set_u64("gfp", 0xcc0 + random.below(4))
                 .set_i64("node", -1)
-                .set_text("comm", &format!("worker-{name}"))
+                .set_text("comm", format!("worker-{name}"))
                 .set_u64("cgroup_id", 4000 + name / 8)
                 .build()
         };

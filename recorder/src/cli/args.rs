@@ -39,7 +39,8 @@ Examples:
   recorder list                                    the built-in events
   recorder list '*mkdir*'                          also tracepoints and functions whose names match
   recorder list 'tp:sock:*'                        the tracepoints of a category
-  recorder list 'fn:tcp_*'                         functions")]
+  recorder list 'fn:tcp_*'                         functions
+  recorder list 'uprobe:libc:pthread_*'            functions of a program or library")]
     List {
         /// Only names that match, such as 'sched*' or '*mkdir*'; without it only the built-in events
         glob: Option<String>,
@@ -105,6 +106,7 @@ Examples:
   recorder record 'tp:writeback:writeback_dirty_folio' --explain
   recorder record 'big=fn:vfs_read{ count, retval } if retval > 4096' -d 5
   recorder record ./my-event.toml --print=ndjson -o none
+  recorder record mkdirs --print=ndjson:made.json -- make    events apart from what make writes
   recorder record listens switches --max-age 10m --max-size 2GiB --trigger 'listens: port == 4444'
                                                        keep the last ten minutes, and a copy when it happens
 
@@ -130,9 +132,17 @@ pub struct Record {
     #[arg(short, long, value_parser = units::duration)]
     pub duration: Option<Duration>,
 
-    /// Show events on standard output as they happen
-    #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "text")]
-    pub print: Option<PrintFormat>,
+    /// Show events as they happen: as text or ndjson, on standard output, where what COMMAND writes comes in between, or
+    /// in PATH: a new file, a pipe, or /dev/fd/N for descriptor N [text without a value]
+    #[arg(
+        long,
+        value_name = "FORMAT[:PATH]",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "text",
+        value_parser = Print::parse
+    )]
+    pub print: Option<Print>,
 
     #[command(flatten)]
     pub filter: Filter,
@@ -205,6 +215,36 @@ pub struct Tuning {
     pub explain: bool,
 }
 
+/// Value of `--print`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Print {
+    /// What events look like.
+    pub format: PrintFormat,
+    /// Where they go; standard output without it.
+    pub place: Option<PathBuf>,
+}
+
+impl Print {
+    /// Read `FORMAT` or `FORMAT:PATH`; `-` is standard output.
+    fn parse(text: &str) -> Result<Self, String> {
+        let (format, place) = match text.split_once(':') {
+            Some((_, "")) => return Err("the path behind ':' is missing".to_owned()),
+            Some((format, place)) => (format, Some(place)),
+            None => (text, None),
+        };
+        let known = PrintFormat::value_variants();
+        let names = || known.iter().filter_map(ValueEnum::to_possible_value);
+        let Some(i) = names().position(|name| name.get_name() == format) else {
+            let names: Vec<String> = names().map(|name| name.get_name().to_owned()).collect();
+            return Err(format!(
+                "there is no format '{format}': use one of {}, or FORMAT:PATH",
+                names.join(", ")
+            ));
+        };
+        Ok(Self { format: known[i], place: place.filter(|place| *place != "-").map(PathBuf::from) })
+    }
+}
+
 /// Format of `--print`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PrintFormat {
@@ -227,6 +267,8 @@ pub enum StackKind {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -239,8 +281,18 @@ mod tests {
     fn print_takes_its_format_only_behind_an_equals_sign() {
         let args = Args::try_parse_from(["recorder", "record", "--print", "mkdirs"]).unwrap();
         let Command::Record(record) = args.command else { panic!("not record: {args:?}") };
-        assert_eq!(record.print, Some(PrintFormat::Text));
+        assert_eq!(record.print, Some(Print { format: PrintFormat::Text, place: None }));
         assert_eq!(record.events, ["mkdirs"]);
+    }
+
+    #[test]
+    fn print_can_name_a_place() {
+        let print = |text| Print::parse(text).unwrap();
+        assert_eq!(print("ndjson:a:b").place.unwrap(), Path::new("a:b"));
+        assert_eq!((print("text:-").format, print("text:-").place), (PrintFormat::Text, None));
+        assert_eq!(print("ndjson:/dev/fd/3").format, PrintFormat::Ndjson);
+        assert!(Print::parse("xml:f").unwrap_err().contains("text, ndjson"));
+        assert!(Print::parse("text:").unwrap_err().contains("missing"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use anyhow::Result;
 use clap::{CommandFactory, Parser};
 
 use args::{Args, Command};
-pub use output::{is_broken_pipe, is_reader_gone, output, say, show};
+pub use output::{is_broken_pipe, is_reader_gone, mark, output, say, show};
 
 /// Everything went well.
 pub const EXIT_OK: u8 = 0;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 
-use super::args::{PrintFormat, Record, StackKind};
+use super::args::{Print, Record, StackKind};
 use super::flight::Flight;
 use crate::resolve::Cgroup;
 use crate::snapshot::{cgroups, clock, netns};
@@ -35,7 +35,7 @@ pub struct Options {
     /// When to end by itself.
     pub duration: Option<Duration>,
     /// Show events as they happen.
-    pub print: Option<PrintFormat>,
+    pub print: Option<Print>,
     /// Only these processes and their descendants.
     pub pids: Vec<u32>,
     /// Only threads of these names.
@@ -103,7 +103,7 @@ impl Options {
         flight.check(tuning.segment_age, output != Output::None)?;
         for name in &filter.comm {
             ensure!(
-                (1..=COMM_BYTES).contains(&name.len()),
+                (1..=COMM_BYTES).contains(&schemas::text::unescape(name).len()),
                 "--comm '{name}': the kernel keeps thread names of 1 to {COMM_BYTES} bytes"
             );
         }

@@ -1,12 +1,12 @@
-//! Text in, standard output and standard error out, and what it means when they do not take it.
+//! Writes to standard output and standard error, and knows what it means when they do not take it.
 //!
-//! Errors of standard output are marked where it is written: that nobody reads any more is a success, while the same
+//! Errors of standard output, and of what else events are printed to, are marked where it is written: that nobody reads any more is a success, while the same
 //! error of a disk or a socket is a failure.
 
 use std::error::Error;
 use std::fmt::{self, Display};
 use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -17,13 +17,17 @@ const PATIENCE_MS: u16 = 1000;
 /// What a pipe that is ready takes without waiting.
 const PIPE_BYTES: usize = 4096;
 
-/// Standard output refused what was written.
+/// Standard output, or what takes its place, refused what was written.
 #[derive(Debug)]
-struct Refused(io::Error);
+struct Refused {
+    error: io::Error,
+    place: String,
+    is_device: bool,
+}
 
 impl Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot write to standard output: {}", self.0)
+        write!(f, "cannot write to {}: {}", self.place, self.error)
     }
 }
 
@@ -39,17 +43,23 @@ pub fn output() -> Output {
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes).map_err(mark)
+        self.0.write(bytes).map_err(mark_standard)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush().map_err(mark)
+        self.0.flush().map_err(mark_standard)
     }
 }
 
-/// `error`, marked as one of standard output; of the same kind, so that a write that was interrupted is tried again.
-fn mark(error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), Refused(error))
+/// `error`, marked as one of `place`, which is open as `fd`; of the same kind, so that a write that was interrupted is
+/// tried again.
+pub fn mark(error: io::Error, place: &str, fd: BorrowedFd<'_>) -> io::Error {
+    let is_device = fstat(fd).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFCHR);
+    io::Error::new(error.kind(), Refused { error, place: place.to_owned(), is_device })
+}
+
+fn mark_standard(error: io::Error) -> io::Error {
+    mark(error, "standard output", io::stdout().as_fd())
 }
 
 /// True if the reader of standard output went away, which is no failure.
@@ -57,14 +67,11 @@ pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(is_reader_gone)
 }
 
-/// True if standard output was refused because its reader has ended, or its terminal is closed.
+/// True if what was written was refused because its reader has ended, or its terminal is closed.
 pub fn is_reader_gone(error: &io::Error) -> bool {
-    let Some(Refused(error)) = error.get_ref().and_then(|inner| inner.downcast_ref()) else { return false };
-    let is_device = || {
-        let kind = fstat(io::stdout()).map_or(0, |stat| stat.st_mode & libc::S_IFMT);
-        kind == libc::S_IFCHR
-    };
-    error.kind() == io::ErrorKind::BrokenPipe || error.raw_os_error() == Some(libc::EIO) && is_device()
+    let refused = error.get_ref().and_then(|inner| inner.downcast_ref());
+    let Some(Refused { error, is_device, .. }) = refused else { return false };
+    error.kind() == io::ErrorKind::BrokenPipe || error.raw_os_error() == Some(libc::EIO) && *is_device
 }
 
 /// One message on standard error. A terminal that went away is no reason to do anything else than without it, and nor
@@ -114,7 +121,7 @@ mod tests {
 
     #[test]
     fn only_what_standard_output_refused_is_a_reader_that_went_away() {
-        let written = Err::<(), _>(mark(error(libc::EPIPE))).context("cannot list").unwrap_err();
+        let written = Err::<(), _>(mark_standard(error(libc::EPIPE))).context("cannot list").unwrap_err();
         assert!(is_broken_pipe(&written));
         assert_eq!(
             format!("{written:#}"),
@@ -124,6 +131,6 @@ mod tests {
             let elsewhere = Err::<(), _>(error(raw)).context("cannot write 't/trace.json'").unwrap_err();
             assert!(!is_broken_pipe(&elsewhere), "{elsewhere:#}");
         }
-        assert!(!is_broken_pipe(&mark(error(libc::ENOSPC)).into()));
+        assert!(!is_broken_pipe(&mark_standard(error(libc::ENOSPC)).into()));
     }
 }

@@ -27,7 +27,7 @@ use nix::unistd::{ForkResult, Pid, fork, pipe2, read, write};
 
 pub use inherited::{Inherited, is_ignored};
 pub use pidfd::Pidfd;
-use search::search;
+pub(crate) use search::search;
 
 /// What the shells add to the number of the signal that ended a command.
 const SIGNALLED: i32 = 128;

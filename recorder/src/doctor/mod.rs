@@ -15,7 +15,7 @@ use crate::engine::{Engine, EngineOptions, Mechanism};
 use crate::kernel::{Facts, Kernel, KernelSymbols};
 use crate::privileges::{CAPABILITIES, Capability, Privileges, REQUIRED, SYSLOG};
 use crate::record::{brief, parts};
-use crate::resolve::{Candidate, Filter, Request, ResolvedSource, Stacks, resolve};
+use crate::resolve::{Candidate, Filter, Request, ResolvedSource, Stacks, Unobserved, resolve};
 use crate::snapshot::processes;
 
 /// Probes that between them try every mechanism, on what every kernel has.
@@ -149,7 +149,10 @@ fn libc_path() -> Option<String> {
 }
 
 /// How a source can be observed here: what was attached and why nothing better was, or every reason why not.
-fn try_source(source: &ResolvedSource) -> Result<(Mechanism, String, Vec<String>), Vec<String>> {
+fn try_source(
+    kernel: &Kernel,
+    source: &ResolvedSource,
+) -> Result<(Mechanism, String, Vec<String>), Vec<String>> {
     let refused = |which: std::ops::Range<usize>| {
         source.refused[which].iter().map(|(probe, reason)| format!("{probe}: {reason}"))
     };
@@ -158,9 +161,10 @@ fn try_source(source: &ResolvedSource) -> Result<(Mechanism, String, Vec<String>
     for candidate in &source.candidates {
         reasons.extend(refused(told..candidate.better));
         told = candidate.better;
-        let attached =
-            Engine::new(EngineOptions { ring_bytes_total: TRIAL_RING_BYTES, ..EngineOptions::default() })
-                .and_then(|mut engine| engine.attach(0, candidate));
+        let interrupts = kernel.interrupts();
+        let options =
+            EngineOptions { ring_bytes_total: TRIAL_RING_BYTES, interrupts, ..EngineOptions::default() };
+        let attached = Engine::new(options).and_then(|mut engine| engine.attach(0, candidate));
         match attached {
             Ok(()) => return Ok((candidate.mechanism, candidate.target.clone(), reasons)),
             Err(error) => reasons.push(format!("{error:#}")),
@@ -201,10 +205,13 @@ fn mechanisms(kernel: &Kernel, out: &mut impl Write) -> Result<()> {
                         let alone = ResolvedSource {
                             name,
                             optional: false,
+                            way: None,
+                            unobserved: Vec::new(),
                             candidates: vec![candidate],
                             refused: Vec::new(),
                         };
-                        let result = try_source(&alone).map(|_| ()).map_err(|reasons| reasons.join("; "));
+                        let result =
+                            try_source(kernel, &alone).map(|_| ()).map_err(|reasons| reasons.join("; "));
                         let entry = results.entry(kind).or_insert_with(|| result.clone());
                         if result.is_ok() {
                             *entry = result;
@@ -248,16 +255,25 @@ fn events(kernel: &Kernel, privileges: Privileges, out: &mut impl Write) -> Resu
         writeln!(out, "  {}", def.name)?;
         let mut used = Vec::new();
         for source in &sources {
-            match try_source(source) {
+            match try_source(kernel, source) {
                 Ok((mechanism, target, better)) => {
                     used.push(mechanism);
                     writeln!(out, "    {:<22} {mechanism} {target}", source.name)?;
                     for reason in better {
                         writeln!(out, "    {:<22}   after: {}", "", brief(&[reason]))?;
                     }
+                    for Unobserved { what, why } in &source.unobserved {
+                        writeln!(out, "    {:<22} NOT OBSERVED: {what}: {why}", "")?;
+                    }
                 }
                 Err(reasons) => {
-                    let what = if source.optional { "not here (nothing is missing)" } else { "NOT OBSERVED" };
+                    let what = if source.way.is_some() {
+                        "NOT OBSERVED"
+                    } else if source.optional {
+                        "not here (nothing is missing)"
+                    } else {
+                        "NOT OBSERVED"
+                    };
                     writeln!(out, "    {:<22} {what}: {}", source.name, brief(&reasons))?;
                 }
             }

@@ -27,7 +27,10 @@ pub fn text(def: &EventDef, used: &[Mechanism], privileges: Privileges, is_reada
         needs.push((SYS_ADMIN, "for uprobes"));
     }
     match def.name.as_str() {
-        PROCESSES => needs.push((SYS_PTRACE, "for namespaces and programs in the snapshot")),
+        PROCESSES => needs.extend([
+            (SYS_PTRACE, "for namespaces and programs in the snapshot"),
+            (SYS_ADMIN, "for cookies of network namespaces in the snapshot"),
+        ]),
         LISTENS => needs.extend([
             (SYS_PTRACE, "for who holds a socket in the snapshot"),
             (DAC_READ_SEARCH, "for who holds a socket in the snapshot"),

@@ -2,8 +2,8 @@
 
 use anyhow::{Result, ensure};
 use schemas::wire::{
-    MAX_ARGS, MAX_CLAUSES, MAX_DEREFS, MAX_RECORD, MAX_STASH, MAX_TEMPS, MAX_TERMS, NO_DST, NONE, Plan,
-    RETURN_VALUE, RecordHeader, Slot, op, src,
+    MAX_ARGS, MAX_CLAUSES, MAX_COPIES, MAX_DEREFS, MAX_RECORD, MAX_STASH, MAX_TEMPS, MAX_TERMS, NO_DST, NONE,
+    Plan, RETURN_VALUE, RecordHeader, Slot, headers, op, src,
 };
 
 /// Arguments that an entry program can keep.
@@ -24,11 +24,12 @@ pub fn check(plan: &Plan) -> Result<()> {
     ensure!(clauses(plan.where_from, plan.where_to), "clauses of the filter out of range");
     ensure!(usize::from(plan.stash_size) <= MAX_STASH, "more than {MAX_STASH} bytes of entry columns");
     let [subject, other] = plan.subjects;
-    let special =
-        [subject, other, plan.pid, plan.tid, plan.each_count, plan.each_base, plan.begins, plan.ends];
+    let [pid, tid, once] = [plan.pid, plan.tid, plan.once];
+    let special = [subject, other, pid, tid, once, plan.each_count, plan.each_base, plan.begins, plan.ends];
     ensure!(special.into_iter().all(temp), "temporary out of range");
     ensure!((plan.each_count == NONE) == (plan.each_base == NONE), "each needs a count and an array");
     ensure!(plan.nests == 0 || plan.use_stash == 0, "a probe with an entry program cannot nest");
+    ensure!(usize::from(plan.nests) < MAX_COPIES, "more than {MAX_COPIES} copies of a program");
     ensure!(usize::from(plan.n_pre) <= plan.slots.len(), "more steps before the filter than there are");
     for term in &plan.terms {
         ensure!(
@@ -48,7 +49,7 @@ fn check_slot(plan: &Plan, slot: &Slot) -> Result<()> {
     ensure!(temp(slot.guard) && temp(slot.add) && temp(slot.save), "temporary out of range");
     ensure!(slot.bit == NONE || slot.bit < MAX_BITS, "column bit {} out of range", slot.bit);
     ensure!(usize::from(slot.derefs) <= MAX_DEREFS, "more than {MAX_DEREFS} pointer loads");
-    ensure!(slot.src <= src::ANCESTOR_ID && slot.op <= op::PRED, "unknown source or operation");
+    ensure!(slot.src <= src::ANCESTOR_ID && slot.op <= op::HEADERS, "unknown source or operation");
     match slot.src {
         src::TEMP => ensure!(usize::from(slot.index) < MAX_TEMPS, "temporary out of range"),
         src::ARG if plan.use_stash != 0 || plan.syscall_regs != 0 => {
@@ -69,6 +70,15 @@ fn check_slot(plan: &Plan, slot: &Slot) -> Result<()> {
             slot.clause_from <= slot.clause_to && usize::from(slot.clause_to) <= MAX_CLAUSES,
             "clauses out of range"
         );
+    }
+    if slot.op == op::HEADERS {
+        let last = usize::from(slot.save) + usize::from(headers::RESULTS) - 1;
+        let ends = [slot.clause_from, slot.clause_to];
+        ensure!(
+            last < MAX_TEMPS && ends.into_iter().all(|temp| usize::from(temp) < MAX_TEMPS),
+            "temporary of the search for a header out of range"
+        );
+        ensure!(slot.dst == NO_DST, "the search for a header has no column");
     }
     if slot.dst != NO_DST {
         let bytes = match slot.op {

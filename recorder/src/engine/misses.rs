@@ -40,11 +40,6 @@ impl Misses {
         let since = |now: Option<u64>, before: Option<u64>| Some(now?.saturating_sub(before?));
         Self { recursion: since(self.recursion, before.recursion), kprobe: since(self.kprobe, before.kprobe) }
     }
-
-    /// Those that a second copy of the program has not `taken`. As it is read later, it can be ahead.
-    pub fn without(self, taken: u64) -> Self {
-        Self { recursion: self.recursion.map(|skipped| skipped.saturating_sub(taken)), ..self }
-    }
 }
 
 /// Whether this kernel counts recursion misses of programs attached like this. Raw tracepoints do since 6.1, which is

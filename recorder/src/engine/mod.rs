@@ -8,6 +8,7 @@
 
 mod check;
 mod gate;
+mod mapped;
 mod misses;
 mod object;
 mod objects;
@@ -18,17 +19,18 @@ mod sys;
 #[cfg(test)]
 mod tests;
 
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, bail};
 use aya::Btf;
-use schemas::wire::{Counters, CpuState, NONE};
+use schemas::wire::{Counters, CpuState, Interrupts, NONE};
 use zerocopy::FromBytes;
 
 pub use pids::{MAX_PIDS, PidSet};
 
-use crate::kernel::TaskOffsets;
+use crate::kernel::{ProgramOffsets, TaskOffsets};
 pub use crate::resolve::{Candidate, Mechanism};
 use crate::source::{EventSource, ProbeCounters, ProbeId};
 use gate::Gate;
@@ -39,10 +41,12 @@ use ring::Ring;
 
 /// Smallest and largest ring of one probe and CPU.
 const RING_BYTES: std::ops::RangeInclusive<u64> = (64 << 10)..=(64 << 20);
-/// Part of a probe's ring memory that the second copy of one that nests has in addition.
+/// Part of a probe's ring memory that the second copy of one that nests has in addition, and again of that the third.
 const NESTED_SHARE: u64 = 8;
 /// Links are closed by this many threads: closing a kprobe waits for every CPU.
 const DETACH_THREADS: usize = 16;
+/// How often a loss by skips is looked at again before it is believed.
+const LOOKS: usize = 4;
 /// The kernel side's clock, `ktime_get_boot_fast_ns`, may be behind ours: by some nanoseconds always, by more while
 /// the clock is being adjusted.
 const CLOCK_SLACK_NS: u64 = 1_000_000;
@@ -60,6 +64,10 @@ pub struct EngineOptions {
     pub max_pids: u32,
     /// Needed to follow the children of processes in the pid set (`Kernel::task_offsets`).
     pub task_offsets: Option<TaskOffsets>,
+    /// How programs tell interrupts from tasks (`Kernel::interrupts`; without it they take all for tasks).
+    pub interrupts: Interrupts,
+    /// Needed to record what happens in interrupts of a probe that nests (`Kernel::program_offsets`).
+    pub program_offsets: Option<ProgramOffsets>,
 }
 
 impl Default for EngineOptions {
@@ -70,6 +78,8 @@ impl Default for EngineOptions {
             stash_entries: 8192,
             max_pids: MAX_PIDS,
             task_offsets: None,
+            interrupts: Interrupts::default(),
+            program_offsets: None,
         }
     }
 }
@@ -99,14 +109,14 @@ struct Attached {
     id: ProbeId,
     mechanism: Mechanism,
     filters_pids: bool,
-    /// 1, or 2 for a probe that nests: its second copy has the next number.
+    /// 1, or more for a probe that nests: its further copies have the next numbers.
     copies: u32,
     programs: Option<Programs>,
     /// By number, cpu.
     rings: Vec<(ProbeId, u16, Ring)>,
     states: OwnedFd,
-    /// The recording program, whose skips are losses. A call of which the program at entry was skipped is counted when
-    /// it returns and nothing was kept of it.
+    /// The recording program, whose skips are losses unless a further copy took them. A call of which the program at
+    /// entry was skipped is counted when it returns and nothing was kept of it.
     program: OwnedFd,
     /// What the kernel had skipped before the start; not ours.
     skipped_before: Misses,
@@ -121,9 +131,16 @@ impl Engine {
         let cpus = |(path, error)| anyhow::Error::from(error).context(format!("cannot read {path}"));
         let possible_cpus = aya::util::nr_cpus().map_err(cpus)?;
         let task = options.task_offsets.unwrap_or_default();
+        let program = options.program_offsets.unwrap_or_default();
         let privileges = "run it as root or with CAP_BPF and CAP_PERFMON";
         Ok(Self {
-            loader: Loader::new(possible_cpus as u32, options.stash_entries, task),
+            loader: Loader::new(
+                possible_cpus as u32,
+                options.stash_entries,
+                task,
+                options.interrupts,
+                program,
+            ),
             btf: Btf::from_sys_fs().ok(),
             gate: Gate::new().context(privileges)?,
             pids: PidSet::new(options.max_pids).context(privileges)?,
@@ -147,7 +164,7 @@ impl Engine {
     /// Let all probes see from now on. Gives the boot time (ns) before which none has seen anything.
     pub fn start(&mut self) -> Result<u64> {
         for probe in &mut self.probes {
-            probe.skipped_before = probe.skipped_until_now();
+            probe.skipped_before = probe.skipped_until_now(self.possible_cpus);
         }
         let start_ns = boot_ns().saturating_sub(CLOCK_SLACK_NS);
         self.gate.set(true)?;
@@ -164,8 +181,8 @@ impl Engine {
         self.attach_weighted(probe, candidate, 1)
     }
 
-    /// Attach a probe that gets `weight` shares of the ring memory. One that nests ([`Candidate::copies`]) takes two
-    /// numbers: `probe + 1` is for what happens in interrupts of it.
+    /// Attach a probe that gets `weight` shares of the ring memory. One that nests takes as many numbers as it has copies
+    /// ([`Candidate::copies`]): those after `probe` are for what happens in interrupts of it.
     pub fn attach_weighted(&mut self, probe: ProbeId, candidate: &Candidate, weight: u32) -> Result<()> {
         if self.probes.iter().any(|p| (p.id..p.id + p.copies as ProbeId).contains(&probe)) {
             bail!("probe {probe} is attached already");
@@ -177,7 +194,7 @@ impl Engine {
         let mut programs = self.loader.load(candidate)?;
         let mut rings = Vec::new();
         for copy in 0..candidate.copies() {
-            let bytes = self.ring_bytes(weight, copy > 0);
+            let bytes = self.ring_bytes(weight, copy);
             for &cpu in &self.online_cpus {
                 let ring = Ring::new(bytes)
                     .with_context(|| format!("cannot make a ring of {} KiB for cpu {cpu}", bytes >> 10))?;
@@ -220,6 +237,14 @@ impl Engine {
         &mut self.pids
     }
 
+    /// Two files that tell, when they are read, when each process was started. Fails if this kernel has no such iterator.
+    pub fn process_starts(&mut self) -> Result<[File; 2]> {
+        if self.options.task_offsets.is_none_or(|offsets| offsets.start.is_none()) {
+            bail!("this kernel does not describe task_struct.start_boottime");
+        }
+        self.loader.load_iterator()?.iterate(self.btf.as_ref())
+    }
+
     /// Detach all probes. What is in the rings stays there to be drained, and the counters to be read.
     pub fn detach_all(&mut self) {
         // A panic in one of its threads has been told; what is not detached goes with the process.
@@ -233,7 +258,7 @@ impl Engine {
         let _ = self.gate.set(false);
         let mut programs: Vec<Programs> = self.follow.take().into_iter().collect();
         for probe in &mut self.probes {
-            let skipped = probe.skipped_until_now();
+            let skipped = probe.skipped_until_now(self.possible_cpus);
             probe.skipped.get_or_insert(skipped);
             programs.extend(probe.programs.take());
         }
@@ -261,37 +286,67 @@ impl Engine {
     }
 
     /// A power of two of pages. What happens in interrupts of a probe is a small part of what it sees.
-    fn ring_bytes(&self, weight: u32, is_nested: bool) -> u32 {
+    fn ring_bytes(&self, weight: u32, copy: u32) -> u32 {
         let rings = u64::from(self.options.total_weight.max(1)) * self.online_cpus.len().max(1) as u64;
         let share = self.options.ring_bytes_total.saturating_mul(u64::from(weight)) / rings;
-        let share = if is_nested { share / NESTED_SHARE } else { share };
+        let share = share / NESTED_SHARE.pow(copy);
         let bytes = share.clamp(*RING_BYTES.start(), *RING_BYTES.end());
         1 << bytes.ilog2()
     }
 
-    /// Entry `copy` of counters, CPU by CPU.
-    fn states(&self, map: &OwnedFd, copy: u32) -> Result<Vec<CpuState>> {
-        let mut buffer = vec![0; self.possible_cpus * size_of::<CpuState>()];
-        sys::map_lookup(map.as_fd(), copy, &mut buffer).context("cannot read counters")?;
-        let states = buffer.chunks_exact(size_of::<CpuState>());
-        Ok(states.filter_map(|chunk| CpuState::read_from_bytes(chunk).ok()).collect())
-    }
-
     /// Children that did not fit into the pid set.
     fn unfollowed(&self) -> Result<u64> {
-        let Some(states) = &self.follow_states else { return Ok(0) };
-        Ok(self.states(states, 0)?.iter().map(|state| state.counters.map_full).sum())
+        let Some(map) = &self.follow_states else { return Ok(0) };
+        Ok(states(map, 0, self.possible_cpus)?.iter().map(|state| state.counters.map_full).sum())
     }
 }
 
+/// Entry `copy` of counters, CPU by CPU.
+fn states(map: &OwnedFd, copy: u32, cpus: usize) -> Result<Vec<CpuState>> {
+    let mut buffer = vec![0; cpus * size_of::<CpuState>()];
+    sys::map_lookup(map.as_fd(), copy, &mut buffer).context("cannot read counters")?;
+    let states = buffer.chunks_exact(size_of::<CpuState>());
+    Ok(states.filter_map(|chunk| CpuState::read_from_bytes(chunk).ok()).collect())
+}
+
 impl Attached {
-    /// What the kernel has skipped since the probe was attached.
-    fn skipped_until_now(&self) -> Misses {
+    /// What the kernel has skipped since the probe was attached and no further copy has taken. A skip is counted a
+    /// moment before it is taken, so what looks like a loss is looked at again.
+    fn skipped_until_now(&self, cpus: usize) -> Misses {
         let link = self.programs.as_ref().and_then(|programs| programs.kprobe_link.as_ref());
-        Misses {
-            recursion: misses::recursion(self.mechanism, &self.program),
-            kprobe: misses::kprobes(self.mechanism, link),
+        let kprobe = misses::kprobes(self.mechanism, link);
+        let lost = || {
+            let skipped = misses::recursion(self.mechanism, &self.program)?;
+            Some(skipped.saturating_sub(self.taken(cpus)))
+        };
+        let mut recursion = lost();
+        if self.copies > 1 {
+            for _ in 0..LOOKS {
+                if recursion.is_none_or(|lost| lost == 0) {
+                    break;
+                }
+                recursion = recursion.min(lost());
+            }
         }
+        Misses { recursion, kprobe }
+    }
+
+    /// What further copies have recorded or filtered in place of the first.
+    fn taken(&self, cpus: usize) -> u64 {
+        let all = (1..self.copies).flat_map(|copy| states(&self.states, copy, cpus).unwrap_or_default());
+        all.map(|state| state.taken).sum()
+    }
+
+    /// What was lost by skips since the start. What ended the recording is not: of copies, that can be told afterwards,
+    /// when all have come to their end.
+    fn skipped(&self, cpus: usize) -> Misses {
+        let now = || self.skipped_until_now(cpus);
+        let skipped = match self.skipped {
+            Some(skipped) if self.copies > 1 => Misses { recursion: now().recursion, ..skipped },
+            Some(skipped) => skipped,
+            None => now(),
+        };
+        skipped.since(self.skipped_before)
     }
 }
 
@@ -329,28 +384,16 @@ impl EventSource for Engine {
         let counters = |states: &[CpuState]| -> Vec<Counters> { states.iter().map(|s| s.counters).collect() };
         let mut all = Vec::with_capacity(self.probes.len());
         for probe in &self.probes {
-            // Before the counters of the second copy: what it has taken in between is no loss.
-            let skipped = probe.skipped.unwrap_or_else(|| probe.skipped_until_now());
-            let skipped = skipped.since(probe.skipped_before);
-            let first = self.states(&probe.states, 0)?;
-            let second = if probe.copies > 1 { self.states(&probe.states, 1)? } else { Vec::new() };
-            let taken = second.iter().map(|state| state.taken).sum();
-            let Misses { recursion, kprobe } = skipped.without(taken);
-            all.push(ProbeCounters {
-                probe: probe.id,
-                per_cpu: counters(&first),
-                recursion_misses: recursion,
-                kprobe_misses: kprobe,
-                unfollowed: if probe.filters_pids { unfollowed } else { 0 },
-            });
-            if probe.copies > 1 {
+            let skipped = probe.skipped(self.possible_cpus);
+            for copy in 0..probe.copies {
+                // What a further copy misses, one before it has seen or counts as missed.
+                let Misses { recursion, kprobe } = if copy == 0 { skipped } else { Misses::default() };
                 all.push(ProbeCounters {
-                    probe: probe.id + 1,
-                    per_cpu: counters(&second),
-                    // What it misses, the first copy has seen or counts as missed.
-                    recursion_misses: Some(0),
-                    kprobe_misses: Some(0),
-                    unfollowed: 0,
+                    probe: probe.id + copy as ProbeId,
+                    per_cpu: counters(&states(&probe.states, copy, self.possible_cpus)?),
+                    recursion_misses: recursion,
+                    kprobe_misses: kprobe,
+                    unfollowed: if probe.filters_pids && copy == 0 { unfollowed } else { 0 },
                 });
             }
         }

@@ -3,45 +3,65 @@
 use std::sync::LazyLock;
 
 use anyhow::{Context, Result};
+use schemas::wire::MAX_COPIES;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!("ktape.bpf.o");
 
 /// The sections of the programs of the object, as recorder-ebpf/src/main.rs names them.
-const SECTIONS: [&str; 6] = [
+const SECTIONS: [&str; 11] = [
     "ktape_event_program",
     "ktape_nested_program",
+    "ktape_third_program",
+    "ktape_each_program",
+    "ktape_each_nested_program",
+    "ktape_each_third_program",
     "ktape_entry_program",
     "ktape_exit_program",
     "ktape_fork_program",
     "ktape_free_program",
+    "ktape_iterator_program",
 ];
 /// aya passes over sections whose name starts so.
 const UNUSED: &str = "license_unused";
 
+/// The programs that record: one and, for a probe that nests, its further copies; and the same for `each` sources.
+pub const EVENTS: [[&str; MAX_COPIES]; 2] =
+    [["on_event", "on_nested", "on_third"], ["on_each", "on_each_nested", "on_each_third"]];
+
 /// New names of the sections, `None` for those that are not needed.
 #[derive(Clone, Copy, Default)]
 pub struct Sections {
-    /// Of the recording program.
-    pub event: Option<&'static str>,
-    /// Of its second copy.
-    pub nested: Option<&'static str>,
+    /// Of the recording program and its copies, in the order of [`EVENTS`].
+    pub events: [[Option<&'static str>; MAX_COPIES]; 2],
     /// Of the entry program.
     pub entry: Option<&'static str>,
     /// Of the program that forgets the calls of threads which end.
     pub exit: Option<&'static str>,
     /// Of the two programs that keep the pid set.
     pub follow: Option<&'static str>,
+    /// Of the iterator over tasks.
+    pub iterator: Option<&'static str>,
+}
+
+impl Sections {
+    /// Those of a recording program with as many copies, for an `each` source or not.
+    pub fn of_events(section: &'static str, each: bool, copies: u32) -> Self {
+        let mut sections = Self::default();
+        let names = &mut sections.events[usize::from(each)];
+        names.iter_mut().take(copies as usize).for_each(|name| *name = Some(section));
+        sections
+    }
 }
 
 /// Where the names of [`SECTIONS`] are. Found once: to look through the object takes longer than all else that is done
 /// to a copy of it, and there is a copy for each probe.
-static PLACES: LazyLock<[Vec<usize>; 6]> = LazyLock::new(|| SECTIONS.map(places));
+static PLACES: LazyLock<[Vec<usize>; SECTIONS.len()]> = LazyLock::new(|| SECTIONS.map(places));
 
 /// The object with other section names, in memory that is aligned for ELF.
 pub fn with_sections(names: Sections) -> Result<Vec<u64>> {
     let mut bytes = OBJECT.to_vec();
-    let Sections { event, nested, entry, exit, follow } = names;
-    let names = [event, nested, entry, exit, follow, follow];
+    let Sections { events, entry, exit, follow, iterator } = names;
+    let names = events.into_iter().flatten().chain([entry, exit, follow, follow, iterator]);
     for ((section, places), name) in SECTIONS.iter().zip(&*PLACES).zip(names) {
         rename(&mut bytes, places, section.len(), name.unwrap_or(UNUSED)).with_context(|| {
             format!("the eBPF object has no section {section}: rebuild it (cargo xtask ebpf)")

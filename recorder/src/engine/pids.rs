@@ -1,6 +1,7 @@
 //! The pid set: which processes are recorded. One map, shared by all probes; the kernel side adds children and removes
 //! processes whose number becomes free.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result};
@@ -39,6 +40,26 @@ impl PidSet {
     pub fn contains(&self, pid: u32) -> Result<bool> {
         sys::map_lookup(self.map.as_fd(), pid, &mut [0; 4])
             .with_context(|| format!("cannot look up process {pid} in the pid set"))
+    }
+
+    /// Another handle of the same set.
+    pub fn try_clone(&self) -> Result<Self> {
+        Ok(Self { map: self.map.try_clone().context("cannot copy the pid set")? })
+    }
+
+    /// All processes in it, in order. Those that come or go meanwhile may be missing.
+    pub fn pids(&self) -> Result<Vec<u32>> {
+        let mut pids = BTreeSet::new();
+        let mut last = None;
+        // The kernel begins again if the last one has gone.
+        for _ in 0..=2 * MAX_PIDS {
+            last = sys::map_next_key(self.map.as_fd(), last).context("cannot read the pid set")?;
+            match last {
+                Some(pid) => pids.insert(pid),
+                None => break,
+            };
+        }
+        Ok(pids.into_iter().collect())
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {

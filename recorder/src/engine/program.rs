@@ -1,30 +1,34 @@
 //! Candidate -> loaded and attached programs of one copy of the eBPF object.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use aya::programs::links::FdLink;
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeScope};
 use aya::programs::{
-    BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, TracePoint, UProbe,
+    BtfTracePoint, FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint, TracePoint, UProbe,
 };
 use aya::{Btf, Ebpf, EbpfLoader, Pod, VerifierLogLevel};
-use schemas::wire::{Plan, context};
+use schemas::wire::{Interrupts, NONE, Plan, context};
 use zerocopy::IntoBytes;
 
 use super::check;
-use super::object::{self, Sections};
+use super::mapped::Mapped;
+use super::object::{self, EVENTS, Sections};
 use super::sys::link_by_id;
-use crate::kernel::{TaskOffsets, Tracefs};
+use crate::kernel::{ProgramOffsets, TaskOffsets, Tracefs};
 use crate::resolve::{Candidate, Mechanism};
+use crate::user::Place;
 
-/// Names of the programs in the object.
-const EVENT: &str = "on_event";
-const NESTED: &str = "on_nested";
+/// Names of the other programs in the object.
 const ENTRY: &str = "on_entry";
 const EXIT: &str = "on_exit";
 const FORK: &str = "on_fork";
 const FREE: &str = "on_free";
+const TASK: &str = "on_task";
+/// Values of which each counts once that are remembered: those of the latest events, which can meet on processors.
+const ONCE: u32 = 4096;
 /// Maps of maps are set by this many threads.
 const SETTING_THREADS: usize = 32;
 /// Lines of the verifier's log in an error.
@@ -37,12 +41,21 @@ struct Frozen(Plan);
 // SAFETY: a plan is plain data without padding (wire.rs asserts its size).
 unsafe impl Pod for Frozen {}
 
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct Telling(Interrupts);
+
+// SAFETY: integers of one size, so no padding (wire.rs asserts the size).
+unsafe impl Pod for Telling {}
+
 /// The programs of one probe and what they are attached with.
 #[derive(Debug)]
 pub struct Programs {
     /// Owns programs, maps and those links that are not in `links`.
     pub ebpf: Ebpf,
     links: Vec<FdLink>,
+    /// Names of the recording program and of its further copies.
+    events: &'static [&'static str],
     /// The link of the recording program's kprobe once more, to ask for misses; none without CAP_SYS_ADMIN.
     pub kprobe_link: Option<OwnedFd>,
 }
@@ -78,6 +91,25 @@ fn kinds(mechanism: Mechanism) -> (Kind, Kind) {
     }
 }
 
+/// What the program at entry is attached to.
+fn at_entry(mechanism: Mechanism, target: &str) -> Result<(Mechanism, String)> {
+    Ok(match mechanism {
+        Mechanism::Fexit => (Mechanism::Fentry, target.to_owned()),
+        Mechanism::Kretprobe => (Mechanism::Kprobe, target.to_owned()),
+        Mechanism::SyscallTracepoints => (Mechanism::Tracepoint, format!("syscalls:sys_enter_{target}")),
+        Mechanism::Uretprobe => (Mechanism::Uprobe, target.to_owned()),
+        other => bail!("{other} programs have no program at entry"),
+    })
+}
+
+/// What the recording program is attached to.
+fn at_event(mechanism: Mechanism, target: &str) -> (Mechanism, String) {
+    match mechanism {
+        Mechanism::SyscallTracepoints => (Mechanism::Tracepoint, format!("syscalls:sys_exit_{target}")),
+        other => (other, target.to_owned()),
+    }
+}
+
 /// Loads copies of the object.
 pub struct Loader {
     /// One for all: making one parses the kernel's BTF. It wants the constants to live as long as itself, so they
@@ -85,18 +117,28 @@ pub struct Loader {
     loader: EbpfLoader<'static>,
     cpus: u32,
     stash_entries: u32,
+    interrupts: Interrupts,
 }
 
 impl Loader {
-    pub fn new(cpus: u32, stash_entries: u32, task: TaskOffsets) -> Self {
+    pub fn new(
+        cpus: u32,
+        stash_entries: u32,
+        task: TaskOffsets,
+        interrupts: Interrupts,
+        programs: ProgramOffsets,
+    ) -> Self {
         let mut loader = EbpfLoader::new();
         loader
             .verifier_log_level(VerifierLogLevel::DEBUG)
             .override_global("AARCH64", keep(u8::from(cfg!(target_arch = "aarch64"))), true)
             .override_global("TGID_OFFSET", keep(task.tgid), true)
             .override_global("PID_OFFSET", keep(task.pid), true)
+            .override_global("START_OFFSET", keep(task.start.unwrap_or(0)), true)
+            .override_global("ACTIVE_OFFSET", keep(programs.active), true)
+            .override_global("ITEMS_OFFSET", keep(programs.items), true)
             .override_global("CPU_COUNT", keep(cpus), true);
-        Self { loader, cpus, stash_entries }
+        Self { loader, cpus, stash_entries, interrupts }
     }
 
     /// Load a copy of the object with the plans of `candidate`. Nothing is in the kernel yet but its maps.
@@ -106,6 +148,9 @@ impl Loader {
         check::check(entry_plan).context("the entry plan")?;
         let ((kind, section), (entry_kind, entry_section)) = kinds(candidate.mechanism);
         let interleaved = matches!(candidate.mechanism, Mechanism::Uprobe | Mechanism::Uretprobe);
+        // A task makes system calls and runs programs, nobody else does.
+        let never = interleaved || candidate.mechanism == Mechanism::SyscallTracepoints;
+        let interrupts = if never { Interrupts::default() } else { self.interrupts };
         let entry = candidate.entry.is_some();
         self.loader
             .override_global("PLAN", keep(Frozen(*candidate.plan)), true)
@@ -114,29 +159,45 @@ impl Loader {
             .override_global("ENTRY_KIND", keep(entry_kind), true)
             .override_global("INPUTS", keep(check::inputs(&candidate.plan)), true)
             .override_global("ENTRY_INPUTS", keep(check::entry_inputs(entry_plan, &candidate.plan)), true)
+            .override_global("INTERRUPTS", keep(Telling(interrupts)), true)
             .override_global("INTERLEAVED", keep(u8::from(interleaved)), true)
             .map_max_entries("RINGS", self.cpus * candidate.copies())
             .map_max_entries("CPUS", candidate.copies())
+            .map_max_entries("ONCE", if candidate.plan.once == NONE { 1 } else { ONCE })
             .map_max_entries("STASH", if entry { self.stash_entries } else { 1 });
-        self.finish(Sections {
-            event: Some(section),
-            nested: (candidate.copies() > 1).then_some(section),
+        let each = candidate.plan.each_count != NONE;
+        let sections = Sections {
             entry: entry.then_some(entry_section),
             exit: entry.then_some(RAW_TP.1),
-            follow: None,
-        })
+            ..Sections::of_events(section, each, candidate.copies())
+        };
+        let events = &EVENTS[usize::from(each)][..candidate.copies() as usize];
+        Ok(Programs { events, ..self.finish(sections)? })
     }
 
     /// Load the programs that keep the pid set.
     pub fn load_follow(&mut self) -> Result<Programs> {
-        self.loader.map_max_entries("RINGS", 1).map_max_entries("CPUS", 1).map_max_entries("STASH", 1);
+        self.small();
         self.finish(Sections { follow: Some(RAW_TP.1), ..Sections::default() })
+    }
+
+    /// Load the iterator over tasks.
+    pub fn load_iterator(&mut self) -> Result<Programs> {
+        self.small();
+        self.finish(Sections { iterator: Some("iter/task"), ..Sections::default() })
+    }
+
+    /// Maps that a copy does not use.
+    fn small(&mut self) {
+        for map in ["RINGS", "CPUS", "STASH", "ONCE"] {
+            self.loader.map_max_entries(map, 1);
+        }
     }
 
     fn finish(&mut self, sections: Sections) -> Result<Programs> {
         let object = object::with_sections(sections)?;
         let ebpf = self.loader.load(object.as_bytes()).context("cannot load the eBPF object")?;
-        Ok(Programs { ebpf, links: Vec::new(), kprobe_link: None })
+        Ok(Programs { ebpf, links: Vec::new(), events: &[], kprobe_link: None })
     }
 }
 
@@ -147,66 +208,95 @@ fn keep<T>(value: T) -> &'static T {
 impl Programs {
     /// Attach what `candidate` says: the entry program first, so that the return program finds what it needs.
     pub fn attach(&mut self, candidate: &Candidate, btf: Option<&Btf>) -> Result<()> {
-        let target = candidate.target.as_str();
-        let btf = || btf.ok_or_else(|| anyhow!("this kernel has no BTF (/sys/kernel/btf/vmlinux)"));
-        let entry = candidate.entry.is_some();
-        if candidate.copies() > 1 {
-            match candidate.mechanism {
-                Mechanism::TpBtf => self.tp_btf(NESTED, target, btf()?)?,
-                Mechanism::RawTp => self.raw_tp(NESTED, target)?,
-                Mechanism::Fentry => self.fentry(NESTED, target, btf()?)?,
-                other => bail!("{other} programs do not nest"),
-            }
-        }
-        if entry {
+        let (target, events) = (candidate.target.as_str(), self.events);
+        if candidate.entry.is_some() {
+            let (mechanism, target) = at_entry(candidate.mechanism, target)?;
             self.raw_tp(EXIT, "sched_process_exit")?;
+            self.load(ENTRY, mechanism, &target, btf)?;
+            self.attach_one(ENTRY, mechanism, &target, candidate.user.as_ref())?;
         }
-        match candidate.mechanism {
-            Mechanism::TpBtf => self.tp_btf(EVENT, target, btf()?)?,
-            Mechanism::RawTp => self.raw_tp(EVENT, target)?,
-            Mechanism::Fentry => self.fentry(EVENT, target, btf()?)?,
-            Mechanism::Fexit => {
-                if entry {
-                    self.fentry(ENTRY, target, btf()?)?;
-                }
-                let program: &mut FExit = self.program(EVENT)?;
-                program.load(target, btf()?).map_err(explain)?;
-                program.attach().map_err(explain)?;
-            }
-            Mechanism::Kprobe => self.kprobe(EVENT, target)?,
-            Mechanism::Kretprobe => {
-                if entry {
-                    self.kprobe(ENTRY, target)?;
-                }
-                self.kprobe(EVENT, target)?;
-            }
-            Mechanism::Tracepoint => {
-                let (category, name) = target
-                    .split_once(':')
-                    .with_context(|| format!("tracepoint '{target}' is not of the form category:name"))?;
-                self.tracepoint(EVENT, category, name)?;
-            }
-            Mechanism::SyscallTracepoints => {
-                if entry {
-                    self.tracepoint(ENTRY, "syscalls", &format!("sys_enter_{target}"))?;
-                }
-                self.tracepoint(EVENT, "syscalls", &format!("sys_exit_{target}"))?;
-            }
-            Mechanism::Uprobe => self.uprobe(EVENT, target)?,
-            Mechanism::Uretprobe => {
-                if entry {
-                    self.uprobe(ENTRY, target)?;
-                }
-                self.uprobe(EVENT, target)?;
+        let (mechanism, target) = at_event(candidate.mechanism, target);
+        for event in events {
+            self.load(event, mechanism, &target, btf)?;
+        }
+        // The programs must know each other before any of them runs.
+        if events.len() > 1 || candidate.plan.each_count != NONE {
+            for (index, event) in (0..).zip(events) {
+                let program = self.fd(event)?.as_raw_fd() as u32;
+                super::sys::map_update(self.map("PROGRAMS")?, index, program)
+                    .context("cannot put a program into the map of programs")?;
             }
         }
-        Ok(())
+        events
+            .iter()
+            .try_for_each(|event| self.attach_one(event, mechanism, &target, candidate.user.as_ref()))
+    }
+
+    /// Load a program for what it will be attached to.
+    fn load(
+        &mut self,
+        name: &'static str,
+        mechanism: Mechanism,
+        target: &str,
+        btf: Option<&Btf>,
+    ) -> Result<()> {
+        let btf = || btf.context("this kernel has no BTF (/sys/kernel/btf/vmlinux)");
+        let loaded = match mechanism {
+            Mechanism::TpBtf => self.program::<BtfTracePoint>(name)?.load(target, btf()?),
+            Mechanism::RawTp => self.program::<RawTracePoint>(name)?.load(),
+            Mechanism::Fentry => self.program::<FEntry>(name)?.load(target, btf()?),
+            Mechanism::Fexit => self.program::<FExit>(name)?.load(target, btf()?),
+            Mechanism::Kprobe | Mechanism::Kretprobe => self.program::<KProbe>(name)?.load(),
+            Mechanism::Tracepoint | Mechanism::SyscallTracepoints => {
+                // On a machine on which nobody has used it yet, it is not mounted.
+                Tracefs::open()?;
+                self.program::<TracePoint>(name)?.load()
+            }
+            Mechanism::Uprobe | Mechanism::Uretprobe => self.program::<UProbe>(name)?.load(),
+        };
+        loaded.map_err(explain)
+    }
+
+    /// Attach a program that is loaded.
+    fn attach_one(
+        &mut self,
+        name: &'static str,
+        mechanism: Mechanism,
+        target: &str,
+        user: Option<&Place>,
+    ) -> Result<()> {
+        match mechanism {
+            Mechanism::TpBtf => self.program::<BtfTracePoint>(name)?.attach().map(drop).map_err(explain),
+            Mechanism::RawTp => {
+                self.program::<RawTracePoint>(name)?.attach(target).map(drop).map_err(explain)
+            }
+            Mechanism::Fentry => self.program::<FEntry>(name)?.attach().map(drop).map_err(explain),
+            Mechanism::Fexit => self.program::<FExit>(name)?.attach().map(drop).map_err(explain),
+            Mechanism::Kprobe | Mechanism::Kretprobe => self.kprobe(name, target),
+            Mechanism::Tracepoint | Mechanism::SyscallTracepoints => self.tracepoint(name, target),
+            Mechanism::Uprobe | Mechanism::Uretprobe => {
+                self.uprobe(name, user.context("its place in the file is not known")?)
+            }
+        }
     }
 
     /// Attach the programs that keep the pid set.
     pub fn attach_follow(&mut self) -> Result<()> {
         self.raw_tp(FORK, "sched_process_fork")?;
         self.raw_tp(FREE, "sched_process_free")
+    }
+
+    /// Files that tell, when they are read, of all processes (as [`Start`](schemas::wire::Start)).
+    pub fn iterate<const N: usize>(&mut self, btf: Option<&Btf>) -> Result<[File; N]> {
+        let btf = btf.ok_or_else(|| anyhow!("this kernel has no BTF (/sys/kernel/btf/vmlinux)"))?;
+        let program: &mut Iter = self.program(TASK)?;
+        program.load("task", btf).map_err(explain)?;
+        let mut file = || {
+            let link = program.attach().map_err(explain)?;
+            Ok(program.take_link(link)?.into_file()?)
+        };
+        let files = (0..N).map(|_| file()).collect::<Result<Vec<_>>>()?;
+        files.try_into().map_err(|_| anyhow!("too few files"))
     }
 
     fn program<'a, T>(&'a mut self, name: &'static str) -> Result<&'a mut T>
@@ -218,25 +308,9 @@ impl Programs {
         Ok(program.try_into()?)
     }
 
-    fn tp_btf(&mut self, name: &'static str, target: &str, btf: &Btf) -> Result<()> {
-        let program: &mut BtfTracePoint = self.program(name)?;
-        program.load(target, btf).map_err(explain)?;
-        program.attach().map_err(explain)?;
-        Ok(())
-    }
-
     fn raw_tp(&mut self, name: &'static str, target: &str) -> Result<()> {
-        let program: &mut RawTracePoint = self.program(name)?;
-        program.load().map_err(explain)?;
-        program.attach(target).map_err(explain)?;
-        Ok(())
-    }
-
-    fn fentry(&mut self, name: &'static str, target: &str, btf: &Btf) -> Result<()> {
-        let program: &mut FEntry = self.program(name)?;
-        program.load(target, btf).map_err(explain)?;
-        program.attach().map_err(explain)?;
-        Ok(())
+        self.load(name, Mechanism::RawTp, target, None)?;
+        self.attach_one(name, Mechanism::RawTp, target, None)
     }
 
     fn kprobe(&mut self, name: &'static str, target: &str) -> Result<()> {
@@ -245,12 +319,11 @@ impl Programs {
             None => (target, 0),
         };
         let program: &mut KProbe = self.program(name)?;
-        program.load().map_err(explain)?;
         let id = program.attach(function, offset).map_err(explain)?;
         let link = program.take_link(id)?;
         // Before 5.15 there is no such link; the program owns its perf event then.
         if let Ok(link) = FdLink::try_from(link) {
-            if name == EVENT {
+            if name != ENTRY {
                 self.kprobe_link = link.info().ok().and_then(|info| link_by_id(info.id()).ok());
             }
             self.links.push(link);
@@ -258,34 +331,30 @@ impl Programs {
         Ok(())
     }
 
-    fn tracepoint(&mut self, program: &'static str, category: &str, name: &str) -> Result<()> {
-        // On a machine on which nobody has used it yet, it is not mounted.
-        Tracefs::open()?;
-        let program: &mut TracePoint = self.program(program)?;
-        program.load().map_err(explain)?;
-        program.attach(category, name).map_err(explain)?;
+    fn tracepoint(&mut self, name: &'static str, target: &str) -> Result<()> {
+        let (category, point) = target
+            .split_once(':')
+            .with_context(|| format!("tracepoint '{target}' is not of the form category:name"))?;
+        let program: &mut TracePoint = self.program(name)?;
+        program.attach(category, point).map_err(explain)?;
         Ok(())
     }
 
-    fn uprobe(&mut self, name: &'static str, target: &str) -> Result<()> {
-        let (path, place) = target
-            .rsplit_once(':')
-            .with_context(|| format!("uprobe '{target}' is not of the form path:symbol"))?;
-        let location = match place.split_once('+') {
-            Some((symbol, offset)) => UProbeAttachLocation::SymbolOffset(symbol, number(offset)?),
-            None if place.starts_with("0x") => UProbeAttachLocation::AbsoluteOffset(number(place)?),
-            None => UProbeAttachLocation::Symbol(place),
-        };
+    fn uprobe(&mut self, name: &'static str, place: &Place) -> Result<()> {
         let program: &mut UProbe = self.program(name)?;
-        program.load().map_err(explain)?;
-        program.attach(location, path, UProbeScope::AllProcesses).map_err(explain)?;
+        for offset in &place.offsets {
+            // The kernel looks at the instruction when a process maps it: that is us, so that a refusal is told now.
+            let _mapped = Mapped::new(place.file(), *offset);
+            let location = UProbeAttachLocation::AbsoluteOffset(*offset);
+            let attached = program.attach(location, place.path(), UProbeScope::AllProcesses);
+            attached.map_err(|error| refused_instruction(error, *offset))?;
+        }
         Ok(())
     }
 
     /// Put maps into entries of maps of maps: (outer, index, inner). Each makes the kernel wait for an RCU grace period,
     /// tens of milliseconds, so they wait together.
     pub fn set_inner(&self, entries: &[(&str, u32, BorrowedFd<'_>)]) -> Result<()> {
-        use std::os::fd::AsRawFd as _;
         let set = |(outer, index, inner): &(&str, u32, BorrowedFd<'_>)| {
             super::sys::map_update(self.map(outer)?, *index, inner.as_raw_fd() as u32)
                 .with_context(|| format!("cannot set entry {index} of map {outer}"))
@@ -303,17 +372,26 @@ impl Programs {
     pub fn map(&self, name: &str) -> Result<BorrowedFd<'_>> {
         use aya::maps::Map;
         match self.ebpf.map(name) {
-            Some(Map::ArrayOfMaps(data) | Map::PerCpuArray(data) | Map::HashMap(data)) => {
-                Ok(data.fd().as_fd())
-            }
+            Some(
+                Map::ArrayOfMaps(data)
+                | Map::PerCpuArray(data)
+                | Map::HashMap(data)
+                | Map::ProgramArray(data),
+            ) => Ok(data.fd().as_fd()),
             _ => bail!("the eBPF object has no map {name}"),
         }
     }
 
-    /// Descriptor of the recording program.
+    /// Descriptor of the recording program, of the first if there are copies.
     pub fn event_fd(&self) -> Result<OwnedFd> {
-        let program = self.ebpf.program(EVENT).with_context(|| format!("no program {EVENT}"))?;
-        Ok(program.fd()?.as_fd().try_clone_to_owned()?)
+        let first = self.events.first().context("there is no recording program")?;
+        Ok(self.fd(first)?.try_clone_to_owned()?)
+    }
+
+    /// Descriptor of a program that is loaded.
+    fn fd(&self, name: &str) -> Result<BorrowedFd<'_>> {
+        let program = self.ebpf.program(name).with_context(|| format!("no program {name}"))?;
+        Ok(program.fd()?.as_fd())
     }
 }
 
@@ -335,6 +413,21 @@ fn explain(error: ProgramError) -> Error {
         return anyhow!("the kernel refuses the program: {io_error}{end}");
     }
     Error::from(error)
+}
+
+/// What the kernel says when it cannot probe an instruction; the C library has no text for it (`ENOTSUPP`).
+const NOT_SUPPORTED: i32 = 524;
+
+fn refused_instruction(error: ProgramError, offset: u64) -> Error {
+    let error = explain(error);
+    let raw = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>()).next();
+    match raw.and_then(std::io::Error::raw_os_error) {
+        Some(NOT_SUPPORTED) => anyhow!(
+            "the kernel cannot probe the instruction at file offset {offset:#x}: give the offset of another one, or the \
+             start of a function"
+        ),
+        _ => error,
+    }
 }
 
 fn is_noise(line: &str) -> bool {

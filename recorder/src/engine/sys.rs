@@ -9,6 +9,7 @@ const MAP_CREATE: u32 = 0;
 const MAP_LOOKUP_ELEM: u32 = 1;
 const MAP_UPDATE_ELEM: u32 = 2;
 const MAP_DELETE_ELEM: u32 = 3;
+const MAP_GET_NEXT_KEY: u32 = 4;
 const OBJ_GET_INFO_BY_FD: u32 = 15;
 const LINK_GET_FD_BY_ID: u32 = 30;
 
@@ -130,6 +131,20 @@ pub fn map_lookup(map: BorrowedFd<'_>, key: u32, value: &mut [u8]) -> io::Result
     match bpf(MAP_LOOKUP_ELEM, &mut attr) {
         Ok(_) => Ok(true),
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The key behind `key`, or the first one, of a map with keys of 4 bytes; `None` at the end.
+pub fn map_next_key(map: BorrowedFd<'_>, key: Option<u32>) -> io::Result<Option<u32>> {
+    let mut next = Box::new(0_u32);
+    let (mut attr, _key) = elem(map, key.unwrap_or_default(), std::ptr::from_mut(&mut *next) as u64);
+    if key.is_none() {
+        attr.key = 0;
+    }
+    match bpf(MAP_GET_NEXT_KEY, &mut attr) {
+        Ok(_) => Ok(Some(*next)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -35,7 +35,7 @@ fn the_committed_object_was_made_of_these_sources() {
 #[test]
 fn the_object_has_the_sections_that_are_renamed() {
     let names =
-        object::Sections { event: Some("kretprobe"), entry: Some("kprobe"), ..object::Sections::default() };
+        object::Sections { entry: Some("kprobe"), ..object::Sections::of_events("kretprobe", false, 1) };
     let copy = object::with_sections(names).unwrap();
     let bytes: Vec<u8> = copy.iter().flat_map(|word| word.to_ne_bytes()).collect();
     let has = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);

@@ -260,6 +260,15 @@ impl Btf {
             .find(|id| self.kind(*id) == kind && self.name(*id) == name)
     }
 
+    /// Where a variable is that each processor has its own of, in the section of them.
+    pub fn per_cpu(&self, name: &str) -> Option<i32> {
+        let variable = self.find(name, Kind::Var)?;
+        let (at, [_, info, _]) = self.head(self.find(".data..percpu", Kind::DataSection)?)?;
+        let places = (0..(info & 0xffff) as usize).map(|i| at + 12 * i);
+        let place = places.into_iter().find(|place| read_u32(&self.data, *place) == variable)?;
+        i32::try_from(read_u32(&self.data, place + 4)).ok()
+    }
+
     /// Names of all types of that kind.
     pub fn names(&self, kind: Kind) -> impl Iterator<Item = &str> {
         (1..self.types.len() as u32).filter(move |id| self.kind(*id) == kind).map(|id| self.name(id))

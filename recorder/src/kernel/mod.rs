@@ -11,6 +11,7 @@ use anyhow::Result;
 
 pub use btf::{Btf, TypeId};
 pub use facts::Facts;
+use schemas::wire::{Interrupts, interrupts};
 pub use symbols::{FunctionNames, FunctionSymbol, KernelSymbols};
 pub use tracefs::{TraceField, Tracefs};
 
@@ -78,7 +79,60 @@ impl Kernel {
     pub fn task_offsets(&self) -> Option<TaskOffsets> {
         let task = self.btf.find("task_struct", btf::Kind::Struct)?;
         let offset = |name| self.btf.member(task, name).map(|member| member.bit_offset / 8);
-        Some(TaskOffsets { pid: offset("pid")?, tgid: offset("tgid")? })
+        Some(TaskOffsets { pid: offset("pid")?, tgid: offset("tgid")?, start: offset("start_boottime") })
+    }
+
+    /// How programs tell interrupts from tasks.
+    pub fn interrupts(&self) -> Interrupts {
+        let softirq = self.offset("task_struct", &["softirq_disable_cnt"]).unwrap_or(0);
+        let counted =
+            if self.facts.machine == "x86_64" { self.per_cpu_count() } else { self.count_in_task() };
+        if let Some(counted) = counted {
+            return Interrupts { softirq, ..counted };
+        }
+        Interrupts { how: interrupts::UNKNOWN, ..Interrupts::default() }
+    }
+
+    fn count_in_task(&self) -> Option<Interrupts> {
+        let count = self.offset("task_struct", &["thread_info", "preempt_count"])?;
+        Some(Interrupts { how: interrupts::IN_TASK, count, ..Interrupts::default() })
+    }
+
+    /// x86_64: 6.2 to 6.14 have both variables in one structure.
+    fn per_cpu_count(&self) -> Option<Interrupts> {
+        let run_queue = self.btf.per_cpu("runqueues")?;
+        let hot = |member| Some(self.btf.per_cpu("pcpu_hot")? + self.offset("pcpu_hot", &[member])?);
+        let count = self.btf.per_cpu("__preempt_count").or_else(|| hot("preempt_count"))?;
+        let current = self.btf.per_cpu("current_task").or_else(|| hot("current_task"))?;
+        Some(Interrupts {
+            how: interrupts::PER_CPU,
+            count: count - run_queue,
+            queue: self.offset("task_struct", &["se", "cfs_rq"])?,
+            run_queue: self.offset("cfs_rq", &["rq"])?,
+            current: current - run_queue,
+            softirq: 0,
+        })
+    }
+
+    /// Where a member of a member ... of a structure is.
+    fn offset(&self, of: &str, path: &[&str]) -> Option<i32> {
+        let mut ty = self.btf.find(of, btf::Kind::Struct)?;
+        let mut offset = 0;
+        for name in path {
+            let member = self.btf.member(self.btf.strip(ty), name)?;
+            offset += member.bit_offset / 8;
+            ty = member.ty;
+        }
+        i32::try_from(offset).ok()
+    }
+
+    /// Where the kernel keeps whether a program runs. Programs that nest need it.
+    pub fn program_offsets(&self) -> Option<ProgramOffsets> {
+        let offset = |name, member| {
+            let of = self.btf.find(name, btf::Kind::Struct)?;
+            self.btf.member(of, member).map(|member| member.bit_offset / 8)
+        };
+        Some(ProgramOffsets { active: offset("bpf_prog", "active")?, items: offset("bpf_array", "ptrs")? })
     }
 
     /// Names of the functions that can be probed: those with a symbol and types.
@@ -100,6 +154,17 @@ pub struct TaskOffsets {
     pub pid: u32,
     /// `tgid`: the process.
     pub tgid: u32,
+    /// `start_boottime`, since 5.5.
+    pub start: Option<u32>,
+}
+
+/// Places in `struct bpf_prog` and `struct bpf_array`, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProgramOffsets {
+    /// `bpf_prog.active`: by CPU, how often the program is running; 0 if it is not known.
+    pub active: u32,
+    /// `bpf_array.ptrs` (and `pptrs`, in the same place): the items of a map of programs, and of one by CPU.
+    pub items: u32,
 }
 
 #[cfg(test)]

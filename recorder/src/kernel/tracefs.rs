@@ -1,5 +1,7 @@
 //! tracefs -> the classic tracepoints and the fields of their records.
 
+mod print;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -34,6 +36,8 @@ pub struct TraceField {
     pub array: Option<u16>,
     /// The data is elsewhere in the record; the field tells where.
     pub location: Option<Location>,
+    /// The tracepoint prints it as the name of code (`%pS` and its like).
+    pub code: bool,
 }
 
 /// What a locator word counts from; its low half is the offset, its high half the length.
@@ -91,6 +95,16 @@ impl Tracefs {
         Ok(parse_format(&text))
     }
 
+    /// The fields of the tracepoint of that name, in whichever category it is; none if there are several or none.
+    pub fn fields_of(&self, name: &str) -> Vec<TraceField> {
+        let categories = subdirectories(&self.root.join("events")).unwrap_or_default();
+        let mut found = categories.iter().filter(|category| self.has(category, name));
+        match (found.next(), found.next()) {
+            (Some(category), None) => self.fields(category, name).unwrap_or_default(),
+            _ => Vec::new(),
+        }
+    }
+
     /// All tracepoints as (category, name), sorted.
     pub fn tracepoints(&self) -> Result<Vec<(String, String)>> {
         let events = self.root.join("events");
@@ -119,7 +133,13 @@ fn subdirectories(path: &Path) -> Result<Vec<String>> {
 
 /// The fields in the text of a `format` file.
 pub fn parse_format(text: &str) -> Vec<TraceField> {
-    text.lines().filter_map(parse_field).filter(|field| !field.name.starts_with(COMMON_PREFIX)).collect()
+    let fields = text.lines().filter_map(parse_field);
+    let mut fields: Vec<TraceField> = fields.filter(|field| !field.name.starts_with(COMMON_PREFIX)).collect();
+    let code = print::code_fields(text);
+    for field in &mut fields {
+        field.code = code.contains(&field.name.as_str());
+    }
+    fields
 }
 
 /// Such a line: `field:char name[32]; offset:8; size:32; signed:0;`, with tabs.
@@ -163,6 +183,7 @@ fn parse_field(line: &str) -> Option<TraceField> {
         signed,
         array,
         location,
+        code: false,
     })
 }
 

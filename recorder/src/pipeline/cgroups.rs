@@ -1,104 +1,134 @@
-//! The cgroup2 mount in, path and container of a cgroup id out.
+//! Knows what each cgroup id stands for, from the records of event `cgroup_changes`.
+//!
+//! The thread that drains shows it each record as it comes out of a ring, which is before any row up to the same
+//! watermark is decoded. The encoder asks when it meets an id. So a cgroup has a path however short it lived, and what
+//! no record told is not known, and is said not to be.
 
 use std::collections::HashMap;
-use std::fs;
-use std::os::unix::fs::DirEntryExt;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::stacks::Cgroup;
+use schemas::column::{Column, Layout, Type};
+use schemas::text::escape;
+use schemas::wire::RecordHeader;
+use zerocopy::FromBytes;
 
-/// A cgroup id that is not known makes the tree be read again, at most this often.
-const RESCAN_EVERY: Duration = Duration::from_secs(1);
-/// A cgroup that is gone is known this long, unless it was asked for before: rows that name it may still be on their
-/// way. Where services come and go for weeks, all that there ever were would be too many.
-const REMEMBERED: Duration = Duration::from_secs(600);
-const ROOT_CGROUP: u64 = 1;
+/// A cgroup that was removed is known this much longer than rows from the time of its removal are on their way: the
+/// last process of a cgroup can still do something after its removal.
+const REMEMBERED_NS: u64 = 60_000_000_000;
+/// Deeper trees than any: the kernel's limit is far below.
+const MAX_DEPTH: usize = 4096;
 
-/// Paths of cgroups by id, read from the mounted tree when an unknown id comes.
-pub struct CgroupPaths {
-    mount: Option<PathBuf>,
-    paths: HashMap<u64, Seen>,
-    scanned: Option<Instant>,
+/// What a cgroup id stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cgroup {
+    /// Path in the hierarchy.
+    pub path: String,
+    /// Container id found in the path.
+    pub container_id: Option<String>,
 }
 
-struct Seen {
-    path: String,
-    /// When it was in the tree.
-    at: Instant,
-    /// It was asked for: its row is written, or will be.
-    is_found: bool,
+/// Cgroups by id, known to the thread that drains and to the encoder.
+#[derive(Clone, Default)]
+pub struct CgroupNames(Arc<Mutex<HashMap<u64, Node>>>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Node {
+    parent: Option<u64>,
+    name: String,
+    /// The whole path, unless the record has only a part of it.
+    path: Option<String>,
+    removed_ns: Option<u64>,
 }
 
-impl CgroupPaths {
-    /// From the cgroup2 mount of this process; without one nothing is found.
-    pub fn new() -> Self {
-        let mut paths = Self { mount: mount(), paths: HashMap::new(), scanned: None };
-        paths.scan();
-        paths
+impl CgroupNames {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Node>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The cgroup of `id`, if it exists or did at an earlier look.
-    pub fn find(&mut self, id: u64) -> Option<Cgroup> {
-        if !self.paths.contains_key(&id) && self.scanned.is_none_or(|at| at.elapsed() >= RESCAN_EVERY) {
-            self.scan();
-        }
-        let seen = self.paths.get_mut(&id)?;
-        seen.is_found = true;
-        let path = seen.path.clone();
+    /// The cgroup of `id`, if a record told it.
+    pub fn find(&self, id: u64) -> Option<Cgroup> {
+        let path = path(&self.lock(), id)?;
         let container_id = container_id(&path);
         Some(Cgroup { path, container_id })
     }
 
-    fn scan(&mut self) {
-        let now = Instant::now();
-        self.scanned = Some(now);
-        let Some(mount) = self.mount.clone() else { return };
-        self.see(ROOT_CGROUP, "/".to_owned(), now);
-        let mut todo = vec![mount.clone()];
-        while let Some(dir) = todo.pop() {
-            // A cgroup that goes while we look is not an error.
-            for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
-                if entry.file_type().is_ok_and(|t| t.is_dir()) {
-                    let path = entry.path();
-                    let below = path.strip_prefix(&mount).unwrap_or(&path);
-                    self.see(entry.ino(), format!("/{}", below.display()), now);
-                    todo.push(path);
-                }
-            }
+    /// Forget the cgroups that were removed long before `decoded_ns` (CLOCK_BOOTTIME): all older rows are decoded.
+    pub fn forget(&self, decoded_ns: u64) {
+        let is_over = |removed_ns: u64| removed_ns.saturating_add(REMEMBERED_NS) < decoded_ns;
+        self.lock().retain(|_, node| !node.removed_ns.is_some_and(is_over));
+    }
+}
+
+/// The names from the nearest ancestor whose path is known down to `id`: a path is longer than a record can hold where
+/// trees are deep, a name never is.
+fn path(nodes: &HashMap<u64, Node>, id: u64) -> Option<String> {
+    let mut below = Vec::new();
+    let mut node = nodes.get(&id)?;
+    while let Some(parent) = node.parent.and_then(|parent| nodes.get(&parent)) {
+        below.push(node.name.as_str());
+        node = parent;
+        if below.len() > MAX_DEPTH {
+            return None;
         }
-        self.forget(now);
     }
-
-    fn see(&mut self, id: u64, path: String, at: Instant) {
-        let is_found = self.paths.get(&id).is_some_and(|seen| seen.is_found);
-        self.paths.insert(id, Seen { path, at, is_found });
+    let top = node.path.as_ref()?;
+    if below.is_empty() {
+        return Some(top.clone());
     }
-
-    /// Forget those that are not in the tree `now` and that nobody will ask for.
-    fn forget(&mut self, now: Instant) {
-        self.paths.retain(|_, seen| seen.at == now || (!seen.is_found && now - seen.at < REMEMBERED));
-    }
+    below.push(top.trim_end_matches('/'));
+    below.reverse();
+    Some(below.join("/"))
 }
 
-impl Default for CgroupPaths {
-    fn default() -> Self {
-        Self::new()
+/// Reads records of event `cgroup_changes` into [`CgroupNames`].
+pub struct CgroupReader {
+    names: CgroupNames,
+    ev: Column,
+    id: Column,
+    parent_id: Column,
+    name: Column,
+    path: Column,
+    rmdir: i32,
+}
+
+impl CgroupReader {
+    /// For records of `layout`; `None` if it does not have the columns of this event.
+    pub fn new(layout: &Layout, names: CgroupNames) -> Option<Self> {
+        let column = |name: &str| layout.column(name).cloned();
+        let ev = column("ev")?;
+        let Type::Enum(values) = &ev.ty else { return None };
+        let rmdir = values.iter().find(|(_, name)| name == "rmdir")?.0;
+        let (id, parent_id, name, path) =
+            (column("id")?, column("parent_id")?, column("name")?, column("path")?);
+        Some(Self { names, ev, id, parent_id, name, path, rmdir })
     }
-}
 
-/// Where the cgroup2 hierarchy is mounted for this process.
-pub fn mount() -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    cgroup2_mount(&mounts)
-}
-
-fn cgroup2_mount(mountinfo: &str) -> Option<PathBuf> {
-    mountinfo.lines().find_map(|line| {
-        let (left, right) = line.split_once(" - ")?;
-        let path = left.split(' ').nth(4)?;
-        right.starts_with("cgroup2 ").then(|| Path::new(path).to_owned())
-    })
+    /// Take what one record tells.
+    pub fn read(&self, record: &[u8]) {
+        let Ok((header, _)) = RecordHeader::read_from_prefix(record) else { return };
+        let bits = |column: &Column| 1u32 << column.bit;
+        let field = |column: &Column| {
+            let start = usize::from(column.offset);
+            let is_null = (header.nulls | header.faults) & bits(column) != 0;
+            (!is_null).then(|| record.get(start..start + usize::from(column.ty.wire_size())))?
+        };
+        let number = |column: &Column| Some(u64::from_ne_bytes(field(column)?.get(..8)?.try_into().ok()?));
+        let text = |column: &Column| {
+            let bytes = field(column)?;
+            let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+            let is_whole = header.cuts & bits(column) == 0;
+            is_whole.then(|| escape(&bytes[..end]).into_owned())
+        };
+        let (Some(id), Some(name)) = (number(&self.id), text(&self.name)) else { return };
+        let is_removed = field(&self.ev)
+            .and_then(|ev| Some(i32::from_ne_bytes(ev.get(..4)?.try_into().ok()?)))
+            .is_some_and(|ev| ev == self.rmdir);
+        let mut nodes = self.names.lock();
+        // Records of several processors come in any order: a removal may be told before what was removed.
+        let removed_ns =
+            nodes.get(&id).and_then(|node| node.removed_ns).or(is_removed.then_some(header.ts_ns));
+        nodes.insert(id, Node { parent: number(&self.parent_id), name, path: text(&self.path), removed_ns });
+    }
 }
 
 /// The last part of a cgroup path that looks like a container's: 64 hexadecimal digits, perhaps in
@@ -116,38 +146,83 @@ pub fn container_id(path: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::RecordBuilder;
+
+    const S: u64 = 1_000_000_000;
+
+    fn layout() -> Layout {
+        let columns = [
+            ("ev", "enum(snapshot,mkdir,rmdir)"),
+            ("id", "u64"),
+            ("parent_id", "u64"),
+            ("name", "string[255]"),
+            ("path", "string[20]"),
+        ];
+        let column = |(name, ty): (&str, &str)| Column {
+            name: name.to_owned(),
+            ty: ty.parse().unwrap(),
+            unit: None,
+            doc: String::new(),
+            offset: 0,
+            bit: 0,
+        };
+        Layout::new("cgroup_changes", "", columns.map(column).to_vec(), |_| false).0
+    }
+
+    /// The names after records of (event, second, id, parent, path).
+    fn names(records: &[(&str, u64, u64, u64, &str)]) -> CgroupNames {
+        let (layout, names) = (layout(), CgroupNames::default());
+        let reader = CgroupReader::new(&layout, names.clone()).unwrap();
+        for (ev, second, id, parent, path) in records {
+            let name = path.rsplit('/').next().unwrap();
+            let row = RecordBuilder::new(&layout, second * S).set_text("ev", ev).set_u64("id", *id);
+            let row = if *parent > 0 { row.set_u64("parent_id", *parent) } else { row };
+            reader.read(&row.set_text("name", name).set_text("path", path).build());
+        }
+        names
+    }
+
+    fn path(names: &CgroupNames, id: u64) -> Option<String> {
+        names.find(id).map(|cgroup| cgroup.path)
+    }
 
     #[test]
-    fn cgroups_that_are_gone_are_forgotten_once_they_were_asked_for_or_long_ago() {
-        let mount = tempfile::tempdir().unwrap();
-        let mut paths = CgroupPaths {
-            mount: Some(mount.path().to_owned()),
-            paths: HashMap::new(),
-            scanned: Some(Instant::now()),
-        };
-        let mut ids = HashMap::new();
-        for name in ["asked", "unasked", "stays"] {
-            fs::create_dir(mount.path().join(name)).unwrap();
+    fn a_path_that_is_longer_than_a_record_holds_is_known_from_its_parents() {
+        let names = names(&[
+            ("snapshot", 1, 1, 0, "/"),
+            ("mkdir", 2, 30, 20, "/kubepods.slice/pod-with-a-long-name/container"),
+            ("snapshot", 1, 10, 1, "/kubepods.slice"),
+            ("mkdir", 2, 20, 10, "/kubepods.slice/pod-with-a-long-name"),
+            ("mkdir", 3, 99, 98, "/elsewhere/short"),
+            ("mkdir", 3, 97, 96, "/elsewhere/too-long-for-this-one"),
+        ]);
+        assert_eq!(path(&names, 1).as_deref(), Some("/"));
+        assert_eq!(path(&names, 10).as_deref(), Some("/kubepods.slice"));
+        assert_eq!(path(&names, 30).as_deref(), Some("/kubepods.slice/pod-with-a-long-name/container"));
+        // Of parents that nobody told, the record's own path counts, if it is whole.
+        assert_eq!(path(&names, 99).as_deref(), Some("/elsewhere/short"));
+        assert_eq!((path(&names, 97), path(&names, 98)), (None, None));
+    }
+
+    #[test]
+    fn a_removed_cgroup_is_known_until_its_rows_are_decoded() {
+        // Of several processors the removal may come first.
+        let names = names(&[
+            ("rmdir", 5, 7, 1, "/short"),
+            ("mkdir", 4, 7, 1, "/short"),
+            ("snapshot", 1, 8, 1, "/lives"),
+        ]);
+        for (decoded_s, is_known) in [(5, true), (65, true), (66, false)] {
+            names.forget(decoded_s * S);
+            assert_eq!(path(&names, 7).is_some(), is_known, "after {decoded_s} s");
         }
-        paths.scan();
-        for (id, seen) in &paths.paths {
-            ids.insert(seen.path.clone(), *id);
-        }
-        assert_eq!(ids.len(), 4, "{ids:?}");
-        let path = |paths: &mut CgroupPaths, name: &str| paths.find(ids[name]).map(|cgroup| cgroup.path);
-        assert_eq!(path(&mut paths, "/asked").as_deref(), Some("/asked"));
-        assert_eq!(path(&mut paths, "/stays").as_deref(), Some("/stays"));
-        for name in ["asked", "unasked"] {
-            fs::remove_dir(mount.path().join(name)).unwrap();
-        }
-        paths.scan();
-        assert_eq!(path(&mut paths, "/asked"), None);
-        assert_eq!(path(&mut paths, "/stays").as_deref(), Some("/stays"));
-        let scanned = paths.scanned.unwrap();
-        for (later, is_known) in [(Duration::ZERO, true), (REMEMBERED / 2, true), (REMEMBERED, false)] {
-            paths.forget(scanned + later);
-            assert_eq!(paths.paths.contains_key(&ids["/unasked"]), is_known, "after {later:?}");
-        }
+        assert_eq!(path(&names, 8).as_deref(), Some("/lives"));
+    }
+
+    #[test]
+    fn parents_that_lead_in_a_circle_have_no_path() {
+        let names = names(&[("mkdir", 1, 7, 8, "/a"), ("mkdir", 1, 8, 7, "/b")]);
+        assert_eq!(path(&names, 7), None);
     }
 
     #[test]
@@ -157,17 +232,11 @@ mod tests {
             format!("/system.slice/docker-{id}.scope"),
             format!("/docker/{id}"),
             format!("/kubepods.slice/kubepods-pod1.slice/cri-containerd-{id}.scope"),
+            format!("/kubepods.slice/kubepods-pod1.slice/crio-{id}.scope"),
             format!("/machine.slice/libpod-{id}.scope/container"),
         ] {
             assert_eq!(container_id(&path), Some(id.clone()), "{path}");
         }
         assert_eq!(container_id("/user.slice/user-0.slice/session-1.scope"), None);
-    }
-
-    #[test]
-    fn the_cgroup2_mount_is_found_among_others() {
-        let mounts = "22 1 0:21 / /sys rw - sysfs sysfs rw\n30 22 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw\n";
-        assert_eq!(cgroup2_mount(mounts), Some(PathBuf::from("/sys/fs/cgroup")));
-        assert_eq!(cgroup2_mount("22 1 0:21 / /sys rw - sysfs sysfs rw\n"), None);
     }
 }

@@ -17,7 +17,7 @@ use arrow_array::{
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::SchemaRef;
 use schemas::column::{Column, IP_FAMILY_OFFSET, Layout, Type};
-use schemas::wire::RecordHeader;
+use schemas::wire::{RecordHeader, subject};
 
 use super::merge::{Rows, bytes_at, seq, ts_ns};
 use super::stacks::{Collector, Space};
@@ -51,6 +51,8 @@ pub struct Decoder {
     record_size: usize,
     utc_minus_boottime_ns: i64,
     nulls: Vec<u32>,
+    /// Names of what probes run in.
+    contexts: ArrayRef,
 }
 
 impl Decoder {
@@ -78,6 +80,7 @@ impl Decoder {
             record_size,
             utc_minus_boottime_ns,
             nulls: Vec::new(),
+            contexts: Arc::new(StringArray::from_iter_values(subject::NAMES)),
         })
     }
 
@@ -88,25 +91,36 @@ impl Decoder {
 
     /// Decode `rows`; stacks, addresses and cgroups go to `collector`.
     pub fn decode(&mut self, rows: &Rows, collector: &mut Collector) -> Result<RecordBatch> {
-        let Self { schema, columns, interners, record_size, utc_minus_boottime_ns, nulls } = self;
+        let Self { schema, columns, interners, record_size, utc_minus_boottime_ns, nulls, contexts } = self;
         let n = rows.len();
         if let Some(other) = rows.records.iter().find(|record| record.len() != *record_size) {
             bail!("a record of {} bytes among those of {record_size} bytes", other.len());
         }
         let records = || rows.records.iter().copied();
         let header_u32 = |offset| records().map(move |r| u32::from_ne_bytes(bytes_at(r, offset)));
-        let (faults, cuts): (Vec<u32>, Vec<u32>) = (header_u32(24).collect(), header_u32(28).collect());
+        let (faults, mut cuts): (Vec<u32>, Vec<u32>) = (header_u32(24).collect(), header_u32(28).collect());
+        for column in columns.iter() {
+            // The kernel side knows of strings only that they were cut.
+            if let Type::Some(most) = column.ty {
+                for (record, cuts) in records().zip(&mut cuts) {
+                    let is_cut = u16::from_ne_bytes(bytes_at(record, column.offset.into())) > most;
+                    *cuts |= u32::from(is_cut) << column.bit;
+                }
+            }
+        }
         nulls.clear();
         nulls.extend(header_u32(20).zip(&faults).map(|(nulls, faults)| nulls | faults));
         let any_null = nulls.iter().fold(0, |any, mask| any | mask);
 
         let ts: Vec<i64> =
             records().map(|r| (ts_ns(r) as i64).wrapping_add(*utc_minus_boottime_ns)).collect();
+        let (ctx, pid, tid) = subjects(rows, contexts)?;
         let mut arrays: Vec<ArrayRef> = vec![
             Arc::new(PrimitiveArray::<TimestampNanosecondType>::new(ts.into(), None).with_timezone("UTC")),
             primitive::<UInt16Type>(rows.cpu.clone(), None),
-            primitive::<UInt32Type>(header_u32(12).collect(), None),
-            primitive::<UInt32Type>(header_u32(8).collect(), None),
+            ctx,
+            pid,
+            tid,
             primitive::<UInt16Type>(rows.probe.clone(), None),
             primitive::<UInt64Type>(rows.seq.clone(), None),
             primitive::<UInt32Type>(faults, None),
@@ -123,6 +137,29 @@ impl Decoder {
         }
         RecordBatch::try_new(schema.clone(), arrays).context("columns that do not fit their schema")
     }
+}
+
+/// What each record is of, and what its probe ran in.
+fn subjects(rows: &Rows, contexts: &ArrayRef) -> Result<(ArrayRef, ArrayRef, ArrayRef)> {
+    let all: Vec<u64> = rows.records.iter().map(|record| subject_of(record)).collect();
+    let numbers = |number: fn(u64) -> Option<u32>| {
+        let values = all.iter().map(|subject| number(*subject).unwrap_or(0)).collect();
+        primitive::<UInt32Type>(values, valid(&all, |subject| number(subject).is_some()))
+    };
+    let known = valid(&all, |subject| subject::context(subject).is_some());
+    let key = |subject: &u64| subject::context(*subject).map_or(0, |_| (subject >> subject::SHIFT) as i32);
+    let keys = PrimitiveArray::<Int32Type>::new(all.iter().map(key).collect(), known);
+    let ctx = DictionaryArray::try_new(keys, contexts.clone()).context("contexts without names")?;
+    Ok((Arc::new(ctx), numbers(subject::pid), numbers(subject::tid)))
+}
+
+fn valid(subjects: &[u64], is_valid: impl Fn(u64) -> bool) -> Option<NullBuffer> {
+    let valid = NullBuffer::new(BooleanBuffer::collect_bool(subjects.len(), |i| is_valid(subjects[i])));
+    (valid.null_count() > 0).then_some(valid)
+}
+
+fn subject_of(record: &[u8]) -> u64 {
+    u64::from_ne_bytes(bytes_at(record, std::mem::offset_of!(RecordHeader, pid_tgid)))
 }
 
 /// One column in all records.
@@ -148,7 +185,9 @@ impl<'a> Fields<'a> {
     /// With the process of the record.
     fn with_pid(&self) -> impl Iterator<Item = (u32, &'a [u8])> + '_ {
         self.records.iter().map(|record| {
-            (u32::from_ne_bytes(bytes_at(record, 12)), &record[self.offset..self.offset + self.size])
+            // A stack of user space has a process; of others it does not matter.
+            let pid = subject::pid(subject_of(record)).unwrap_or(0);
+            (pid, &record[self.offset..self.offset + self.size])
         })
     }
 }
@@ -218,7 +257,11 @@ fn column_array(
                 out.extend([byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)]));
             }
         }),
-        Type::Bytes(_) => binary(fields, valid),
+        Type::Bytes(_) | Type::Numbers(..) => binary(fields, valid, |raw| raw),
+        Type::Some(most) => binary(fields, valid, |raw| {
+            let length = u16::from_ne_bytes(bytes_at(raw, 0)).min(*most);
+            &raw[2..2 + usize::from(length)]
+        }),
         Type::KernelStack(_) => stack_ids(fields, valid, |_, frames| collector.stack(Space::Kernel, frames)),
         Type::UserStack(_) => {
             stack_ids(fields, valid, |pid, frames| collector.stack(Space::User(pid), frames))
@@ -317,8 +360,8 @@ fn utf8(fields: &Fields<'_>, valid: Option<NullBuffer>, append: impl Fn(&[u8], &
     Arc::new(StringArray::new(offsets, Buffer::from_vec(values), valid))
 }
 
-fn binary(fields: &Fields<'_>, valid: Option<NullBuffer>) -> ArrayRef {
-    let (offsets, values) = variable(fields, &valid, |raw, out| out.extend_from_slice(raw));
+fn binary(fields: &Fields<'_>, valid: Option<NullBuffer>, of: impl Fn(&[u8]) -> &[u8]) -> ArrayRef {
+    let (offsets, values) = variable(fields, &valid, |raw, out| out.extend_from_slice(of(raw)));
     Arc::new(BinaryArray::new(offsets, Buffer::from_vec(values), valid))
 }
 

@@ -26,6 +26,7 @@ mod stacks;
 mod decode;
 mod encode;
 
+mod job;
 mod outbox;
 mod queue;
 
@@ -42,6 +43,7 @@ mod failure;
 mod meta;
 mod options;
 mod pace;
+mod priority;
 mod progress;
 mod publisher;
 mod worker;
@@ -55,16 +57,18 @@ mod merged;
 mod recount;
 pub mod recover;
 
-pub use clock::{boottime_ns, utc_minus_boottime_ns};
+pub use cgroups::Cgroup;
+pub use clock::{ClockSteps, Step, boottime_ns, utc_minus_boottime_ns};
 pub use counts::Totals;
 pub use decode::decode_record;
 pub use files::{create_trace_dir, own_trace_dir};
 pub use keep::{Limits, Warn};
 pub use meta::{boot_id, read_meta};
 pub use options::{End, Options, Summary};
+pub use priority::{Priority, allow_raising, short_slices};
 pub use probes::ProbeRow;
 pub use record_builder::RecordBuilder;
 pub use replay::{FrameFile, Tee};
-pub use stacks::{Cgroup, CgroupFinder, Symbol, Symbolizer};
+pub use stacks::{Symbol, Symbolizer};
 pub use worker::BatchHook;
 pub use writer::{SnapshotName, TraceWriter};

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use super::clock::ClockSteps;
 use super::counts::Totals;
 use super::keep::{Limits, Warn};
-use super::stacks::{CgroupFinder, Symbolizer};
+use super::priority::Priority;
+use super::stacks::Symbolizer;
 use super::worker::BatchHook;
 use crate::source::ProbeCounters;
 
@@ -33,12 +35,12 @@ pub struct Options {
     pub is_live: bool,
     /// Finds kernel symbols (none by default).
     pub symbolizer: Symbolizer,
-    /// Finds cgroups (none by default).
-    pub cgroups: CgroupFinder,
     /// Sees each batch of each event, in the order of the event's table.
     pub on_batch: Option<BatchHook>,
     /// Told at once what is not as it should be though recording goes on (nobody by default).
     pub warn: Warn,
+    /// Of the threads that write (that of the caller by default).
+    pub priority: Priority,
 }
 
 impl Default for Options {
@@ -53,9 +55,9 @@ impl Default for Options {
             compact_at_close: true,
             is_live: true,
             symbolizer: Box::new(|_| None),
-            cgroups: Box::new(|_| None),
             on_batch: None,
             warn: Box::new(|_| {}),
+            priority: Priority::default(),
         }
     }
 }
@@ -82,6 +84,10 @@ pub struct Summary {
     pub segments: u64,
     /// Every row from this time on (UTC ns) is there, if older ones were removed.
     pub kept_from_ns: Option<i64>,
+    /// How many rows of table `cgroups` have no path, because no record told it.
+    pub unknown_cgroups: u64,
+    /// How often the wall clock was set while recording, and the first times.
+    pub clock_steps: ClockSteps,
     /// Why writing ended early, if it did.
     pub failure: Option<Arc<anyhow::Error>>,
     /// Why the small segments were not merged, if they were not (the trace is right all the same).

@@ -30,6 +30,8 @@ pub struct Progress {
     pub rows: Vec<u64>,
     /// Rows that could not be written.
     pub disk_lost: RowsBySource,
+    /// Rows of table cgroups without a path.
+    pub unknown_cgroups: u64,
     /// How long publication takes.
     pub lag: Lag,
 }

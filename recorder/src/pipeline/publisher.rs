@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread::{JoinHandle, ScopedJoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use arrow_array::RecordBatch;
@@ -18,6 +19,7 @@ use schemas::trace::{Meta, whole_segment};
 use super::clock::boottime_ns;
 use super::files::{TempFile, sync_dir};
 use super::keep::{Freeze, Keeper, Retired};
+use super::priority::Priority;
 use super::profile::{Stage, time};
 use super::progress::{RowsBySource, SharedProgress};
 use super::queue::{Receiver, Sender, bounded};
@@ -78,13 +80,22 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Start it. What it does and what fails is told to `progress`.
-    pub fn start(mut keeper: Keeper, progress: SharedProgress) -> Result<Self> {
+    /// Start it. What it does and what fails is told to `progress`; a file that has waited for `urgent_after` is urgent.
+    pub fn start(
+        mut keeper: Keeper,
+        progress: SharedProgress,
+        priority: Priority,
+        urgent_after: Duration,
+    ) -> Result<Self> {
         let most_waiting = most_waiting();
         let (queue, receiver) = bounded(most_waiting);
+        priority.watch(queue.backlog(), urgent_after);
         let thread = std::thread::Builder::new()
             .name("publish".to_owned())
-            .spawn(move || run(&receiver, most_waiting, &mut keeper, &progress))
+            .spawn(move || {
+                let _registered = priority.register();
+                run(&receiver, most_waiting, &mut keeper, &progress, &priority);
+            })
             .context("cannot start the publisher's thread")?;
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
@@ -145,7 +156,13 @@ fn most_waiting() -> usize {
     usize::try_from(most).unwrap_or(usize::MAX)
 }
 
-fn run(queue: &Receiver<Job>, most_waiting: usize, keeper: &mut Keeper, progress: &SharedProgress) {
+fn run(
+    queue: &Receiver<Job>,
+    most_waiting: usize,
+    keeper: &mut Keeper,
+    progress: &SharedProgress,
+    priority: &Priority,
+) {
     // Side tables that could not be published: they say what happened and are tried again.
     let mut held = Vec::new();
     while let Some(first) = queue.receive() {
@@ -164,7 +181,7 @@ fn run(queue: &Receiver<Job>, most_waiting: usize, keeper: &mut Keeper, progress
                 }
             }
         }
-        held = publish(batch, keeper, progress);
+        held = publish(batch, keeper, progress, priority);
         if let Some(job) = control.filter(|_| !progress.lock().cannot_publish) {
             let result = obey(job, keeper);
             // Rows may be half removed, and not what table counts tells of.
@@ -201,12 +218,17 @@ fn told(progress: &SharedProgress, result: Result<()>) {
 }
 
 /// Publish all of `batch`. What could not be is counted if it is of an event, otherwise given back.
-fn publish(mut batch: Vec<Publication>, keeper: &mut Keeper, progress: &SharedProgress) -> Vec<Publication> {
+fn publish(
+    mut batch: Vec<Publication>,
+    keeper: &mut Keeper,
+    progress: &SharedProgress,
+    priority: &Priority,
+) -> Vec<Publication> {
     // Side tables first, otherwise in the order in which they came.
     batch.sort_by_key(|publication| publication.event.is_some());
     let mut batch = VecDeque::from(batch);
     let is_over = progress.lock().cannot_publish;
-    let result = if is_over { Ok(()) } else { publish_all(&mut batch, keeper, progress) };
+    let result = if is_over { Ok(()) } else { publish_all(&mut batch, keeper, progress, priority) };
     let (events, side): (Vec<_>, Vec<_>) = batch.into_iter().partition(|it| it.event.is_some());
     for publication in events {
         let mut progress = progress.lock();
@@ -222,9 +244,10 @@ fn publish_all(
     batch: &mut VecDeque<Publication>,
     keeper: &mut Keeper,
     progress: &SharedProgress,
+    priority: &Priority,
 ) -> Result<()> {
     batch.iter_mut().try_for_each(Publication::mend)?;
-    time(Stage::Write, || at_once(batch.iter(), |publication| publication.temp.sync()))?;
+    time(Stage::Write, || at_once(priority, batch.iter(), |publication| publication.temp.sync()))?;
     let (mut side_dirs, mut event_dirs) = (BTreeSet::new(), BTreeSet::new());
     while let Some(publication) = batch.front_mut() {
         if publication.is_again {
@@ -250,8 +273,8 @@ fn publish_all(
             progress.lag.measured(due_ns, boottime_ns());
         }
     }
-    at_once(&side_dirs, |dir| sync_dir(dir))?;
-    at_once(&event_dirs, |dir| sync_dir(dir))
+    at_once(priority, &side_dirs, |dir| sync_dir(dir))?;
+    at_once(priority, &event_dirs, |dir| sync_dir(dir))
 }
 
 impl Publication {
@@ -275,7 +298,11 @@ impl Publication {
 
 /// `sync` all of `items` at the same time: file systems commit what waits together in one go. Fails with one of the
 /// errors.
-fn at_once<T: Send>(items: impl IntoIterator<Item = T>, sync: impl Fn(T) -> Result<()> + Sync) -> Result<()> {
+fn at_once<T: Send>(
+    priority: &Priority,
+    items: impl IntoIterator<Item = T>,
+    sync: impl Fn(T) -> Result<()> + Sync,
+) -> Result<()> {
     let sync = &sync;
     let items: VecDeque<T> = items.into_iter().collect();
     let most = items.len().min(MOST_SYNCING);
@@ -285,7 +312,11 @@ fn at_once<T: Send>(items: impl IntoIterator<Item = T>, sync: impl Fn(T) -> Resu
     let work = move || std::iter::from_fn(next).map(sync).fold(Ok(()), Result::and);
     std::thread::scope(|scope| {
         // This thread is one of them; where no more are to be had, the only one.
-        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+        let other = move || {
+            let _registered = priority.register();
+            work()
+        };
+        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, other).ok();
         let threads: Vec<_> = (1..most).filter_map(spawn).collect();
         let died = || Err(anyhow!("a thread that syncs has died"));
         let join = |thread: ScopedJoinHandle<'_, Result<()>>| thread.join().unwrap_or_else(|_| died());

@@ -59,7 +59,9 @@ fn files_that_the_disk_did_not_take_are_written_again_and_not_synced_again() {
     let dir = temp.path().canonicalize().unwrap();
     SIDE_TABLES.iter().for_each(|side| fs::create_dir(dir.join(side.name)).unwrap());
     let warn = Box::new(|_: &str| {});
-    let mut keeper = Keeper::start(&dir, meta(), Limits::default(), SharedKept::default(), warn).unwrap();
+    let mut keeper =
+        Keeper::start(&dir, meta(), Limits::default(), SharedKept::default(), warn, Priority::default())
+            .unwrap();
     let progress = SharedProgress::default();
     let torn = [1, 2].map(|number| publication(&dir, "clock", number));
     let rows = torn[0].side_rows.clone();
@@ -69,13 +71,14 @@ fn files_that_the_disk_did_not_take_are_written_again_and_not_synced_again() {
         torn.temp.tear();
         Publication { side_rows: None, ..torn }
     });
-    let held = publish(without_rows.collect(), &mut keeper, &progress);
+    let normal = Priority::default();
+    let held = publish(without_rows.collect(), &mut keeper, &progress, &normal);
     assert!(held.len() == 2 && progress.lock().cannot_publish, "without its rows nothing can be done");
     assert_eq!(fs::read_dir(dir.join("clock")).unwrap().count(), 0);
 
     progress.lock().cannot_publish = false;
     let held = held.into_iter().map(|it| Publication { side_rows: rows.clone(), ..it }).collect();
-    assert!(publish(held, &mut keeper, &progress).is_empty());
+    assert!(publish(held, &mut keeper, &progress, &normal).is_empty());
     assert!(!progress.lock().cannot_publish, "{:?}", progress.lock().failure);
     for name in ["clock/000000.parquet", "clock/000001.parquet"] {
         Input::open(0, &dir.join(name)).unwrap();
@@ -89,7 +92,7 @@ fn files_that_the_disk_did_not_take_are_written_again_and_not_synced_again() {
 #[test]
 fn all_items_are_synced_and_one_of_the_errors_is_told() {
     let done = Mutex::new(Vec::new());
-    let result = at_once(0..500, |item| {
+    let result = at_once(&Priority::default(), 0..500, |item| {
         done.lock().unwrap().push(item);
         ensure!(item != 7, "number {item}");
         Ok(())

@@ -5,10 +5,15 @@
 //! `ring_full`: there is no loss between ring and disk that is not counted somewhere.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::clock::boottime_ns;
 
 struct State<T> {
     jobs: VecDeque<(usize, T)>,
+    /// When (boot time, ns) the jobs came that are not done, oldest first.
+    came_ns: VecDeque<u64>,
     bytes: usize,
     is_closed: bool,
 }
@@ -17,11 +22,41 @@ struct Shared<T> {
     state: Mutex<State<T>>,
     changed: Condvar,
     limit_bytes: usize,
+    backlog: Arc<Backlog>,
+}
+
+/// What waits in a queue or is being worked on, for those who must not wait for a lock.
+#[derive(Default)]
+pub struct Backlog {
+    bytes: AtomicUsize,
+    limit_bytes: usize,
+    /// When (boot time, ns) the oldest job came that is not done; 0: there is none.
+    since_ns: AtomicU64,
+}
+
+impl Backlog {
+    /// Part of the queue that is in use.
+    pub fn fill(&self) -> f64 {
+        self.bytes.load(Ordering::Relaxed) as f64 / self.limit_bytes.max(1) as f64
+    }
+
+    /// How long the oldest job has waited, as of `now_ns` (boot time).
+    pub fn waiting_ns(&self, now_ns: u64) -> u64 {
+        match self.since_ns.load(Ordering::Relaxed) {
+            0 => 0,
+            since_ns => now_ns.saturating_sub(since_ns),
+        }
+    }
 }
 
 impl<T> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, state: &State<T>) {
+        self.backlog.bytes.store(state.bytes, Ordering::Relaxed);
+        self.backlog.since_ns.store(state.came_ns.front().copied().unwrap_or(0), Ordering::Relaxed);
     }
 }
 
@@ -44,12 +79,19 @@ pub struct Receiver<T>(Arc<Shared<T>>);
 
 /// A queue that holds jobs of `limit_bytes` together, or a single larger one.
 pub fn bounded<T>(limit_bytes: usize) -> (Sender<T>, Receiver<T>) {
-    let state = Mutex::new(State { jobs: VecDeque::new(), bytes: 0, is_closed: false });
-    let shared = Arc::new(Shared { state, changed: Condvar::new(), limit_bytes });
+    let state =
+        Mutex::new(State { jobs: VecDeque::new(), came_ns: VecDeque::new(), bytes: 0, is_closed: false });
+    let backlog = Arc::new(Backlog { limit_bytes, ..Backlog::default() });
+    let shared = Arc::new(Shared { state, changed: Condvar::new(), limit_bytes, backlog });
     (Sender(shared.clone()), Receiver(shared))
 }
 
 impl<T> Sender<T> {
+    /// What waits in it.
+    pub fn backlog(&self) -> Arc<Backlog> {
+        self.0.backlog.clone()
+    }
+
     /// Put a job of `bytes` in, after waiting for room. False if nobody takes jobs any more.
     pub fn send(&self, bytes: usize, job: T) -> bool {
         let guard = self.0.changed.wait_while(self.0.lock(), |state| self.is_full(state, bytes));
@@ -75,6 +117,8 @@ impl<T> Sender<T> {
         }
         state.bytes += bytes;
         state.jobs.push_back((bytes, job));
+        state.came_ns.push_back(boottime_ns());
+        self.0.tell(state);
         self.0.changed.notify_all();
         true
     }
@@ -96,7 +140,14 @@ impl<T> Receiver<T> {
 
     /// A received job of `bytes` holds no memory any more.
     pub fn done(&self, bytes: usize) {
-        self.0.lock().bytes -= bytes;
+        let mut state = self.0.lock();
+        state.bytes -= bytes;
+        // Those that were received are done, together if they were worked on together.
+        let left = state.jobs.len();
+        let done = state.came_ns.len() - left;
+        state.came_ns.drain(..done);
+        self.0.tell(&state);
+        drop(state);
         self.0.changed.notify_all();
     }
 }

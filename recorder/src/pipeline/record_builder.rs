@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use schemas::column::{Column, IP_FAMILY_OFFSET, Layout, Type};
-use schemas::wire::RecordHeader;
+use schemas::wire::{RecordHeader, subject};
 use zerocopy::IntoBytes;
 
 /// Builds one record; a column that is not set is NULL.
@@ -15,16 +15,18 @@ pub struct RecordBuilder<'a> {
 }
 
 impl<'a> RecordBuilder<'a> {
-    /// A record of `layout` at `ts_ns` (CLOCK_BOOTTIME).
+    /// A record of `layout` at `ts_ns` (CLOCK_BOOTTIME), of no process: nothing ran that could be in a context.
     pub fn new(layout: &'a Layout, ts_ns: u64) -> Self {
         let nulls = layout.columns.iter().fold(0, |mask, column| mask | 1 << column.bit);
-        let header = RecordHeader { ts_ns, pid_tgid: 0, seq: 0, nulls, faults: 0, cuts: 0 };
+        let pid_tgid = subject::UNKNOWN << subject::SHIFT | subject::NOBODY;
+        let header = RecordHeader { ts_ns, pid_tgid, seq: 0, nulls, faults: 0, cuts: 0 };
         Self { layout, header, bytes: vec![0; layout.record_size as usize] }
     }
 
     /// Process and thread of the row.
     pub fn task(mut self, pid: u32, tid: u32) -> Self {
-        self.header.pid_tgid = u64::from(pid) << 32 | u64::from(tid);
+        let context = self.header.pid_tgid >> subject::SHIFT << subject::SHIFT;
+        self.header.pid_tgid = context | u64::from(pid) << 32 | u64::from(tid);
         self
     }
 
@@ -56,11 +58,12 @@ impl<'a> RecordBuilder<'a> {
         self.set_u64(name, value as u64)
     }
 
-    /// Set text; also an enum by the name of its value. Text that is too long is cut and marked.
-    pub fn set_text(mut self, name: &str, value: &str) -> Self {
+    /// Set text, as the bytes that it is; also an enum by the name of its value. Text that is too long is cut and marked.
+    pub fn set_text(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        let value = value.as_ref();
         let Some(column) = self.layout.column(name) else { return self };
         if let Type::Enum(names) = &column.ty {
-            return match names.iter().find(|(_, n)| n == value) {
+            return match names.iter().find(|(_, n)| n.as_bytes() == value) {
                 Some((value, _)) => self.set_i64(name, i64::from(*value)),
                 None => self,
             };
@@ -72,8 +75,11 @@ impl<'a> RecordBuilder<'a> {
         if value.len() > most {
             self.header.cuts |= 1 << column.bit;
         }
-        let end = value.floor_char_boundary(most);
-        self.set(name, |_, field| field[..end].copy_from_slice(&value.as_bytes()[..end]))
+        let end = match std::str::from_utf8(value) {
+            Ok(text) => text.floor_char_boundary(most),
+            Err(_) => most.min(value.len()),
+        };
+        self.set(name, |_, field| field[..end].copy_from_slice(&value[..end]))
     }
 
     /// Set an address of type `ip`, `ip4` or `ip6`; one of the wrong family leaves NULL.

@@ -15,6 +15,7 @@ use arrow_array::types::Int32Type;
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, SchemaRef};
 
+use super::cgroups::{Cgroup, CgroupNames};
 use super::keep::Retired;
 use super::known::{Known, Met};
 use super::table::Table;
@@ -31,19 +32,8 @@ pub struct Symbol {
     pub module: Option<String>,
 }
 
-/// What a cgroup id stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cgroup {
-    /// Path below the cgroup2 mount.
-    pub path: String,
-    /// Container id found in the path.
-    pub container_id: Option<String>,
-}
-
 /// Finds the kernel symbol of an address.
 pub type Symbolizer = Box<dyn FnMut(u64) -> Option<Symbol> + Send>;
-/// Finds the cgroup of an id.
-pub type CgroupFinder = Box<dyn FnMut(u64) -> Option<Cgroup> + Send>;
 
 /// Whose addresses a stack has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +80,10 @@ pub struct Collector {
     stacks: Vec<Stack>,
     /// Address, and whether it is a return address.
     addresses: Vec<(u64, bool)>,
-    cgroups: Vec<u64>,
+    cgroup_names: CgroupNames,
+    cgroups: Vec<(u64, Option<Cgroup>)>,
+    /// Cgroups that were met and not found.
+    unknown_cgroups: u64,
 }
 
 impl Collector {
@@ -106,8 +99,15 @@ impl Collector {
             second: 0,
             stacks: Vec::new(),
             addresses: Vec::new(),
+            cgroup_names: CgroupNames::default(),
             cgroups: Vec::new(),
+            unknown_cgroups: 0,
         }
+    }
+
+    /// Cgroups are called what `names` says.
+    pub fn with_cgroups(self, names: CgroupNames) -> Self {
+        Self { cgroup_names: names, ..self }
     }
 
     /// Get ready to name addresses.
@@ -205,7 +205,10 @@ impl Collector {
     /// A cgroup id.
     pub fn cgroup(&mut self, id: u64) {
         if self.known_cgroups.meet(id, self.second) == Met::New {
-            self.cgroups.push(id);
+            // Now: later it may be forgotten.
+            let found = self.cgroup_names.find(id);
+            self.unknown_cgroups += u64::from(found.is_none());
+            self.cgroups.push((id, found));
         }
     }
 
@@ -274,26 +277,30 @@ impl Collector {
         Ok(Some(RecordBatch::try_new(schema.clone(), columns)?))
     }
 
-    /// New rows of table cgroups; ids that cannot be found (already gone) have no row.
-    pub fn take_cgroups(
-        &mut self,
-        schema: &SchemaRef,
-        finder: &mut CgroupFinder,
-    ) -> Result<Option<RecordBatch>> {
+    /// Forget the cgroups that were removed long before this time (CLOCK_BOOTTIME): all older rows are decoded.
+    pub fn forget_cgroups(&self, decoded_ns: u64) {
+        self.cgroup_names.forget(decoded_ns);
+    }
+
+    /// How many rows of table cgroups have no path.
+    pub fn unknown_cgroups(&self) -> u64 {
+        self.unknown_cgroups
+    }
+
+    /// New rows of table cgroups; ids that no record told have a row without a path.
+    pub fn take_cgroups(&mut self, schema: &SchemaRef) -> Result<Option<RecordBatch>> {
+        if self.cgroups.is_empty() {
+            return Ok(None);
+        }
         let mut ids = UInt64Builder::new();
         let mut paths = StringBuilder::new();
         let mut containers = StringDictionaryBuilder::<Int32Type>::new();
-        let mut rows = 0;
-        for id in self.cgroups.drain(..) {
-            if let Some(Cgroup { path, container_id }) = finder(id) {
-                ids.append_value(id);
-                paths.append_value(path);
-                containers.append_option(container_id);
-                rows += 1;
-            }
-        }
-        if rows == 0 {
-            return Ok(None);
+        for (id, found) in self.cgroups.drain(..) {
+            let (path, container_id) =
+                found.map(|Cgroup { path, container_id }| (path, container_id)).unzip();
+            ids.append_value(id);
+            paths.append_option(path);
+            containers.append_option(container_id.flatten());
         }
         let columns: Vec<ArrayRef> =
             vec![Arc::new(ids.finish()), Arc::new(paths.finish()), Arc::new(containers.finish())];

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, StringArray};
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 
+use schemas::text::escape;
+
 use super::table::Table;
 
 /// Distinct values of a column after which its dictionary starts afresh, so that its memory is bounded.
@@ -19,18 +21,18 @@ pub fn until_nul(raw: &[u8]) -> &[u8] {
     &raw[..end]
 }
 
-/// Text of at most `most` bytes; what is not UTF-8 becomes U+FFFD, but a character that the cut left incomplete is
-/// dropped.
+/// Text of at most `most` bytes, with [escapes](schemas::text) for what is not UTF-8, but without a character that the
+/// cut left incomplete.
 pub fn text(raw: &[u8], most: usize) -> Cow<'_, str> {
     let raw = until_nul(raw);
-    let (raw, was_cut) = if raw.len() > most { (&raw[..most], true) } else { (raw, false) };
-    match std::str::from_utf8(raw) {
-        Ok(text) => Cow::Borrowed(text),
-        Err(error) if was_cut && error.error_len().is_none() => {
-            Cow::Owned(String::from_utf8_lossy(&raw[..error.valid_up_to()]).into_owned())
-        }
-        Err(_) => String::from_utf8_lossy(raw),
+    if raw.len() <= most {
+        return escape(raw);
     }
+    let raw = &raw[..most];
+    let last = raw.utf8_chunks().last().map_or(&[][..], |chunk| chunk.invalid());
+    // Only the start of a character, so that its rest may be what was cut.
+    let is_cut = std::str::from_utf8(last).is_err_and(|error| error.error_len().is_none());
+    escape(if is_cut { &raw[..most - last.len()] } else { raw })
 }
 
 /// A fast hash of short keys: a multiply per eight bytes. Tables keyed with it are bounded, so a hostile choice of
@@ -162,7 +164,11 @@ mod tests {
         assert_eq!(text(b"abc\0stale", 16), "abc");
         assert_eq!(text(b"abcdef", 4), "abcd");
         assert_eq!(text("a\u{e9}\u{e9}".as_bytes(), 4), "a\u{e9}");
-        assert_eq!(text(b"a\xffb", 16), "a\u{fffd}b");
+        assert_eq!(text(b"a\xffb", 16), "a\\xffb");
+        assert_eq!(text(b"\xff\xc3\xa9", 2), "\\xff");
+        assert_eq!(text(b"a\xff", 16), "a\\xff");
+        assert_ne!(text(b"\xff", 16), text(b"\xfe", 16));
+        assert_ne!(text(b"\xff", 16), text(b"\\xff", 16));
         assert_eq!(text(b"", 16), "");
     }
 

@@ -6,57 +6,32 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use schemas::column::{Layout, Type};
-use schemas::trace::Meta;
 
+use super::cgroups::CgroupNames;
 use super::event_table::{EventTable, OnTheirWay, rows_of};
 use super::files::TempFile;
-use super::keep::{Freeze, Keeper, Kept, SharedKept};
+use super::job::Job;
+use super::keep::{Keeper, Kept, SharedKept};
 use super::merge::{Chunk, Merge, Rows};
+use super::priority::Priority;
 use super::profile::{Stage, time};
 use super::progress::{RowsBySource, SharedProgress};
 use super::publisher::{Control, Publication, Publisher};
 use super::queue::Receiver;
 use super::segment::{Segment, list_segments, writer_properties};
-use super::stacks::{CgroupFinder, Collector, Symbolizer};
+use super::stacks::{Collector, Symbolizer};
 use super::staging::Pool;
 
 /// Rows decoded at a time: raw records and columns of a batch stay in the processor's cache.
 const BATCH_ROWS: usize = 4096;
 /// Rows after which a segment is closed even if it is young.
 const SEGMENT_ROWS: u64 = 1 << 20;
-
-/// What the encoder is told.
-pub enum Job {
-    /// Records of the event with that number, behind the watermark.
-    Rows { event: usize, chunk: Chunk },
-    /// Records that are too late for the ordinary segments.
-    LateRows { event: usize, chunk: Chunk },
-    /// Publish what there is of that event. It is due since boot time `due_ns`, if that is to be measured.
-    Publish { event: usize, due_ns: Option<u64> },
-    /// Rows of a side table, published at once.
-    Side { table: &'static str, batch: RecordBatch },
-    /// All rows of a side table, in place of those before.
-    ReplaceSide { table: &'static str, batch: RecordBatch },
-    /// The recording ends: tables that have no segment get an empty one, so that every table can be opened by any
-    /// reader.
-    Finish,
-    /// Write again after a failure: what is known about the loss, as far as it can be written.
-    Retry,
-    /// It is that time (UTC ns), about a second after the last time. No record that has not come is older than
-    /// `staged_ns`, if there are any.
-    Keep { now_ns: i64, staged_ns: Option<i64> },
-    /// What `trace.json` is to say.
-    Describe(Box<Meta>),
-    /// Make a snapshot of everything before this.
-    Freeze(Box<Freeze>),
-    /// Drop this: everything before it is done, or has failed.
-    Answer(std::sync::mpsc::Sender<()>),
-}
 
 /// Called with each batch of an event, in the order of the table.
 pub type BatchHook = Box<dyn FnMut(&str, &RecordBatch) + Send>;
@@ -79,9 +54,13 @@ pub struct Setup {
     /// For table symbols.
     pub symbolizer: Symbolizer,
     /// For table cgroups.
-    pub cgroups: CgroupFinder,
+    pub cgroups: CgroupNames,
     /// Sees each batch.
     pub on_batch: Option<BatchHook>,
+    /// Of the threads that write.
+    pub priority: Priority,
+    /// A job that has waited for so long is urgent.
+    pub urgent_after: Duration,
 }
 
 /// State of the encoder's thread.
@@ -90,8 +69,8 @@ pub struct Worker {
     side: HashMap<&'static str, SideTable>,
     collector: Collector,
     zstd_level: i32,
-    cgroups: CgroupFinder,
     on_batch: Option<BatchHook>,
+    priority: Priority,
     progress: SharedProgress,
     /// Names of addresses are needed and have not been asked for yet.
     names_addresses: bool,
@@ -115,7 +94,9 @@ impl Worker {
     /// Prepare, and start the publisher; the directories exist already. Fails if a layout or the zstd level makes no
     /// sense.
     pub fn new(setup: Setup, keeper: Keeper, pool: Pool, progress: SharedProgress) -> Result<Self> {
-        let Setup { dir, events, utc_minus_boottime_ns, zstd_level, symbolizer, cgroups, on_batch } = setup;
+        let Setup { dir, events, utc_minus_boottime_ns, zstd_level, symbolizer, cgroups, on_batch, .. } =
+            setup;
+        let Setup { priority, urgent_after, .. } = setup;
         let kept = keeper.kept();
         let names_addresses = events
             .iter()
@@ -133,14 +114,14 @@ impl Worker {
             })
             .collect();
         progress.lock().rows = vec![0; events.len()];
-        let publisher = Publisher::start(keeper, progress.clone())?;
+        let publisher = Publisher::start(keeper, progress.clone(), priority.clone(), urgent_after)?;
         Ok(Self {
             events,
             side,
-            collector: Collector::new(symbolizer),
+            collector: Collector::new(symbolizer).with_cgroups(cgroups),
             zstd_level,
-            cgroups,
             on_batch,
+            priority,
             progress,
             names_addresses,
             pool,
@@ -158,6 +139,7 @@ impl Worker {
 
     /// Do jobs until there are no more and everything is published.
     pub fn run(mut self, queue: &Receiver<Job>) {
+        let _registered = self.priority.register();
         while let Some((bytes, job)) = queue.receive() {
             if std::mem::take(&mut self.names_addresses) {
                 // It can take as long as all symbols of the kernel take to read. Not before the first job, for then our
@@ -213,7 +195,10 @@ impl Worker {
             _ if self.has_failed => Ok(()),
             Job::Publish { event, due_ns } => self.publish(event, due_ns),
             Job::Finish => self.finish(),
-            Job::Keep { now_ns, staged_ns } => self.keep(now_ns, staged_ns),
+            Job::Keep { now_ns, staged_ns, all_before_ns } => {
+                self.collector.forget_cgroups(all_before_ns);
+                self.keep(now_ns, staged_ns)
+            }
             Job::Describe(meta) => self.publisher.control(Control::Describe(meta)),
             Job::Freeze(freeze) => self.publisher.control(Control::Freeze(freeze)),
             Job::ReplaceSide { table, batch } => self.write_side(table, &batch, true, false),
@@ -355,7 +340,8 @@ impl Worker {
         let schema = |side: &HashMap<&str, SideTable>, name: &str| side[name].schema.clone();
         let symbols = self.collector.take_symbols(&schema(&self.side, "symbols"));
         let stacks = self.collector.take_stacks(&schema(&self.side, "stacks"));
-        let cgroups = self.collector.take_cgroups(&schema(&self.side, "cgroups"), &mut self.cgroups);
+        let cgroups = self.collector.take_cgroups(&schema(&self.side, "cgroups"));
+        self.progress.lock().unknown_cgroups = self.collector.unknown_cgroups();
         let is_again = self.collector.take_again();
         for (table, batch) in [("symbols", symbols?), ("stacks", stacks?), ("cgroups", cgroups?)] {
             if let Some(batch) = batch {

@@ -29,22 +29,25 @@ use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use schemas::trace::{Meta, PROBES, State};
+use schemas::trace::{CGROUP_CHANGES, Meta, PROBES, State};
 
-use super::clock;
+use super::cgroups::{CgroupNames, CgroupReader};
+use super::clock::{self, ClockSteps, ClockWatch};
 use super::counts::Counts;
 use super::failure;
 use super::files::{Reserve, create_dir, create_trace_dir, lock};
+use super::job::Job;
 use super::keep::{Keeper, SharedKept};
 use super::merge::ts_ns;
 use super::meta::{check_events, tables, write_meta};
 use super::options::Options;
 use super::outbox::Outbox;
+use super::priority::Priority;
 use super::probes::{self, ProbeRow};
 use super::progress::SharedProgress;
 use super::queue::bounded;
 use super::staging::{Pool, Staging};
-use super::worker::{Job, Setup, Worker};
+use super::worker::{Setup, Worker};
 use crate::source::{EventSource, ProbeCounters, ProbeId};
 
 pub use freeze::SnapshotName;
@@ -53,6 +56,8 @@ pub use freeze::SnapshotName;
 pub const CUT_BYTES: usize = 1 << 20;
 /// 146 years after boot: with the offset to UTC this is still a timestamp that rises.
 const MAX_TS_NS: u64 = 1 << 62;
+/// Rows are to be visible at an age; a job that has waited for this part of it is urgent.
+const URGENT_PART: u32 = 4;
 const COUNTS_EVERY_NS: u64 = 1_000_000_000;
 const CLOCK_EVERY_NS: u64 = 10_000_000_000;
 /// Kept free for the end, so that on a full disk the trace can still say what is missing: for `trace.json`, ...
@@ -94,11 +99,17 @@ pub struct TraceWriter {
     /// End (UTC ns) of the last interval of table counts.
     counted_ns: Option<i64>,
     next_clock_ns: u64,
+    /// The event that tells what cgroups are called, and who listens to it.
+    cgroups: Option<(usize, CgroupReader)>,
+    /// Notices when the wall clock is set.
+    clock: Option<ClockWatch>,
+    clock_steps: ClockSteps,
     watermark_ns: u64,
     /// The last watermark that is a time (the end of recorded frames is not).
     replay_now_ns: u64,
     is_live: bool,
     compact_at_close: bool,
+    priority: Priority,
     /// Room on the disk for how it ended.
     reserve: Option<Reserve>,
     /// Keeps other recorders away; given up with the process.
@@ -138,10 +149,11 @@ impl TraceWriter {
             compact_at_close,
             is_live,
             symbolizer,
-            cgroups,
             on_batch,
             warn,
+            priority,
         } = options;
+        let cgroup_names = CgroupNames::default();
         let lock = lock(dir)?;
         for name in tables(&meta) {
             create_dir(&dir.join(name))?;
@@ -158,18 +170,25 @@ impl TraceWriter {
             utc_minus_boottime_ns: meta.utc_minus_boottime_ns,
             zstd_level,
             symbolizer,
-            cgroups,
+            cgroups: cgroup_names.clone(),
             on_batch,
+            urgent_after: segment_age / URGENT_PART,
+            priority: priority.clone(),
         };
         let kept = SharedKept::default();
-        let keeper = Keeper::start(dir, meta.clone(), limits, kept.clone(), warn)?;
+        let keeper = Keeper::start(dir, meta.clone(), limits, kept.clone(), warn, priority.clone())?;
         let snapshots_are_over = keeper.is_over();
         let worker = Worker::new(setup, keeper, pool.clone(), progress.clone())?;
         let (sender, receiver) = bounded(queue_bytes);
+        priority.watch(sender.backlog(), segment_age / URGENT_PART);
         let encoder = std::thread::Builder::new()
             .name("encode".to_owned())
             .spawn(move || worker.run(&receiver))
             .context("cannot start the encoder's thread")?;
+        let cgroups = meta.events.iter().enumerate().find(|(_, layout)| layout.event == CGROUP_CHANGES);
+        let cgroups =
+            cgroups.and_then(|(event, layout)| Some((event, CgroupReader::new(layout, cgroup_names)?)));
+        let clock = is_live.then(|| ClockWatch::start(meta.utc_minus_boottime_ns)).transpose()?;
         let record_sizes: Vec<usize> = meta.events.iter().map(|e| e.record_size as usize).collect();
         let events = record_sizes
             .iter()
@@ -194,10 +213,14 @@ impl TraceWriter {
             next_counts_ns: 0,
             counted_ns: None,
             next_clock_ns: 0,
+            cgroups,
+            clock,
+            clock_steps: ClockSteps::default(),
             watermark_ns: 0,
             replay_now_ns: 0,
             is_live,
             compact_at_close,
+            priority,
             reserve: Some(reserve),
             _lock: lock,
         })
@@ -266,6 +289,9 @@ impl TraceWriter {
                 self.meta.events[event].event
             );
         }
+        if let Some((_, reader)) = self.cgroups.as_ref().filter(|(cgroups, _)| *cgroups == event) {
+            reader.read(record);
+        }
         let staging = &mut self.events[event].staging;
         let index = usize::from(cpu);
         if index >= route.by_cpu.len() {
@@ -324,12 +350,13 @@ impl TraceWriter {
             let staged = self.events.iter().map(|event| &event.staging);
             let staged_ns =
                 staged.flat_map(|staging| [staging.first_ns, staging.late_since_ns]).flatten().min();
+            let all_before_ns = staged_ns.map_or(watermark_ns, |ns| ns.min(watermark_ns));
             let staged_ns = staged_ns.map(|ns| self.utc_ns(ns));
-            self.send(0, Job::Keep { now_ns: self.utc_ns(now_ns), staged_ns });
+            self.send(0, Job::Keep { now_ns: self.utc_ns(now_ns), staged_ns, all_before_ns });
             self.next_counts_ns = now_ns.saturating_add(COUNTS_EVERY_NS);
         }
+        self.clock(now_ns >= self.next_clock_ns)?;
         if now_ns >= self.next_clock_ns {
-            self.clock()?;
             self.next_clock_ns = now_ns.saturating_add(CLOCK_EVERY_NS);
         }
         Ok(())
@@ -356,7 +383,13 @@ impl TraceWriter {
 
     /// Whether the encoder keeps up. If it does not, drain nothing more until it does ([`Options::waits`]).
     pub fn has_room(&self) -> bool {
+        self.priority.drained();
         self.queue.as_ref().is_none_or(Outbox::has_room)
+    }
+
+    /// Nothing is recorded any more: from now on the threads that write give way to nobody.
+    pub fn hurry(&self) {
+        self.priority.end();
     }
 
     /// Give up before anything was recorded: remove the directory.

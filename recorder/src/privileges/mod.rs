@@ -79,9 +79,18 @@ pub const KILL: Capability = Capability {
     without: "such a command is not told that the recording ends",
 };
 
+/// For threads that give way and may be needed soon; kept while recording by the thread that decides about that, and only
+/// where the limit of nice values does not allow the same.
+pub const NICE: Capability = Capability {
+    name: "CAP_SYS_NICE",
+    bit: 23,
+    purpose: "raise the priority of threads again that gave way",
+    without: "encoding does not give way to what is recorded (unless RLIMIT_NICE is 20, 'ulimit -e')",
+};
+
 /// All that recording can need, the required ones first.
-pub const CAPABILITIES: [Capability; 7] =
-    [BPF, PERFMON, DAC_READ_SEARCH, SYS_PTRACE, SYSLOG, SYS_ADMIN, KILL];
+pub const CAPABILITIES: [Capability; 8] =
+    [BPF, PERFMON, DAC_READ_SEARCH, SYS_PTRACE, SYSLOG, SYS_ADMIN, KILL, NICE];
 /// Those without which nothing can be recorded.
 pub const REQUIRED: [Capability; 2] = [BPF, PERFMON];
 

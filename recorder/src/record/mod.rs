@@ -20,6 +20,7 @@ mod seed;
 mod session;
 mod setup;
 mod signals;
+mod sink;
 mod summary;
 pub mod trigger;
 
@@ -32,6 +33,7 @@ use crate::cli::options::Options;
 use crate::cli::{EXIT_OK, output};
 use crate::command::{Command, Inherited};
 use crate::kernel::Kernel;
+use crate::pipeline::allow_raising;
 use crate::privileges::{Identity, Privileges, renounce};
 use crate::select::Selection;
 use crate::snapshot::{clock, processes};
@@ -73,6 +75,7 @@ pub fn run(options: &Options) -> Result<u8> {
     signals.watch(move || renounce(owner.as_ref(), &[], Path::new("/")))?;
     // Not before: the command keeps the limit that it would have had.
     setup::raise_file_limit();
+    allow_raising();
     Recording::begin(options, plan, command, dir, usr1, &signals)?.run(&signals)
 }
 

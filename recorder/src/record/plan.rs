@@ -4,14 +4,19 @@
 use anyhow::Result;
 use schemas::column::{Layout, Type};
 use schemas::def::{Context, EventDef};
+use schemas::trace::CGROUP_CHANGES;
+use schemas::wire::Interrupts;
 
+use super::attach::WAY_SHARE;
 use super::trigger::{PlannedTrigger, Trigger};
 use crate::cli::args::StackKind;
 use crate::cli::options::Options;
 use crate::engine::{Engine, EngineOptions};
-use crate::kernel::{Kernel, TaskOffsets};
+use crate::kernel::{Kernel, ProgramOffsets, TaskOffsets};
 use crate::privileges::{DAC_READ_SEARCH, Privileges};
-use crate::resolve::{Filter, Request, ResolvedEvent, Stacks, Unobservable, explain, resolve};
+use crate::resolve::{
+    Filter, Request, ResolvedEvent, ResolvedSource, Stacks, Unobservable, explain, resolve,
+};
 use crate::select::Selection;
 
 /// An event and how it can be observed here.
@@ -34,6 +39,9 @@ pub struct Plan {
     pub triggers: Vec<PlannedTrigger>,
     /// What is needed to follow processes.
     task_offsets: Option<TaskOffsets>,
+    /// How to tell interrupts.
+    pub interrupts: Interrupts,
+    program_offsets: Option<ProgramOffsets>,
 }
 
 impl Plan {
@@ -54,9 +62,16 @@ impl Plan {
                 sample: 0,
                 ..filter.clone()
             };
+            // What a cgroup is called does not depend on who made it: whoever it holds may be recorded.
+            let unfiltered = Filter::default();
+            let filter = match (def.name.as_str(), is_asked) {
+                (CGROUP_CHANGES, _) => &unfiltered,
+                (_, true) => &filter,
+                (_, false) => &always,
+            };
             let request = Request {
                 def: &def,
-                filter: if is_asked { &filter } else { &always },
+                filter,
                 stacks: if is_asked { stacks(options.stacks) } else { Stacks::None },
                 all_sources: is_asked && options.require,
             };
@@ -77,8 +92,10 @@ impl Plan {
         }
         let trigger = |text: &String| PlannedTrigger::new(kernel, Trigger::parse(text)?, options);
         let triggers = options.flight.triggers.iter().map(trigger).collect::<Result<_>>()?;
-        let task_offsets = kernel.task_offsets();
-        Ok(Self { events, asked: asked - denied.len(), denied, triggers, task_offsets })
+        let (task_offsets, program_offsets) = (kernel.task_offsets(), kernel.program_offsets());
+        let interrupts = kernel.interrupts();
+        let asked = asked - denied.len();
+        Ok(Self { events, asked, denied, triggers, task_offsets, program_offsets, interrupts })
     }
 
     /// Layouts of all events.
@@ -90,13 +107,20 @@ impl Plan {
     pub fn engine(&self, ring_bytes: u64) -> Result<Engine> {
         let weights = self.events.iter().map(|event| {
             let sources = event.resolved.sources.iter().filter(|source| !source.candidates.is_empty());
-            event.def.weight * sources.count() as u32
+            let weight = event.def.weight;
+            let weight = |source: &ResolvedSource| match source.way {
+                Some(_) => (weight / WAY_SHARE).max(1),
+                None => weight,
+            };
+            sources.map(weight).sum::<u32>()
         });
         Engine::new(EngineOptions {
             ring_bytes_total: ring_bytes,
             total_weight: weights.sum::<u32>()
                 + self.triggers.iter().map(PlannedTrigger::sources).sum::<u32>(),
             task_offsets: self.task_offsets,
+            interrupts: self.interrupts,
+            program_offsets: self.program_offsets,
             ..EngineOptions::default()
         })
     }

@@ -1,18 +1,18 @@
-//! Batches of events in, their lines on standard output out, by a thread of its own (`print`).
+//! Prints events as they come, by a thread of its own (`print`).
 //!
 //! The reader may stop reading without going away: a pager at its first page, a terminal after Ctrl-S, a process that
 //! was stopped. While recording everything waits for it, and what does not fit into the rings is counted. Once the
 //! recording ends, it gets a moment, and the rest is written to the trace without being printed, and counted.
 
 use std::collections::{HashSet, VecDeque};
-use std::io::{self, Write};
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::sink::Sink;
 use crate::cli::args::PrintFormat;
-use crate::cli::output;
-use crate::pipeline::BatchHook;
+use crate::pipeline::{BatchHook, Priority};
 use crate::print::Printer;
 
 /// Text that may wait to be printed.
@@ -31,6 +31,7 @@ pub struct Printing(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
+    sink: Sink,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -49,7 +50,7 @@ struct State {
     /// Since when the recording ends.
     ending: Option<Instant>,
     has_given_up: bool,
-    /// Why standard output takes nothing any more.
+    /// Why the sink takes nothing any more.
     error: Option<io::Error>,
 }
 
@@ -66,8 +67,18 @@ impl State {
 }
 
 impl Printing {
+    /// Prints to `sink`.
+    pub fn new(sink: Sink) -> Self {
+        Self(Arc::new(Shared { sink, ..Shared::default() }))
+    }
+
+    /// Where it prints.
+    pub fn sink(&self) -> &Sink {
+        &self.0.sink
+    }
+
     /// Prints what it sees of the events `asked`.
-    pub fn hook(&self, asked: HashSet<String>, format: PrintFormat) -> BatchHook {
+    pub fn hook(&self, asked: HashSet<String>, format: PrintFormat, priority: Priority) -> BatchHook {
         let printing = self.clone();
         Box::new(move |event, batch| {
             if asked.contains(event) {
@@ -75,12 +86,12 @@ impl Printing {
                 let rows = batch.num_rows() as u64;
                 // Writing to memory cannot fail.
                 let _ = Printer::new(&mut text, format).print(event, batch);
-                printing.put(text, rows);
+                printing.put(text, rows, &priority);
             }
         })
     }
 
-    /// Has standard output been closed, or failed?
+    /// Has the sink been closed, or failed?
     pub fn is_closed(&self) -> bool {
         self.lock().error.is_some()
     }
@@ -94,7 +105,7 @@ impl Printing {
     }
 
     /// Everything has come: wait until it is printed, or given up. Gives the rows that were not printed, and why
-    /// standard output failed, if it did.
+    /// the sink failed, if it did.
     pub fn finish(&self) -> (u64, Option<io::Error>) {
         self.end(false);
         let mut state = self.lock();
@@ -105,7 +116,7 @@ impl Printing {
     }
 
     /// Hand `rows` over to the thread, after waiting for room.
-    fn put(&self, text: Vec<u8>, rows: u64) {
+    fn put(&self, text: Vec<u8>, rows: u64, priority: &Priority) {
         let mut state = self.lock();
         state.rows += rows;
         while state.bytes > 0 && state.bytes + text.len() > LIMIT_BYTES && !state.is_over() {
@@ -118,8 +129,12 @@ impl Printing {
         state.texts.push_back(text);
         // Started by the encoder, it has no more rights than that.
         if !std::mem::replace(&mut state.has_thread, true) {
-            let printing = self.clone();
-            let started = thread::Builder::new().name("print".to_owned()).spawn(move || printing.print());
+            let (printing, priority) = (self.clone(), priority.clone());
+            let print = move || {
+                let _registered = priority.register();
+                printing.print();
+            };
+            let started = thread::Builder::new().name("print".to_owned()).spawn(print);
             state.error = started.err();
         }
         self.0.changed.notify_all();
@@ -131,7 +146,7 @@ impl Printing {
             while !rest.is_empty() {
                 let (chunk, later) = rest.split_at(chunk_bytes(rest));
                 rest = later;
-                let written = output().write_all(chunk).and_then(|()| output().flush());
+                let written = self.0.sink.write(chunk);
                 let mut state = self.lock();
                 state.bytes -= chunk.len();
                 state.written = Some(Instant::now());

@@ -10,6 +10,7 @@ use super::freeze::Freezer;
 use super::patience::Patience;
 use super::printing::Printing;
 use super::progress::Progress;
+use super::recording::Watch;
 use super::seed::{self, Snapshot};
 use super::signals::{Arrived, Signals};
 use super::trigger::Triggers;
@@ -46,6 +47,8 @@ pub struct Session<'a, S: EventSource> {
     pub progress: &'a mut Progress,
     /// What shows events as they happen.
     pub printing: &'a Printing,
+    /// Tells when no followed process is left, if the recording ends then.
+    pub watch: Option<&'a mut Watch>,
     /// When to end by itself.
     pub duration: Option<Duration>,
     /// Records so far.
@@ -59,6 +62,8 @@ pub struct Ended {
     pub command_exit_code: Option<i32>,
     /// The command, if it still runs.
     pub still_running: Option<u32>,
+    /// No followed process was left.
+    pub has_nobody: bool,
     /// Not everything could be handed over to be written: the disk does not answer.
     pub is_stuck: bool,
     /// What went wrong while recording; what was recorded until then is in the trace.
@@ -89,12 +94,15 @@ impl<S: EventSource> Session<'_, S> {
     pub fn run(&mut self, command: Option<Held>) -> Result<Ended> {
         let mut child = command.map(Held::release).transpose()?;
         let mut ended = Ended::default();
-        if let Err(error) = self.until_end(&mut child) {
-            // The command is not left alone with a recorder that does not record.
-            if let Some(child) = &mut child {
-                self.end_command(child);
+        match self.until_end(&mut child) {
+            Ok(has_nobody) => ended.has_nobody = has_nobody,
+            Err(error) => {
+                // The command is not left alone with a recorder that does not record.
+                if let Some(child) = &mut child {
+                    self.end_command(child);
+                }
+                ended.failure = Some(error);
             }
-            ended.failure = Some(error);
         }
         if let Some(child) = &mut child {
             ended.command_exit_code = child.poll();
@@ -112,7 +120,8 @@ impl<S: EventSource> Session<'_, S> {
         }
     }
 
-    fn until_end(&mut self, child: &mut Option<Child>) -> Result<()> {
+    /// True if it ended because no followed process is left.
+    fn until_end(&mut self, child: &mut Option<Child>) -> Result<bool> {
         let end = self.duration.map(|duration| Instant::now() + duration);
         let mut give_up: Option<Instant> = None;
         let mut pause = BUSY;
@@ -129,7 +138,12 @@ impl<S: EventSource> Session<'_, S> {
                 looked = Instant::now();
                 self.freezer.look();
                 if child.as_mut().is_some_and(|child| child.poll().is_some()) {
-                    return Ok(());
+                    return Ok(false);
+                }
+                if let Some(watch) = &mut self.watch
+                    && watch.is_over()?
+                {
+                    return Ok(true);
                 }
                 let now = Instant::now();
                 let stop = self.asked_to_stop(end.is_some_and(|end| now >= end), give_up.is_some());
@@ -140,8 +154,8 @@ impl<S: EventSource> Session<'_, S> {
                         }
                         give_up = Some(now + GRACE);
                     }
-                    (Some(_), _) => return Ok(()),
-                    (None, _) if give_up.is_some_and(|at| now >= at) => return Ok(()),
+                    (Some(_), _) => return Ok(false),
+                    (None, _) if give_up.is_some_and(|at| now >= at) => return Ok(false),
                     (None, _) => {}
                 }
             }

@@ -221,10 +221,17 @@ impl Triggers {
             let (mut all, mut missing) = (Vec::new(), Vec::new());
             for source in &resolved.sources {
                 anyhow::ensure!(signals.next().is_none(), ENDED_EARLY);
-                let Err(reasons) = triggers.source(engine, index, source, &mut attached.next) else {
-                    continue;
+                let unseen = |way: &str| format!("--trigger '{}' is not set off by {way}", trigger.text);
+                let reasons = match triggers.source(engine, index, source, &mut attached.next) {
+                    Ok(()) => {
+                        missing.extend(source.unobserved.iter().map(|way| unseen(&way.what)));
+                        continue;
+                    }
+                    Err(reasons) => reasons,
                 };
-                if !source.optional {
+                if let Some(way) = &source.way {
+                    missing.push(unseen(way));
+                } else if !source.optional {
                     let why = if reasons.is_empty() { "it has no probe".to_owned() } else { brief(&reasons) };
                     missing.push(format!(
                         "--trigger '{}', source {} is not observed: {why}",
@@ -236,6 +243,7 @@ impl Triggers {
             if !triggers.probes.values().any(|of| *of == index) {
                 bail!("--trigger '{}' cannot be observed: {}", trigger.text, brief(&all));
             }
+            missing.retain(|text| !attached.warnings.contains(text));
             attached.warnings.extend(missing);
         }
         Ok(Self { planned, ..triggers })

@@ -1,32 +1,60 @@
-//! Arithmetic and predicates in expressions -> nodes and formulas.
+//! Arithmetic in expressions -> nodes, with the types and conversions of C.
 
-use schemas::expr::{Expr, Field, Kind, Op, ParseError, Span};
-use schemas::wire::cmp;
+use schemas::expr::{Expr, Field, Op, ParseError, Span};
 
-use super::lower::{Lower, Memory, Number, Value};
-use super::nodes::{Bits, Compare, Formula, Node, NodeId, Right};
-use super::types::{S64, Shape, Ty, U64};
+use super::integers::{Range, common, promoted, range_of, ty_of, wrap};
+use super::lower::{Lower, Number, Value};
+use super::nodes::{Bits, Node, NodeId};
+use super::types::{S32, S64, Shape, Ty};
 
 type Result<T> = std::result::Result<T, ParseError>;
 
-/// The side of a comparison: a number, masked.
-struct Side {
-    number: Number,
-    mask: u64,
-    signed: bool,
-}
-
 impl Lower<'_> {
     pub(super) fn negate(&mut self, field: &Field, span: Span, of: &Expr) -> Result<Value> {
-        let number = self.operand(field, of)?;
-        match number.and_then(|n| self.nodes.as_constant(n.node)) {
-            Some(value) => Ok(self.number(value.wrapping_neg(), S64)),
-            None => Err(field.error(span, "only a constant can be negated")),
+        let Some(number) = self.operand(field, of)? else { return Ok(Value::Missing) };
+        if let Some(value) = self.constant_of(&number) {
+            let ty = match -value {
+                value if i32::try_from(value).is_ok() && self.int_of(&number).size <= 4 => S32,
+                value if i64::try_from(value).is_ok() => S64,
+                _ => return Err(field.error(span, "this does not fit into 64 bits")),
+            };
+            return Ok(self.number((-value) as u64, ty));
         }
+        if self.is_pointer(&number) {
+            return Err(field.error(span, "a pointer has no opposite: cast it to (long) first"));
+        }
+        let int = promoted(self.int_of(&number));
+        let (low, high) = self.range(&number);
+        let node = self.negated(number.node);
+        Ok(self.result(node, (-high, -low), int))
     }
 
-    /// A number, or nothing if it is NULL for sure.
-    fn operand(&mut self, field: &Field, expr: &Expr) -> Result<Option<Number>> {
+    fn negated(&mut self, node: NodeId) -> NodeId {
+        self.nodes.bits(node, Bits { negate: true, ..Bits::default() })
+    }
+
+    /// A computed number: `node`, which has a value in `range`, in an integer of this type.
+    fn result(&mut self, node: NodeId, range: Range, int: crate::kernel::btf::Int) -> Value {
+        let node = self.cut(node, range, int);
+        Value::Number(Number { node, ty: ty_of(int), to_user: false, typed: false })
+    }
+
+    /// A number whose type is known, or nothing if it is NULL for sure.
+    pub(super) fn operand(&mut self, field: &Field, expr: &Expr) -> Result<Option<Number>> {
+        let number = self.any_operand(field, expr)?;
+        if number.as_ref().is_some_and(|number| number.ty == Ty::Register) {
+            let written = field.text.get(expr.span.start..expr.span.end).unwrap_or("retval");
+            let message = format!(
+                "nobody tells how wide {written} is and whether it is signed: say it, as in (int){written} or \
+                 (u64){written}, in a condition also {written}:s32"
+            );
+            return Err(field.error(expr.span, message));
+        }
+        Ok(number)
+    }
+
+    /// The same, whether or not its type is known.
+    pub(super) fn any_operand(&mut self, field: &Field, expr: &Expr) -> Result<Option<Number>> {
         match self.expr(field, expr)? {
             Value::Null | Value::Missing => Ok(None),
             value => self.read(field, expr.span, value).map(Some),
@@ -38,84 +66,123 @@ impl Lower<'_> {
         let (Some(a), Some(b)) = (self.operand(field, left)?, self.operand(field, right)?) else {
             return Ok(Value::Missing);
         };
-        let constants = (self.nodes.as_constant(a.node), self.nodes.as_constant(b.node));
-        if let (Some(x), Some(y)) = constants {
+        if matches!(op, Op::Add | Op::Subtract) && (self.is_pointer(&a) || self.is_pointer(&b)) {
+            return self.point(field, span, op, a, b);
+        }
+        let is_shift = matches!(op, Op::ShiftLeft | Op::ShiftRight);
+        let int = match is_shift {
+            true => promoted(self.int_of(&a)),
+            false => common(self.int_of(&a), self.int_of(&b)),
+        };
+        let (x, y) = (self.constant_of(&a), self.constant_of(&b));
+        let bits = i128::from(int.size) * 8;
+        if is_shift && !y.is_some_and(|y| (0..bits).contains(&y)) {
+            let message = format!("a value of {bits} bits is shifted by a constant from 0 to {}", bits - 1);
+            return Err(field.error(span, message));
+        }
+        if let (Some(x), Some(y)) = (x, y) {
             let value = match op {
-                Op::Add => x.wrapping_add(y),
-                Op::Subtract => x.wrapping_sub(y),
+                Op::Add => x + y,
+                Op::Subtract => x - y,
                 Op::Multiply => x.wrapping_mul(y),
-                Op::BitAnd => x & y,
-                Op::ShiftLeft => x.checked_shl(y as u32).unwrap_or(0),
-                _ => x.checked_shr(y as u32).unwrap_or(0),
+                Op::BitAnd => wrap(x, int) & wrap(y, int),
+                Op::ShiftLeft => x << y,
+                _ => x >> y,
             };
-            return Ok(self.number(value, S64));
+            return Ok(self.number(wrap(value, int) as u64, ty_of(int)));
         }
         // The constant to the right, where the order does not matter.
-        let (a, b, constant) = match (op, constants) {
-            (Op::Add | Op::Multiply | Op::BitAnd, (Some(x), None)) => (b, a, Some(x)),
-            (_, (_, y)) => (a, b, y),
+        let (a, b, constant) = match (op, x, y) {
+            (Op::Add | Op::Multiply | Op::BitAnd, Some(x), None) => (b, a, Some(x)),
+            (_, _, y) => (a, b, y),
         };
-        let signed = self.is_signed(&a.ty) || self.is_signed(&b.ty);
-        let ty = if signed { S64 } else { U64 };
-        let node = match (op, constant) {
-            (Op::Add, _) => return self.add(field, span, a, b, constant),
-            (Op::Subtract, Some(y)) => return self.add(field, span, a, b, Some(y.wrapping_neg())),
-            (Op::Multiply, Some(y)) if y.is_power_of_two() => {
-                self.shifted_left(a.node, y.trailing_zeros() as u8)
+        let (low, high) = self.range(&a);
+        let (node, range) = match (op, constant) {
+            (Op::Add, Some(y)) => (self.plus(a.node, y), (low + y, high + y)),
+            (Op::Subtract, Some(y)) => (self.plus(a.node, -y), (low - y, high - y)),
+            (Op::Add | Op::Subtract, None) => {
+                let (least, most) = self.range(&b);
+                let (add, range) = match op {
+                    Op::Add => (b.node, (low + least, high + most)),
+                    _ => (self.negated(b.node), (low - most, high - least)),
+                };
+                (self.nodes.add(Node::Sum { base: a.node, add: Some(add), off: 0 }), range)
             }
-            (Op::ShiftLeft, Some(y)) if y < 64 => self.shifted_left(a.node, y as u8),
-            (Op::ShiftRight, Some(y)) if y < 64 => {
-                self.nodes.bits(a.node, Bits { rshift: y as u8, ..Bits::default() })
+            (Op::Multiply, Some(y)) if y > 0 && (y & (y - 1)) == 0 => {
+                return Ok(self.shifted_left(&a, y.trailing_zeros() as u8, int));
+            }
+            (Op::ShiftLeft, Some(y)) => return Ok(self.shifted_left(&a, y as u8, int)),
+            (Op::ShiftRight, Some(y)) => {
+                let rshift = y as u8;
+                // What can be negative is shifted with its sign.
+                let keep = if low < 0 && rshift > 0 { 64 - rshift } else { 0 };
+                let bits = Bits { rshift, keep, signed: keep != 0, ..Bits::default() };
+                (self.nodes.bits(a.node, bits), (low >> y, high >> y))
             }
             (Op::BitAnd, Some(mask)) => {
-                let low = mask.trailing_zeros() as u8;
-                let run = (mask >> low.min(63)).trailing_ones() as u8;
-                if mask == 0 || mask.count_ones() != u32::from(run) {
-                    let message = "outside of predicates a mask must be one run of bits, as 0xf0 is";
-                    return Err(field.error(span, message));
-                }
-                self.nodes.bits(a.node, Bits { rshift: low, keep: run, lshift: low, ..Bits::default() })
+                let mask = wrap(mask, int);
+                let node = self.masked(field, span, a.node, mask as u64)?;
+                (node, if mask >= 0 { (0, mask) } else { range_of(int) })
             }
-            (Op::Subtract, None) => return Err(field.error(span, "only a constant can be subtracted")),
             (Op::Multiply, _) => return Err(field.error(span, "only a power of two can be multiplied with")),
             _ => return Err(field.error(span, "the right side must be a constant")),
         };
-        Ok(Value::Number(Number { node, ty, to_user: false, typed: false }))
+        Ok(self.result(node, range, int))
     }
 
-    fn shifted_left(&mut self, node: NodeId, lshift: u8) -> NodeId {
-        self.nodes.bits(node, Bits { lshift, ..Bits::default() })
+    /// `node + value`.
+    fn plus(&mut self, node: NodeId, value: i128) -> NodeId {
+        match i32::try_from(value) {
+            Ok(off) => self.nodes.offset(node, off),
+            Err(_) => {
+                let add = self.nodes.constant(value as u64);
+                self.nodes.add(Node::Sum { base: node, add: Some(add), off: 0 })
+            }
+        }
     }
 
-    /// `a + b`; a pointer counts in items, as in C.
-    fn add(
-        &mut self,
-        field: &Field,
-        span: Span,
-        a: Number,
-        b: Number,
-        constant: Option<u64>,
-    ) -> Result<Value> {
+    fn shifted_left(&mut self, a: &Number, lshift: u8, int: crate::kernel::btf::Int) -> Value {
+        let (low, high) = self.range(a);
+        let bits =
+            if int.size == 8 || super::integers::is_within((low << lshift, high << lshift), range_of(int)) {
+                Bits { lshift, ..Bits::default() }
+            } else {
+                Bits { keep: int.size * 8 - lshift, signed: int.signed, lshift, ..Bits::default() }
+            };
+        let node = self.nodes.bits(a.node, bits);
+        Value::Number(Number { node, ty: ty_of(int), to_user: false, typed: false })
+    }
+
+    fn masked(&mut self, field: &Field, span: Span, node: NodeId, mask: u64) -> Result<NodeId> {
+        if mask == 0 {
+            return Ok(self.nodes.constant(0));
+        }
+        let low = mask.trailing_zeros() as u8;
+        let run = (mask >> low).trailing_ones() as u8;
+        if mask.count_ones() != u32::from(run) {
+            let message = "outside of predicates a mask must be one run of bits, as 0xf0 is";
+            return Err(field.error(span, message));
+        }
+        Ok(self.nodes.bits(node, Bits { rshift: low, keep: run, lshift: low, ..Bits::default() }))
+    }
+
+    /// A pointer and a number, which counts in items, as in C.
+    fn point(&mut self, field: &Field, span: Span, op: Op, a: Number, b: Number) -> Result<Value> {
         let btf = &self.kernel.btf;
         let item = |number: &Number| match number.ty.shape(btf) {
             Shape::Pointer { to, .. } => Some(to.size(btf).max(1)),
             _ => None,
         };
-        let (a, b, size) = match (item(&a), item(&b)) {
-            (Some(_), Some(_)) => return Err(field.error(span, "two pointers cannot be added")),
-            (Some(size), None) => (a, b, size),
-            (None, Some(size)) => (b, a, size),
-            (None, None) => (a, b, 0),
+        let (a, b, size) = match (op, item(&a), item(&b)) {
+            (_, Some(size), None) => (a, b, size),
+            (Op::Add, None, Some(size)) => (b, a, size),
+            (Op::Add, ..) => return Err(field.error(span, "two pointers cannot be added")),
+            _ => return Err(field.error(span, "a pointer cannot be subtracted: cast both to (long)")),
         };
-        let (ty, to_user) = if size != 0 {
-            (a.ty.clone(), a.to_user)
-        } else {
-            (if self.is_signed(&a.ty) || self.is_signed(&b.ty) { S64 } else { U64 }, false)
-        };
-        let size = size.max(1);
-        let node = match constant {
+        let node = match self.constant_of(&b) {
             Some(n) => {
-                let off = (n as i64).checked_mul(i64::from(size)).unwrap_or(i64::MAX);
+                let n = if op == Op::Subtract { -n } else { n };
+                let off = i64::try_from(n * i128::from(size)).unwrap_or(i64::MAX);
                 let off = self.offset(field, span, off)?;
                 self.nodes.offset(a.node, off)
             }
@@ -125,252 +192,14 @@ impl Lower<'_> {
                         "items of this size cannot be counted: cast the pointer to (u8 *) and add bytes";
                     return Err(field.error(span, message));
                 }
-                let add = self.shifted_left(b.node, size.trailing_zeros() as u8);
+                let lshift = size.trailing_zeros() as u8;
+                let mut add = self.nodes.bits(b.node, Bits { lshift, ..Bits::default() });
+                if op == Op::Subtract {
+                    add = self.negated(add);
+                }
                 self.nodes.add(Node::Sum { base: a.node, add: Some(add), off: 0 })
             }
         };
-        Ok(Value::Number(Number { node, ty, to_user, typed: false }))
-    }
-
-    fn is_signed(&self, ty: &Ty) -> bool {
-        matches!(ty.shape(&self.kernel.btf), Shape::Int { int, .. } if int.signed)
-    }
-
-    /// An expression as a predicate.
-    pub(super) fn formula(&mut self, field: &Field, expr: &Expr) -> Result<Formula> {
-        match &expr.kind {
-            Kind::Not(of) => Ok(self.formula(field, of)?.negate()),
-            Kind::Binary { op: Op::And, left, right } => {
-                Ok(Formula::all([self.formula(field, left)?, self.formula(field, right)?]))
-            }
-            Kind::Binary { op: Op::Or, left, right } => {
-                Ok(Formula::any([self.formula(field, left)?, self.formula(field, right)?]))
-            }
-            Kind::Binary { op, left, right } => {
-                let op = match op {
-                    Op::Equal => cmp::EQ,
-                    Op::NotEqual => cmp::NE,
-                    Op::Less => cmp::LT,
-                    Op::LessEqual => cmp::LE,
-                    Op::Greater => cmp::GT,
-                    Op::GreaterEqual => cmp::GE,
-                    _ => return self.not_zero(field, expr),
-                };
-                self.comparison(field, op, left, right)
-            }
-            _ => self.not_zero(field, expr),
-        }
-    }
-
-    /// `expr != 0`.
-    fn not_zero(&mut self, field: &Field, expr: &Expr) -> Result<Formula> {
-        if !matches!(expr.kind, Kind::Binary { op: Op::BitAnd, .. }) {
-            match self.expr(field, expr)? {
-                Value::Truth(formula) => return Ok(formula),
-                Value::Null | Value::Missing => return Ok(Formula::Never),
-                Value::Text(_) | Value::Comm | Value::Stack(_) => {
-                    return Err(
-                        field.error(expr.span, "expected a comparison here, such as comm == \"nginx\"")
-                    );
-                }
-                Value::Memory(_) | Value::Number(_) => {}
-            }
-        }
-        let Some(side) = self.side(field, expr)? else { return Ok(Formula::Never) };
-        Ok(self.compare(cmp::NE, side, Right::Constant(0)))
-    }
-
-    /// A number and, if it is `x & constant`, its mask. `None`: NULL for sure.
-    fn side(&mut self, field: &Field, expr: &Expr) -> Result<Option<Side>> {
-        if let Kind::Binary { op: Op::BitAnd, left, right } = &expr.kind {
-            let (Some(a), Some(b)) = (self.operand(field, left)?, self.operand(field, right)?) else {
-                return Ok(None);
-            };
-            let constants = (self.nodes.as_constant(a.node), self.nodes.as_constant(b.node));
-            let (number, mask) = match constants {
-                (None, Some(mask)) => (a, mask),
-                (Some(mask), None) => (b, mask),
-                (None, None) => {
-                    let message =
-                        "one side of & must be a constant here; or compare (a & b) with 0 term by term";
-                    return Err(field.error(expr.span, message));
-                }
-                (Some(x), Some(y)) => {
-                    let node = self.nodes.constant(x & y);
-                    (Number { node, ..a }, u64::MAX)
-                }
-            };
-            return Ok(Some(Side { number, mask, signed: false }));
-        }
-        let Some(number) = self.operand(field, expr)? else { return Ok(None) };
-        let signed = self.is_signed(&number.ty);
-        Ok(Some(Side { number, mask: u64::MAX, signed }))
-    }
-
-    fn compare(&mut self, op: u8, left: Side, right: Right) -> Formula {
-        let Side { number, mask, .. } = left;
-        if let (Some(x), Right::Constant(y)) = (self.nodes.as_constant(number.node), right) {
-            let x = x & mask;
-            let (sx, sy) = (x as i64, y as i64);
-            let holds = match op {
-                cmp::EQ => x == y,
-                cmp::NE => x != y,
-                cmp::LT => x < y,
-                cmp::LE => x <= y,
-                cmp::GT => x > y,
-                cmp::GE => x >= y,
-                cmp::SLT => sx < sy,
-                cmp::SLE => sx <= sy,
-                cmp::SGT => sx > sy,
-                _ => sx >= sy,
-            };
-            return if holds { Formula::Always } else { Formula::Never };
-        }
-        Formula::Compare(Compare { left: number.node, mask, op, right })
-    }
-
-    fn comparison(&mut self, field: &Field, op: u8, left: &Expr, right: &Expr) -> Result<Formula> {
-        let span = left.span.to(right.span);
-        for (text, other) in [(left, right), (right, left)] {
-            if let Kind::Text(text) = &text.kind {
-                return self.text_comparison(field, op, other, text, span);
-            }
-        }
-        // A pointer may be compared with NULL, which is 0; a member that is not there compares with nothing.
-        let is_null = |expr: &Expr| matches!(expr.kind, Kind::Null);
-        let zero = |lower: &mut Self| {
-            let node = lower.nodes.constant(0);
-            let number = Number { node, ty: U64, to_user: false, typed: false };
-            Some(Side { number, mask: u64::MAX, signed: false })
-        };
-        let a = if is_null(left) { zero(self) } else { self.side(field, left)? };
-        let b = if is_null(right) { zero(self) } else { self.side(field, right)? };
-        let (Some(a), Some(b)) = (a, b) else { return Ok(Formula::Never) };
-        // A constant or an unmasked side goes to the right.
-        let swap = (self.nodes.as_constant(a.number.node).is_some()
-            && self.nodes.as_constant(b.number.node).is_none())
-            || (b.mask != u64::MAX && a.mask == u64::MAX);
-        let (a, b, op) = if swap { (b, a, mirrored(op)) } else { (a, b, op) };
-        if b.mask != u64::MAX {
-            return Err(field.error(span, "only one side of a comparison can be masked with &"));
-        }
-        let constant = self.nodes.as_constant(b.number.node);
-        let negative = constant.is_some_and(|c| (c as i64) < 0) && b.signed;
-        let signed = match constant {
-            Some(_) => a.signed || negative,
-            None => a.signed || b.signed,
-        };
-        let op = if signed { signed_op(op) } else { op };
-        let right = constant.map_or(Right::Node(b.number.node), Right::Constant);
-        Ok(self.compare(op, a, right))
-    }
-
-    /// A comparison with text: of a name in memory word by word, of an enum by its names.
-    fn text_comparison(
-        &mut self,
-        field: &Field,
-        op: u8,
-        other: &Expr,
-        text: &str,
-        span: Span,
-    ) -> Result<Formula> {
-        let negate = match op {
-            cmp::EQ => false,
-            cmp::NE => true,
-            _ => return Err(field.error(span, "text can be compared with == and != only")),
-        };
-        let equal = match self.expr(field, other)? {
-            Value::Null | Value::Missing => return Ok(Formula::Never),
-            Value::Text(value) if value == text => Formula::Always,
-            Value::Text(_) => Formula::Never,
-            Value::Comm => self.comm_is(field, text)?,
-            value => self.text_in_memory(field, other.span, value, text)?,
-        };
-        Ok(if negate { equal.negate() } else { equal })
-    }
-
-    /// Whether the name of the current thread is `text`.
-    pub(super) fn comm_is(&mut self, field: &Field, text: &str) -> Result<Formula> {
-        let comm = Field::parse("$task->comm")?;
-        let value = self.field(&comm)?;
-        self.text_in_memory(field, field.expr.span, value, text)
-    }
-
-    fn text_in_memory(&mut self, field: &Field, span: Span, value: Value, text: &str) -> Result<Formula> {
-        let btf = &self.kernel.btf;
-        let memory = match value {
-            Value::Memory(memory) => match memory.ty.shape(btf) {
-                Shape::Array { item, count } if item.is_char(btf) => {
-                    if text.len() >= count as usize {
-                        return Ok(Formula::Never);
-                    }
-                    memory
-                }
-                Shape::Bytes { text: true, .. } => memory,
-                Shape::Int { .. } => return self.enumerator_is(field, span, Value::Memory(memory), text),
-                _ => self.pointee(field, span, Value::Memory(memory), 0)?,
-            },
-            Value::Number(number) => match number.ty.shape(btf) {
-                Shape::Int { .. } => return self.enumerator_is(field, span, Value::Number(number), text),
-                _ => self.pointee(field, span, Value::Number(number), 0)?,
-            },
-            _ => return Err(field.error(span, "this cannot be compared with text")),
-        };
-        // The closing NUL is compared too, so that "ng" is not "nginx".
-        let bytes: Vec<u8> = text.bytes().chain([0]).collect();
-        let mut words = Vec::new();
-        for (i, chunk) in bytes.chunks(8).enumerate() {
-            let size = chunk.len().next_power_of_two();
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            let off = self.offset(field, span, memory.off + 8 * i as i64)?;
-            let Memory { base, mut place, .. } = memory;
-            place.typed = false;
-            let left = self.nodes.add(Node::Load { base, off, size: size as u8, place });
-            let mask = if chunk.len() == size { u64::MAX } else { (1 << (8 * chunk.len())) - 1 };
-            let right = Right::Constant(u64::from_le_bytes(word));
-            words.push(Formula::Compare(Compare { left, mask, op: cmp::EQ, right }));
-        }
-        Ok(Formula::all(words))
-    }
-
-    fn enumerator_is(&mut self, field: &Field, span: Span, value: Value, text: &str) -> Result<Formula> {
-        let number = self.read(field, span, value)?;
-        let btf = &self.kernel.btf;
-        let names = match &number.ty {
-            Ty::Btf(id) => btf.enumerators(*id),
-            _ => Vec::new(),
-        };
-        match names.iter().find(|(name, _)| *name == text) {
-            Some((_, value)) => {
-                let side = Side { number, mask: u64::MAX, signed: false };
-                Ok(self.compare(cmp::EQ, side, Right::Constant(*value as u64)))
-            }
-            None => {
-                let message = format!("{} has no value named {text}", number.ty.c_name(btf));
-                Err(field.error(span, message))
-            }
-        }
-    }
-}
-
-/// The comparison with its sides exchanged.
-fn mirrored(op: u8) -> u8 {
-    match op {
-        cmp::LT => cmp::GT,
-        cmp::LE => cmp::GE,
-        cmp::GT => cmp::LT,
-        cmp::GE => cmp::LE,
-        other => other,
-    }
-}
-
-fn signed_op(op: u8) -> u8 {
-    match op {
-        cmp::LT => cmp::SLT,
-        cmp::LE => cmp::SLE,
-        cmp::GT => cmp::SGT,
-        cmp::GE => cmp::SGE,
-        other => other,
+        Ok(Value::Number(Number { node, ty: a.ty, to_user: a.to_user, typed: false }))
     }
 }

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use schemas::wire::{
-    MAX_CLAUSES, MAX_DEREFS, MAX_SLOTS, MAX_TEMPS, MAX_TERMS, NO_DST, NONE, Plan, Slot, Term, flag, op, src,
+    MAX_CLAUSES, MAX_DEREFS, MAX_SLOTS, MAX_TEMPS, MAX_TERMS, NO_DST, NONE, Plan, Slot, Term, flag, headers,
+    op, src,
 };
 
 use super::columns::{Output, What};
@@ -24,6 +25,8 @@ pub(super) struct Wanted {
     pub begins: Option<NodeId>,
     /// The object that it ends.
     pub ends: Option<NodeId>,
+    /// What is different in each event that counts.
+    pub once: Option<NodeId>,
     pub outputs: Vec<Output>,
 }
 
@@ -60,7 +63,7 @@ fn count_uses(nodes: &Nodes, wanted: &Wanted) -> Vec<u32> {
     roots.extend(wanted.filter.iter().flat_map(Formula::inputs));
     roots.extend(wanted.each.iter().flat_map(|(count, base)| [*count, *base]));
     roots.extend(wanted.subjects.iter().chain(&wanted.pid).chain(&wanted.tid));
-    roots.extend(wanted.begins.iter().chain(&wanted.ends));
+    roots.extend(wanted.begins.iter().chain(&wanted.ends).chain(&wanted.once));
     for output in &wanted.outputs {
         roots.extend(output.guard.inputs());
         match output.what {
@@ -104,6 +107,7 @@ impl Assembler<'_> {
         plan.pid = wanted.pid.map_or(Ok(NONE), |node| self.temp(node))?;
         plan.tid = wanted.tid.map_or(Ok(NONE), |node| self.temp(node))?;
         plan.begins = wanted.begins.map_or(Ok(NONE), |node| self.temp(node))?;
+        plan.once = wanted.once.map_or(Ok(NONE), |node| self.temp(node))?;
         plan.ends = wanted.ends.map_or(Ok(NONE), |node| self.temp(node))?;
         if let Some(filter) = &wanted.filter {
             match filter {
@@ -113,12 +117,11 @@ impl Assembler<'_> {
                     let left = self.zero()?;
                     self.terms.push(Term { left, op: schemas::wire::cmp::NE, ..Plan::EMPTY.terms[0] });
                     self.clauses.push(1 << (self.terms.len() - 1));
+                    plan.where_from = self.clauses.len() as u8 - 1;
+                    plan.where_to = self.clauses.len() as u8;
                 }
-                formula => {
-                    self.formula(formula)?;
-                }
+                formula => (plan.where_from, plan.where_to) = self.formula(formula)?,
             }
-            plan.where_to = self.clauses.len() as u8;
         }
         plan.n_pre = self.slots.len() as u8;
         for output in &wanted.outputs {
@@ -204,7 +207,9 @@ impl Assembler<'_> {
                 Node::Source { .. } => false,
                 Node::Sum { add, .. } => add.is_some(),
                 Node::Bits { of, .. } => !matches!(self.nodes.get(*of), Node::Source { .. }),
-                Node::Load { .. } | Node::Holds(_) => true,
+                Node::Load { .. } | Node::Holds(_) | Node::If { .. } => true,
+                // These have temporaries of their own.
+                Node::Headers { .. } | Node::Found { .. } => false,
             }
     }
 
@@ -225,10 +230,40 @@ impl Assembler<'_> {
         if let Some(temp) = self.temps.get(&node) {
             return Ok(*temp);
         }
+        if let Node::Found { of, which } = *self.nodes.get(node) {
+            return Ok(self.headers(of)? + which);
+        }
         let mut draft = self.draft(node, true)?;
+        // A conditional value has its temporary by now.
+        if let Some(temp) = self.temps.get(&node) {
+            return Ok(*temp);
+        }
         draft.slot.save = self.new_temp(node)?;
         self.push(draft);
         Ok(draft.slot.save)
+    }
+
+    /// The first of the temporaries that hold what is found of a packet's headers, which are searched if need be.
+    fn headers(&mut self, node: NodeId) -> Result<u8> {
+        if let Some(temp) = self.temps.get(&node) {
+            return Ok(*temp);
+        }
+        let Node::Headers { ip, end, length } = *self.nodes.get(node) else {
+            bail!("no headers are searched here")
+        };
+        let (end, length) = (self.temp(end)?, self.temp(length)?);
+        let mut draft = self.address(ip, 0)?;
+        let first = self.new_temp(node)?;
+        let results = first + headers::RESULTS;
+        ensure!(
+            usize::from(results) <= MAX_TEMPS,
+            "this needs more than {MAX_TEMPS} values to be kept in the kernel"
+        );
+        self.n_temps = results;
+        let slot = &mut draft.slot;
+        (slot.op, slot.save, slot.clause_from, slot.clause_to) = (op::HEADERS, first, end, length);
+        self.push(draft);
+        Ok(first)
     }
 
     /// A temporary that is 0.
@@ -306,10 +341,23 @@ impl Assembler<'_> {
                 draft.finished = true;
                 Ok(draft)
             }
+            Node::If { of, guard } => {
+                // A slot whose guard does not hold leaves its temporary as it was before: 0.
+                let value = self.temp(of)?;
+                let guard = self.temp(guard)?;
+                let temp = self.new_temp(node)?;
+                self.slots.push(Slot { src: src::CONST, save: temp, ..Slot::END });
+                let mut draft = Draft::temp(value);
+                (draft.slot.guard, draft.slot.save) = (guard, temp);
+                self.push(draft);
+                Ok(Draft::temp(temp))
+            }
             Node::Holds(formula) => {
                 let (clause_from, clause_to) = self.formula(&formula)?;
                 Ok(Draft::new(Slot { src: src::CONST, op: op::PRED, clause_from, clause_to, ..Slot::END }))
             }
+            Node::Headers { .. } => Ok(Draft::temp(self.headers(node)?)),
+            Node::Found { of, which } => Ok(Draft::temp(self.headers(of)? + which)),
         }
     }
 
@@ -341,20 +389,24 @@ impl Assembler<'_> {
 
     /// Terms and clauses of a formula; the numbers of its clauses.
     fn formula(&mut self, formula: &Formula) -> Result<(u8, u8)> {
-        let from = self.clauses.len();
-        let Some(clauses) = formula.clauses(MAX_CLAUSES - from) else {
-            bail!(
+        let too_many = || {
+            anyhow!(
                 "the predicates have more than {MAX_CLAUSES} alternatives when written as alternatives of comparisons, \
                  which is the limit: use fewer || and fewer values in filters"
-            );
+            )
         };
-        for clause in clauses {
+        // What is compared may be a predicate itself, whose clauses come before these.
+        let mut clauses = Vec::new();
+        for clause in formula.clauses(MAX_CLAUSES).ok_or_else(too_many)? {
             let mut bits = 0;
             for compare in clause {
                 bits |= 1 << self.term(compare)?;
             }
-            self.clauses.push(bits);
+            clauses.push(bits);
         }
+        let from = self.clauses.len();
+        self.clauses.extend(clauses);
+        ensure!(self.clauses.len() <= MAX_CLAUSES, too_many());
         Ok((from as u8, self.clauses.len() as u8))
     }
 

@@ -1,7 +1,7 @@
 //! A value and a column -> what the kernel side stores for it; and the type of a column that does not say one.
 
 use schemas::column::{Column, IP_FAMILY_OFFSET, Type};
-use schemas::expr::{Field, ParseError};
+use schemas::expr::{ABIS, Builtin, Field, Kind, ParseError};
 use schemas::wire::{NONE, cmp};
 
 use super::lower::{Lower, Memory, Number, Value};
@@ -64,7 +64,15 @@ impl Lower<'_> {
                 value => What::Integer { node: self.integer(field, value)?.node, width: 4 },
             },
             Type::Unsigned(bits) | Type::Signed(bits) | Type::Hex(bits) => {
-                What::Integer { node: self.integer(field, value)?.node, width: bits / 8 }
+                let number = self.integer(field, value)?;
+                if *bits < 64 && self.is_pointer(&number) {
+                    let message = format!(
+                        "this is a pointer, which {} does not hold: the error number that it may carry is err(..)",
+                        column.ty
+                    );
+                    return Err(self.wants(field, &message));
+                }
+                What::Integer { node: number.node, width: bits / 8 }
             }
             Type::Sym => What::Integer { node: self.integer(field, value)?.node, width: 8 },
             Type::Bool => What::Integer { node: self.truth(field, value)?, width: 1 },
@@ -72,6 +80,8 @@ impl Lower<'_> {
             Type::Ip6 => self.bytes(field, value, 16)?,
             Type::Mac => self.bytes(field, value, 6)?,
             Type::Bytes(size) => self.bytes(field, value, *size)?,
+            Type::Numbers(..) => self.bytes(field, value, column.ty.wire_size())?,
+            Type::Some(size) => return self.some(field, value, *size, column, guard),
             Type::Chars(size) => match value {
                 Value::Comm if *size == COMM_BYTES => What::Comm,
                 Value::Comm => return Err(self.wants(field, "the name of a thread is a char[16]")),
@@ -85,7 +95,11 @@ impl Lower<'_> {
                 }
                 _ => self.text(field, value, column.ty.wire_size(), false)?,
             },
-            Type::UserStr(_) => self.text(field, value, column.ty.wire_size(), true)?,
+            // In one source of an event the kernel may have a copy of what is user memory in another.
+            Type::UserStr(_) => {
+                let is_user = !matches!(field.ty, Some(Type::Str(_)));
+                self.text(field, value, column.ty.wire_size(), is_user)?
+            }
             Type::KernelStack(frames) | Type::UserStack(frames) => {
                 let wanted = matches!(column.ty, Type::KernelStack(_));
                 match value {
@@ -122,8 +136,43 @@ impl Lower<'_> {
         if one_byte || self.nodes.as_constant(number.node).is_some() {
             return Ok(number.node);
         }
-        let compare = Compare { left: number.node, mask: u64::MAX, op: cmp::NE, right: Right::Constant(0) };
-        Ok(self.nodes.add(Node::Holds(Formula::Compare(compare))))
+        let formula = self.is_true(number);
+        Ok(self.nodes.add(Node::Holds(formula)))
+    }
+
+    /// Bytes elsewhere in the record, of which its locator says where and how many.
+    fn some(
+        &mut self,
+        field: &Field,
+        value: Value,
+        size: u16,
+        column: &Column,
+        guard: Formula,
+    ) -> Result<Vec<Output>> {
+        let locator = match &value {
+            Value::Memory(Memory { base, ty: Ty::Located | Ty::Chars(0), .. }) => {
+                match *self.nodes.get(*base) {
+                    Node::Sum { add: Some(offset), .. } => match *self.nodes.get(offset) {
+                        Node::Bits { of, .. } => Some(of),
+                        _ => None,
+                    },
+                    _ => None,
+                }
+            }
+            _ => None,
+        };
+        let (Some(locator), Value::Memory(memory)) = (locator, value) else {
+            let message = "bytes[N] is for a field of a tracepoint that has a length of its own (__data_loc): say hex[N]";
+            return Err(self.wants(field, message));
+        };
+        let length = self.nodes.bits(locator, Bits { rshift: 16, keep: 16, ..Bits::default() });
+        let off = self.offset(field, field.expr.span, memory.off)?;
+        let bytes = What::Memory { base: memory.base, off, size, place: memory.place };
+        let output = |what, dst, bit| Output { what, dst, bit, guard: guard.clone(), soft: false };
+        Ok(vec![
+            output(What::Integer { node: length, width: 2 }, column.offset, column.bit),
+            output(bytes, column.offset + 2, column.bit),
+        ])
     }
 
     /// An IPv4 address: four bytes as they are in memory.
@@ -131,7 +180,7 @@ impl Lower<'_> {
         if let Value::Memory(memory) = &value
             && matches!(
                 memory.ty.shape(&self.kernel.btf),
-                Shape::Struct(_) | Shape::Array { .. } | Shape::Bytes { .. }
+                Shape::Struct(_) | Shape::Array { .. } | Shape::Chars(_) | Shape::Located
             )
         {
             return self.bytes(field, value, 4);
@@ -158,7 +207,7 @@ impl Lower<'_> {
     fn bytes(&mut self, field: &Field, value: Value, size: u16) -> Result<What> {
         let memory = self.memory(field, value)?;
         let have = memory.ty.size(&self.kernel.btf);
-        if have != 0 && have < u32::from(size) && !memory.ty.is_char(&self.kernel.btf) {
+        if have != 0 && have < u32::from(size) && !memory.ty.is_byte(&self.kernel.btf) {
             let ty = memory.ty.c_name(&self.kernel.btf);
             return Err(self.wants(field, &format!("{ty} has {have} bytes, the column wants {size}")));
         }
@@ -191,8 +240,8 @@ impl Lower<'_> {
         let btf = &self.kernel.btf;
         let count = match &value {
             Value::Memory(memory) => match memory.ty.shape(btf) {
-                Shape::Array { item, count } if item.is_char(btf) => count.min(u32::from(u16::MAX)) as u16,
-                Shape::Bytes { count, text: true } if count != 0 => count,
+                Shape::Array { item, count } if item.is_byte(btf) => count.min(u32::from(u16::MAX)) as u16,
+                Shape::Chars(count) => count,
                 _ => 0,
             },
             _ => 0,
@@ -221,8 +270,8 @@ impl Lower<'_> {
         let memory = self.memory(field, value)?;
         let btf = &self.kernel.btf;
         let is_text = match memory.ty.shape(btf) {
-            Shape::Array { item, .. } => item.is_char(btf),
-            Shape::Bytes { text, .. } => text,
+            Shape::Array { item, .. } => item.is_byte(btf),
+            Shape::Chars(_) => true,
             Shape::Int { int, .. } => int.size == 1,
             // void *: whoever asks for a string knows.
             Shape::Other => true,
@@ -323,6 +372,10 @@ impl Lower<'_> {
             Value::Stack(true) => return Ok(Type::KernelStack(DEFAULT_FRAMES)),
             Value::Stack(false) => return Ok(Type::UserStack(DEFAULT_FRAMES)),
             Value::Truth(_) => return Ok(Type::Bool),
+            Value::Text(_) if matches!(field.expr.kind, Kind::Builtin(Builtin::Abi)) => {
+                let names = ABIS.iter().zip(0..).map(|(name, number)| (number, (*name).to_owned()));
+                return Ok(Type::Enum(names.collect()));
+            }
             Value::Text(text) => return Ok(Type::Enum(vec![(0, text.clone())])),
             Value::Null | Value::Missing => {
                 let message = "the type of NULL is not known: say it, as in expression:u32";
@@ -331,17 +384,16 @@ impl Lower<'_> {
             Value::Memory(Memory { ty, .. }) | Value::Number(Number { ty, .. }) => ty.clone(),
         };
         match ty.shape(btf) {
+            Shape::Int { .. } if ty == Ty::Code => Ok(Type::Sym),
+            // Whatever it is, these are its bits.
+            Shape::Int { .. } if ty == Ty::Register => Ok(Type::Hex(64)),
             Shape::Int { int, .. } if int.boolean => Ok(Type::Bool),
             Shape::Int { int, .. } => {
-                if let Ty::Btf(id) = ty {
-                    let names: Vec<(i32, String)> = btf
-                        .enumerators(id)
-                        .into_iter()
-                        .filter_map(|(name, value)| Some((i32::try_from(value).ok()?, name.to_owned())))
-                        .collect();
-                    if !names.is_empty() && int.size <= 4 {
-                        return Ok(Type::Enum(names));
-                    }
+                let names = ty.enumerators(btf).into_iter();
+                let names: Vec<(i32, String)> =
+                    names.filter_map(|(name, value)| Some((i32::try_from(value).ok()?, name))).collect();
+                if !names.is_empty() && int.size <= 4 {
+                    return Ok(Type::Enum(names));
                 }
                 let bits = int.size * 8;
                 Ok(if int.signed { Type::Signed(bits) } else { Type::Unsigned(bits) })
@@ -358,19 +410,12 @@ impl Lower<'_> {
                 Err(self
                     .wants(field, "this is a char *: say :string (kernel memory) or :ustring (user memory)"))
             }
+            Shape::Pointer { to, .. } if to.is_function(btf) => Ok(Type::Sym),
             Shape::Pointer { .. } => Ok(Type::Hex(64)),
-            Shape::Array { item, count } if item.is_char(btf) && (1..=510).contains(&count) => {
-                Ok(Type::Chars(count as u16))
-            }
-            Shape::Bytes { count: 0, .. } => "string".parse().map_err(|_| self.wants(field, "say :string")),
-            Shape::Bytes { count, text: true } => Ok(Type::Chars(count)),
-            Shape::Bytes { count, text: false } => Ok(Type::Bytes(count)),
-            Shape::Array { item, count } => {
-                let item = item.c_name(btf);
-                let message =
-                    format!("this is {item}[{count}]: take an item, as in expression[0], or say :hex[N]");
-                Err(self.wants(field, &message))
-            }
+            Shape::Chars(0) => "string".parse().map_err(|_| self.wants(field, "say :string")),
+            Shape::Chars(count) => Ok(Type::Chars(count)),
+            Shape::Located => "bytes".parse().map_err(|_| self.wants(field, "say :bytes[N]")),
+            Shape::Array { item, count } => self.array(field, &item, count),
             Shape::Struct(id) if btf.name(id) == "in6_addr" => Ok(Type::Ip6),
             Shape::Struct(id) if btf.name(id) == "in_addr" => Ok(Type::Ip4),
             Shape::Struct(_) | Shape::Other => {
@@ -379,8 +424,33 @@ impl Lower<'_> {
             }
         }
     }
+
+    /// The type of an array: of `char` it is text, of other bytes it is bytes, of numbers it is numbers.
+    fn array(&self, field: &Field, item: &Ty, count: u32) -> Result<Type> {
+        let btf = &self.kernel.btf;
+        let fits = (1..=MOST_BYTES).contains(&item.size(btf).saturating_mul(count));
+        let of = |item: Type| Type::Numbers(Box::new(item), count as u16);
+        match item.shape(btf) {
+            _ if !fits => {}
+            Shape::Int { .. } if item.is_char(btf) => return Ok(Type::Chars(count as u16)),
+            Shape::Int { int, .. } if int.size == 1 => return Ok(Type::Bytes(count as u16)),
+            // In network order, which numbers in a column are not.
+            Shape::Int { int, swap: 1.. } => return Ok(Type::Bytes(u16::from(int.size) * count as u16)),
+            Shape::Int { int, .. } if int.signed => return Ok(of(Type::Signed(int.size * 8))),
+            Shape::Int { int, .. } => return Ok(of(Type::Unsigned(int.size * 8))),
+            Shape::Pointer { .. } => return Ok(of(Type::Hex(64))),
+            _ => {}
+        }
+        let message = format!(
+            "this is {}[{count}]: take an item, as in expression[0], or say :hex[N] with N up to {MOST_BYTES}",
+            item.c_name(btf)
+        );
+        Err(self.wants(field, &message))
+    }
 }
 
+/// Most bytes of an array in a column.
+const MOST_BYTES: u32 = schemas::wire::MAX_STRING as u32;
 const DEFAULT_FRAMES: u16 = 32;
 
 fn struct_of(btf: &crate::kernel::Btf, ty: &Ty) -> Option<crate::kernel::TypeId> {

@@ -4,13 +4,14 @@ use anyhow::{Context as _, Result, anyhow};
 use schemas::column::{Layout, Type};
 use schemas::def::{ColumnDef, Context, EventDef, ProbeDef};
 use schemas::expr::{Field, Kind, ParseError};
-use schemas::wire::{Plan, cmp, src};
+use schemas::wire::{MAX_COPIES, Plan, cmp, src};
 
 use super::assemble::{Wanted, assemble};
+use super::layout::is_at_entry;
 use super::lower::{Lower, Value};
 use super::nodes::{Compare, Formula, Node, NodeId, Nodes, Right};
 use super::scope::{Offer, Scope};
-use super::{Candidate, Filter, Mechanism, explain};
+use super::{Candidate, Filter, Mechanism, explain, ways};
 use crate::kernel::Kernel;
 
 /// System calls that the child leaves too, which they make.
@@ -73,8 +74,16 @@ pub(super) fn infer_in(
         scope
     };
     let mut nodes = Nodes::default();
-    let mut lower =
-        Lower { kernel, scope, probe, columns, columns_first: false, nodes: &mut nodes, active: Vec::new() };
+    let mut lower = Lower {
+        kernel,
+        scope,
+        probe,
+        columns,
+        columns_first: false,
+        guards: None,
+        nodes: &mut nodes,
+        active: Vec::new(),
+    };
     lower.active.push(format!("column{}", column.name));
     Ok(lower.infer(field)?)
 }
@@ -86,8 +95,9 @@ impl<'a> Compiler<'a> {
         let at_entry: Vec<&str> = self
             .columns
             .iter()
-            .filter(|column| scope.at_return && self.is_entry(column))
-            .map(|column| column.name.as_str())
+            .zip(&self.layout.columns)
+            .filter(|(column, place)| scope.at_return && is_at_entry(self.probe, column, &place.ty))
+            .map(|(column, _)| column.name.as_str())
             .collect();
         let needs_entry = scope.stash_args || !at_entry.is_empty();
         let stashed;
@@ -112,7 +122,7 @@ impl<'a> Compiler<'a> {
         // An end is recorded if its begin was, so that what is there of an object is complete.
         plan.sample = if self.probe.ends.is_some() { 0 } else { self.filter.sample };
         let twice = matches!(scope.mechanism, Mechanism::TpBtf | Mechanism::RawTp | Mechanism::Fentry);
-        plan.nests = u8::from(self.probe.nests && twice && !needs_entry);
+        plan.nests = if self.probe.nests && twice && !needs_entry { MAX_COPIES as u8 - 1 } else { 0 };
         let base = plan;
         if needs_entry {
             plan.use_stash = 1;
@@ -138,8 +148,10 @@ impl<'a> Compiler<'a> {
             plan: Box::new(plan),
             entry,
             btf_id: scope.btf_id,
+            user: scope.user.clone(),
             better: 0,
             is_never,
+            misses: ways::misses(self.kernel, self.probe, scope.mechanism),
             explain: String::new(),
         };
         candidate.explain = explain::candidate(self, scope, &candidate);
@@ -152,8 +164,10 @@ impl<'a> Compiler<'a> {
         *pids || !comm.is_empty() || !netns.is_empty() || !cgroups.is_empty() || *sample > 1
     }
 
-    fn is_entry(&self, column: &ColumnDef) -> bool {
-        self.probe.value(column).is_some_and(|field| matches!(field.expr.kind, Kind::Entry(_)))
+    /// Whether a column of the current thread is there because every event has it, not because this one defines it.
+    fn is_added(&self, column: &ColumnDef) -> bool {
+        let of_thread = matches!(column.name.as_str(), "comm" | "cgroup_id" | "ustack");
+        of_thread && !self.def.columns.iter().any(|own| own.name == column.name)
     }
 
     /// One plan: the columns that `wants` names and, if `whole`, the filter and all that goes with it. And whether that
@@ -172,6 +186,7 @@ impl<'a> Compiler<'a> {
             probe: self.probe,
             columns: self.columns,
             columns_first: false,
+            guards: None,
             nodes: &mut nodes,
             active: Vec::new(),
         };
@@ -184,12 +199,12 @@ impl<'a> Compiler<'a> {
                 continue;
             }
             let guard = match self.probe.when.get(&column.name) {
-                Some(field) => {
-                    lower.formula(field, &field.expr).with_context(|| format!("when {}", column.name))?
-                }
+                Some(field) => lower.predicate(field).with_context(|| format!("when {}", column.name))?,
                 None => Formula::Always,
             };
             let outputs = match self.probe.value(column) {
+                // It would be that of the process in which the probe runs, and the row is about another.
+                Some(_) if self.probe.pid.is_some() && self.is_added(column) => vec![lower.null(place)],
                 Some(field) => {
                     lower.active.push(format!("column{}", column.name));
                     let outputs = lower.outputs(field, place, guard);
@@ -229,18 +244,16 @@ impl<'a> Compiler<'a> {
             wanted.begins = object(&probe.begins, lower).context("begins")?;
             wanted.ends = object(&probe.ends, lower).context("ends")?;
         }
+        wanted.once = probe.once.as_ref().map(|field| number(lower, field)).transpose().context("once")?;
         wanted.pid = probe.pid.as_ref().map(|field| number(lower, field)).transpose().context("pid")?;
         wanted.tid = probe.tid.as_ref().map(|field| number(lower, field)).transpose().context("tid")?;
 
         let mut all = Vec::new();
         if let Some(field) = &probe.predicate {
-            all.push(lower.formula(field, &field.expr).context("predicate")?);
+            all.push(lower.predicate(field).context("predicate")?);
         }
         if let Some(field) = self.extra {
-            lower.columns_first = true;
-            let formula = lower.formula(field, &field.expr);
-            lower.columns_first = false;
-            all.push(formula.context("filter")?);
+            all.push(lower.predicate(field).context("filter")?);
         }
         let Filter { pids: _, comm, netns, cgroups, exclude_pid: _, extra: _, sample: _ } = self.filter;
         let by_thread = self.def.context == Context::Process && probe.ends.is_none();

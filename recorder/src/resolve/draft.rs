@@ -26,11 +26,14 @@ impl Draft {
     }
 
     pub fn set_bits(&mut self, bits: Bits) {
-        let Bits { rshift, keep, signed, swap, lshift } = bits;
+        let Bits { rshift, keep, signed, swap, lshift, negate } = bits;
         let slot = &mut self.slot;
         (slot.rshift, slot.bits, slot.lshift) = (rshift, keep, lshift);
         if signed {
             slot.flags |= flag::SIGNED;
+        }
+        if negate {
+            slot.flags |= flag::NEGATE;
         }
         if swap != 0 {
             slot.flags |= flag::SWAP;
@@ -42,5 +45,6 @@ impl Draft {
 /// Work on bits after other such work, as one step, where that is possible: a shift left after anything without one.
 pub(super) fn merged(slot: &Slot, bits: Bits) -> Option<Slot> {
     let only_left = Bits { lshift: 0, ..bits } == Bits::default();
-    (only_left && slot.lshift == 0).then_some(Slot { lshift: bits.lshift, ..*slot })
+    (only_left && slot.lshift == 0 && slot.flags & flag::NEGATE == 0)
+        .then_some(Slot { lshift: bits.lshift, ..*slot })
 }

@@ -4,12 +4,13 @@ use std::fmt::Write;
 
 use schemas::column::Type;
 use schemas::def::{Context, EventDef};
-use schemas::wire::{NONE, Plan, Slot, flag, op, src};
+use schemas::wire::{NONE, Plan, Slot, flag, headers, op, src};
 
 use super::compile::Compiler;
 use super::scope::Scope;
-use super::{Candidate, Filter, Request, ResolvedEvent, Stacks, resolve};
+use super::{Candidate, Filter, Request, ResolvedEvent, Stacks, Unobserved, resolve};
 use crate::kernel::Kernel;
+use crate::user::Place;
 
 /// Types, offsets and mechanisms of a resolved event.
 pub fn explain(event: &ResolvedEvent) -> String {
@@ -31,6 +32,9 @@ pub fn explain(event: &ResolvedEvent) -> String {
         for (probe, reason) in &source.refused {
             let _ = writeln!(out, "  not {probe}: {}", reason.replace('\n', "\n    "));
         }
+        for Unobserved { what, why } in &source.unobserved {
+            let _ = writeln!(out, "  not observed: {what}: {why}");
+        }
     }
     out
 }
@@ -38,11 +42,14 @@ pub fn explain(event: &ResolvedEvent) -> String {
 /// What is known of an event: its columns and, with a kernel, what observes it there.
 pub fn describe(def: &EventDef, kernel: Option<&Kernel>) -> String {
     let mut out = format!("{}: {}\n", def.name, def.summary);
+    if let Some(excludes) = &def.excludes {
+        let _ = writeln!(out, "no row: {excludes}");
+    }
     if def.always {
         out.push_str("recorded with every trace\n");
     }
     if def.context == Context::Irq {
-        out.push_str("happens in interrupts: --pid and --comm do not apply\n");
+        out.push_str("happens in interrupts mostly: --pid, --comm and --cgroup do not apply\n");
     }
     let filter = Filter::default();
     let request = Request { def, filter: &filter, stacks: Stacks::None, all_sources: false };
@@ -90,8 +97,28 @@ pub fn describe(def: &EventDef, kernel: Option<&Kernel>) -> String {
                 let ways: Vec<String> =
                     candidates.iter().map(|c| format!("{} {}", c.mechanism, c.target)).collect();
                 let _ = writeln!(out, "    tries here: {}", ways.join(", then "));
+                for place in candidates.iter().filter_map(|candidate| candidate.user.as_ref()) {
+                    let _ = writeln!(out, "    at {place}");
+                    if let Some(remark) = place.remarks() {
+                        let _ = writeln!(out, "    {remark}");
+                    }
+                }
             }
         }
+        for Unobserved { what, why } in &found.unobserved {
+            let _ = writeln!(out, "    not observed: {what}: {why}");
+        }
+    }
+    for place in resolved
+        .iter()
+        .flatten()
+        .flat_map(|event| &event.sources)
+        .filter(|place| place.way.is_some() && def.sources.iter().all(|source| source.name != place.name))
+    {
+        let targets: Vec<String> =
+            place.candidates.iter().map(|c| format!("{} {}", c.mechanism, c.target)).collect();
+        let _ = writeln!(out, "  {}: {}", place.name, place.way.as_deref().unwrap_or_default());
+        let _ = writeln!(out, "    tries here: {}", targets.join(", then "));
     }
     if let Some(Err(error)) = resolved {
         let _ = writeln!(out, "\nnot on this kernel: {error:#}");
@@ -114,6 +141,9 @@ fn short(ty: &Type) -> String {
 /// One candidate: mechanism and prototype, then a line for each column.
 pub(super) fn candidate(compiler: &Compiler<'_>, scope: &Scope, candidate: &Candidate) -> String {
     let mut out = format!("{} {}", candidate.mechanism, scope.prototype);
+    if let Some(remarks) = candidate.user.as_ref().and_then(Place::remarks) {
+        let _ = write!(out, "\n  {remarks}");
+    }
     if let Some(field) = &compiler.probe.predicate {
         let span = field.expr.span;
         let _ = write!(out, "\n  only if {}", &field.text[span.start..span.end]);
@@ -129,7 +159,7 @@ pub(super) fn candidate(compiler: &Compiler<'_>, scope: &Scope, candidate: &Cand
         let _ = write!(out, "\n  one of {sample} per cpu");
     }
     if nests != 0 {
-        out.push_str("\n  a second program records what happens in interrupts of the first");
+        out.push_str("\n  further programs record what happens in interrupts of the first");
     }
     for (column, place) in compiler.columns.iter().zip(&compiler.layout.columns) {
         let value = match compiler.probe.value(column) {
@@ -165,8 +195,17 @@ fn steps(plan: &Plan, bit: u8) -> Option<String> {
 /// `arg0 24>48>176 u32`: start, offsets that are followed, what is read.
 fn step(plan: &Plan, slot: &Slot) -> String {
     let temp = |index: u8| {
-        let by = plan.slots.iter().find(|s| s.src != src::END && s.save == index);
-        by.map_or_else(|| "?".to_owned(), |slot| step(plan, slot))
+        let slots = plan.slots.iter().filter(|s| s.src != src::END && s.save != NONE);
+        for slot in slots {
+            match index.checked_sub(slot.save) {
+                Some(0) if slot.op != op::HEADERS => return step(plan, slot),
+                Some(headers::PROTO) if slot.op == op::HEADERS => return "protocol behind ip".to_owned(),
+                Some(headers::UPPER) if slot.op == op::HEADERS => return "header behind ip".to_owned(),
+                Some(headers::STATE) if slot.op == op::HEADERS => return "state behind ip".to_owned(),
+                _ => {}
+            }
+        }
+        "?".to_owned()
     };
     if slot.guard != NONE
         && plan.slots.iter().any(|s| s.save == slot.guard && s.src == src::CONST && s.op == op::VALUE)
@@ -219,7 +258,12 @@ fn step(plan: &Plan, slot: &Slot) -> String {
     if slot.bits != 0 && u16::from(slot.bits) != slot.size * 8 {
         let _ = write!(out, " {} bits", slot.bits);
     }
-    for (bit, word) in [(flag::SIGNED, "signed"), (flag::SWAP, "swapped"), (flag::USER, "user memory")] {
+    for (bit, word) in [
+        (flag::SIGNED, "signed"),
+        (flag::SWAP, "swapped"),
+        (flag::USER, "user memory"),
+        (flag::NEGATE, "negated"),
+    ] {
         if slot.flags & bit != 0 {
             let _ = write!(out, " {word}");
         }

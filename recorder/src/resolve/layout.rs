@@ -1,9 +1,9 @@
 //! Columns of an event, builtin ones included -> their types and places in the record.
 
 use anyhow::{Result, bail};
-use schemas::column::{Column, Layout, Type, standard_fields};
-use schemas::def::{ColumnDef, Context, EventDef, MAX_COLUMNS};
-use schemas::expr::{Builtin, Field, Kind};
+use schemas::column::{Column, Layout, Type};
+use schemas::def::{ColumnDef, Context, EventDef, MAX_COLUMNS, ProbeDef};
+use schemas::expr::{Builtin, Field, Kind, ProbeKind};
 use schemas::wire::{MAX_RECORD, MAX_STASH};
 
 use super::scope::{ArgAt, Offer, Refusal, Returns};
@@ -46,6 +46,7 @@ pub(super) fn typed_columns(
                 ty: Some(ty.parse()?),
                 unit: None,
                 doc: doc.to_owned(),
+                subject: None,
                 expr: Some(Field::parse(&expr)?),
             });
         }
@@ -77,12 +78,17 @@ fn everything(kernel: &Kernel, offers: &[Vec<Offer<'_>>]) -> Result<Vec<ColumnDe
     let Some((offer, scope)) = classic.or_else(|| all().next()) else { return Ok(Vec::new()) };
     let mut columns: Vec<ColumnDef> = Vec::new();
     let mut column = |name: &str, expr: &str, pointer: bool, doc: String| {
-        let taken = |name: &str| standard_fields().iter().any(|f| f.name() == name);
-        let name = if taken(name) { format!("{name}_") } else { name.to_owned() };
+        // SQL does not tell the cases apart.
+        let mut name = name.to_owned();
+        while columns.iter().any(|other| other.name.eq_ignore_ascii_case(&name)) {
+            name.push('_');
+        }
         let expr = Some(Field::parse(expr)?);
-        let mut column = ColumnDef { name, ty: None, unit: None, doc, expr };
+        let mut column = ColumnDef { name, ty: None, unit: None, doc, subject: None, expr };
         // A pointer of which the kernel does not tell more is an address.
         column.ty = match compile::infer_in(kernel, &[], &column, offer.probe, scope) {
+            // A register of unknown type has not got one by being recorded.
+            Ok(Type::Hex(64)) if !pointer => None,
             Ok(ty) => Some(ty),
             Err(_) if pointer => Some(Type::Hex(64)),
             Err(error) => return Err(error.context(format!("column {}", column.name))),
@@ -114,7 +120,7 @@ fn keep_equal_types(kernel: &Kernel, columns: &[ColumnDef], types: &[Type], offe
                 let Some(Field { expr, .. }) = &column.expr else { return true };
                 let same_name = match &expr.kind {
                     Kind::Builtin(Builtin::Arg(i)) => scope.args.get(usize::from(*i)).is_some_and(|a| {
-                        a.name.is_empty() || a.name == column.name || column.name == format!("{}_", a.name)
+                        a.name.is_empty() || column.name.trim_end_matches('_') == a.name.trim_end_matches('_')
                     }),
                     _ => true,
                 };
@@ -128,16 +134,28 @@ fn keep_equal_types(kernel: &Kernel, columns: &[ColumnDef], types: &[Type], offe
     }
 }
 
+/// Whether a column is read when the function is entered: where it is written so, and text that is given to a system call
+/// which replaces the memory of the process.
+pub(super) fn is_at_entry(probe: &ProbeDef, column: &ColumnDef, ty: &Type) -> bool {
+    const REPLACING: [&str; 2] = ["execve", "execveat"];
+    let is_replaced = probe.on.kind == ProbeKind::Syscall && REPLACING.contains(&probe.on.name.as_str());
+    probe.value(column).is_some_and(|field| {
+        matches!(field.expr.kind, Kind::Entry(_)) || (is_replaced && matches!(ty, Type::UserStr(_)))
+    })
+}
+
 /// Lay out the columns; those that any probe reads at entry come first.
 pub(super) fn layout(def: &EventDef, columns: &[ColumnDef], types: Vec<Type>) -> Result<(Layout, u16)> {
-    let at_entry = |name: &str| {
-        columns.iter().filter(|c| c.name == name).any(|column| {
-            let probes = def.sources.iter().flat_map(|source| &source.probes);
-            probes
-                .filter_map(|probe| probe.value(column))
-                .any(|field| matches!(field.expr.kind, Kind::Entry(_)))
+    let early: Vec<&str> = columns
+        .iter()
+        .zip(&types)
+        .filter(|(column, ty)| {
+            let mut probes = def.sources.iter().flat_map(|source| &source.probes);
+            probes.any(|probe| is_at_entry(probe, column, ty))
         })
-    };
+        .map(|(column, _)| column.name.as_str())
+        .collect();
+    let at_entry = |name: &str| early.contains(&name);
     let size: usize = types.iter().map(|ty| usize::from(ty.wire_size()) + 8).sum();
     if size > MAX_RECORD {
         bail!(

@@ -6,7 +6,7 @@ use schemas::wire::src;
 
 use super::nodes::{Bits, Formula, Node, NodeId, Nodes, Place};
 use super::scope::{ArgAt, Returns, Scope};
-use super::types::{S64, Shape, Ty, U64, cast_type};
+use super::types::{S32, S64, Shape, Ty, U32, U64, cast_type};
 use crate::kernel::Kernel;
 use crate::kernel::btf::Kind as BtfKind;
 
@@ -59,16 +59,18 @@ pub(super) struct Lower<'a> {
     pub scope: &'a Scope,
     pub probe: &'a ProbeDef,
     pub columns: &'a [ColumnDef],
-    /// Names of columns go before names of arguments: in a filter on the event.
+    /// Names of columns go before names of arguments: in a predicate, which is about the row.
     pub columns_first: bool,
     pub nodes: &'a mut Nodes,
+    /// In a predicate: what must hold because a column that it names is NULL otherwise.
+    pub guards: Option<Vec<Formula>>,
     /// Names that are being looked up, so that `sk = "sk"` means the argument and a ring is found out.
     pub active: Vec<String>,
 }
 
 type Result<T> = std::result::Result<T, ParseError>;
 
-impl Lower<'_> {
+impl<'a> Lower<'a> {
     /// The value of a whole field, without `entry(..)` around it.
     pub fn field(&mut self, field: &Field) -> Result<Value> {
         match &field.expr.kind {
@@ -81,9 +83,20 @@ impl Lower<'_> {
         match &expr.kind {
             Kind::Name(name) => self.name(field, name, expr.span),
             Kind::Builtin(builtin) => self.builtin(field, *builtin, expr.span),
-            Kind::Retval => self.retval(field, expr.span),
+            Kind::Retval => match self.register_column("retval", &expr.kind) {
+                Some(column) => self.column(field, column, expr.span),
+                None => self.retval(field, expr.span),
+            },
             Kind::Int(n) => {
-                let ty = if i64::try_from(*n).is_ok() { S64 } else { U64 };
+                // As in C: what is written in hexadecimal may be unsigned.
+                let written = field.text.get(expr.span.start..expr.span.end).unwrap_or_default();
+                let is_hex = written.trim_start_matches(['(', ' ']).to_ascii_lowercase().starts_with("0x");
+                let ty = match *n {
+                    n if i32::try_from(n).is_ok() => S32,
+                    n if is_hex && u32::try_from(n).is_ok() => U32,
+                    n if i64::try_from(n).is_ok() => S64,
+                    _ => U64,
+                };
                 Ok(self.number(*n, ty))
             }
             Kind::Text(text) => Ok(Value::Text(text.clone())),
@@ -96,10 +109,19 @@ impl Lower<'_> {
                     empty @ (Value::Null | Value::Missing) => Ok(empty),
                     value => {
                         let number = self.read(field, of.span, value)?;
-                        Ok(Value::Number(Number { ty, typed: false, ..number }))
+                        self.cast(field, to.span, number, ty)
                     }
                 }
             }
+            Kind::Typed { of, ty } => {
+                let value = self.expr(field, of)?;
+                self.typed(field, expr.span, value, ty)?.ok_or_else(|| {
+                    let message = "a value in an expression is taken for a number or text: u8..u64, s8..s64, x8..x64, \
+                                   bool, string, ustring";
+                    field.error(expr.span, message)
+                })
+            }
+            Kind::Error(of) => self.error_number(field, of),
             Kind::Deref(of) => match self.expr(field, of)? {
                 empty @ (Value::Null | Value::Missing) => Ok(empty),
                 value => Ok(Value::Memory(self.pointee(field, of.span, value, 0)?)),
@@ -123,6 +145,7 @@ impl Lower<'_> {
                 }
                 _ => self.arithmetic(field, *op, left, right),
             },
+            Kind::Call { function, arguments } => self.call(field, expr.span, *function, arguments),
             Kind::Entry(_) => {
                 Err(field.error(expr.span, "entry(..) must be the whole expression of a column"))
             }
@@ -136,12 +159,23 @@ impl Lower<'_> {
 
     fn name(&mut self, field: &Field, name: &str, span: Span) -> Result<Value> {
         let probe = self.probe;
-        let column = self.columns.iter().find(|c| c.name == name).filter(|_| !self.is_active("column", name));
-        let column = column.and_then(|c| probe.value(c));
+        if self.columns_first {
+            // The process of the row, if it is another than that in which the probe runs.
+            let subject = match name {
+                "pid" => probe.pid.as_ref(),
+                "tid" => probe.tid.as_ref(),
+                _ => None,
+            };
+            if let Some(value) = subject.filter(|_| !self.is_active("subject", name)) {
+                return self.within("subject", name, value);
+            }
+        }
+        let column = self.columns.iter().find(|c| c.name == name && probe.value(c).is_some());
+        let column = column.filter(|_| !self.is_active("column", name));
         if self.columns_first
-            && let Some(value) = column
+            && let Some(column) = column
         {
-            return self.within("column", name, value);
+            return self.column(field, column, span);
         }
         if let Some(value) = probe.lets.get(name).filter(|_| !self.is_active("let", name)) {
             return self.within("let", name, value);
@@ -150,14 +184,41 @@ impl Lower<'_> {
             let (ty, at) = (arg.ty.clone(), arg.at);
             return self.argument(field, span, ty, at);
         }
-        if let Some(value) = column {
-            return self.within("column", name, value);
+        if let Some(column) = column {
+            return self.column(field, column, span);
         }
-        let builtin = Builtin::by_name(name).filter(|b| b.is_plain());
-        if let Some(builtin) = builtin.filter(|_| !self.scope.foreign_names.iter().any(|n| n == name)) {
+        if let Some(builtin) = Builtin::by_name(name).filter(|b| b.is_plain()) {
             return self.builtin(field, builtin, span);
         }
         Err(field.error(span, self.unknown_name(name)))
+    }
+
+    /// In a predicate: the column of a register, which says its type (`retval:s32`).
+    fn register_column(&self, name: &str, kind: &Kind) -> Option<&'a ColumnDef> {
+        let columns: &'a [ColumnDef] = self.columns;
+        let column = columns.iter().filter(|_| self.columns_first).find(|column| column.name == name)?;
+        let is_it = self.probe.value(column).is_some_and(|field| field.expr.kind == *kind);
+        (is_it && !self.is_active("column", name)).then_some(column)
+    }
+
+    /// What a row has in a column: its value, as the column's type holds it.
+    fn column(&mut self, field: &Field, column: &ColumnDef, span: Span) -> Result<Value> {
+        let probe = self.probe;
+        let Some(written) = probe.value(column) else { return Ok(Value::Missing) };
+        if self.guards.is_some()
+            && let Some(when) = probe.when.get(&column.name)
+            && !self.is_active("when", &column.name)
+        {
+            self.active.push(format!("when{}", column.name));
+            let formula = self.predicate(when);
+            self.active.pop();
+            self.guards.get_or_insert_default().push(formula?);
+        }
+        let value = self.within("column", &column.name, written)?;
+        match written.ty.as_ref().or(column.ty.as_ref()) {
+            Some(ty) => Ok(self.typed(field, span, value.clone(), ty)?.unwrap_or(value)),
+            None => Ok(value),
+        }
     }
 
     fn is_active(&self, what: &str, name: &str) -> bool {
@@ -197,6 +258,19 @@ impl Lower<'_> {
     fn argument(&mut self, field: &Field, span: Span, ty: Ty, at: ArgAt) -> Result<Value> {
         match at {
             ArgAt::Register(index) => Ok(self.register(index, ty)),
+            ArgAt::Narrow { offset, is_signed } => {
+                let base = self.nodes.source(src::ARG, 0);
+                let place = Place { user: false, typed: false };
+                let load = self.nodes.add(Node::Load { base, off: offset.into(), size: 4, place });
+                let is_long = ty.size(&self.kernel.btf) == 8;
+                let node = if is_signed && is_long {
+                    self.nodes.bits(load, Bits { keep: 32, signed: true, ..Bits::default() })
+                } else {
+                    load
+                };
+                let user = self.scope.user_pointers;
+                Ok(self.normal(node, ty, user, false))
+            }
             ArgAt::Field(offset) => {
                 let base = self.nodes.source(src::CTX, 0);
                 let place = Place { user: false, typed: false };
@@ -282,10 +356,16 @@ impl Lower<'_> {
                 Value::Number(Number { node, ty: item, to_user: false, typed: false })
             }
             Builtin::Arg(index) => {
+                let name = format!("arg{}", index + 1);
+                if let Some(column) = self.register_column(&name, &Kind::Builtin(builtin)) {
+                    return self.column(field, column, span);
+                }
                 let arg = self.scope.args.get(usize::from(index)).map(|arg| (arg.ty.clone(), arg.at));
                 match arg {
                     Some((ty, at)) => return self.argument(field, span, ty, at),
-                    None if self.scope.unnamed_args && index < self.scope.n_args => self.register(index, U64),
+                    None if self.scope.unnamed_args && index < self.scope.n_args => {
+                        self.register(index, Ty::Register)
+                    }
                     None => {
                         let n = if self.scope.unnamed_args {
                             self.scope.n_args.into()
@@ -312,6 +392,10 @@ impl Lower<'_> {
             }
             Builtin::KernelStack => Value::Stack(true),
             Builtin::UserStack => Value::Stack(false),
+            Builtin::Abi => match self.scope.abi {
+                Some(abi) => Value::Text(abi.name().to_owned()),
+                None => return Err(field.error(span, "$abi is there for syscall: only")),
+            },
         };
         Ok(value)
     }

@@ -155,7 +155,7 @@ impl Lower<'_> {
                     format!("this is a {}: name one of its members ({names}{more})", ty.c_name(btf));
                 Err(field.error(span, message))
             }
-            Shape::Bytes { .. } | Shape::Other | Shape::Int { .. } => {
+            Shape::Chars(_) | Shape::Located | Shape::Other | Shape::Int { .. } => {
                 Err(field.error(span, format!("{} is no number", ty.c_name(btf))))
             }
         }

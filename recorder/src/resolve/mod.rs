@@ -4,8 +4,11 @@
 //! ```text
 //! points    KIND:TARGET -> mechanisms of this kernel, each a scope: arguments with types, result
 //! layout    columns with types, those of the kernel where none are written -> places in the record
-//! lower     expression + scope -> nodes (memory: members and pointers; arith: operators and predicates; types: casts)
+//! lower     expression + scope -> nodes (memory: members and pointers; arith and integers: operators and conversions
+//!           of C; predicates and text: comparisons; types: what there is;
+//!           packet: what is behind an IP header)
 //! columns   value + column type -> what to store
+//! ways      a source of system calls -> more places for calls that enter elsewhere, and what nothing observes
 //! compile   a scope and all of the above -> what is wanted of a plan; assemble: -> slots, terms, clauses
 //! ```
 //! Whether a candidate can be attached is found out by attaching it; here is decided whether it could mean what the
@@ -17,13 +20,18 @@ mod columns;
 mod compile;
 mod draft;
 mod explain;
+mod integers;
 mod layout;
 mod lower;
 mod memory;
 mod nodes;
+mod packet;
 mod points;
+mod predicates;
 mod scope;
+mod text;
 mod types;
+mod ways;
 
 use std::fmt;
 
@@ -36,6 +44,7 @@ use schemas::wire::Plan;
 pub use explain::{describe, explain};
 
 use crate::kernel::Kernel;
+use crate::user::Place;
 use scope::{Offer, Refusal};
 
 /// What to resolve.
@@ -109,7 +118,7 @@ pub enum Mechanism {
     Tracepoint,
     /// `sys_enter_NAME` and `sys_exit_NAME`, target `NAME`.
     SyscallTracepoints,
-    /// Entry of a function in user space, target `path:symbol`.
+    /// Entry of a function in user space, target `PATH:SYMBOL`.
     Uprobe,
     /// Its return.
     Uretprobe,
@@ -149,16 +158,29 @@ pub struct Candidate {
     pub entry: Option<Box<Plan>>,
     /// The tracepoint's typedef or the function in the kernel's BTF.
     pub btf_id: Option<u32>,
+    /// Where a probe in user space is attached.
+    pub user: Option<Place>,
     /// How many of the probes that cannot be tried would be better than this one.
     pub better: usize,
     /// No event can pass its filter.
     pub is_never: bool,
+    /// What it does not see of what it is to see.
+    pub misses: Vec<Unobserved>,
     /// Types and offsets, for people.
     pub explain: String,
 }
 
+/// A way into an event that is not observed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unobserved {
+    /// Which: `mkdirat by io_uring (IORING_OP_MKDIRAT)`.
+    pub what: String,
+    /// Why not.
+    pub why: String,
+}
+
 impl Candidate {
-    /// Programs that record: two if events in interrupts of the first are left to a second one.
+    /// Programs that record: more than one if events in interrupts of the first are left to further ones.
     pub fn copies(&self) -> u32 {
         1 + u32::from(self.plan.nests)
     }
@@ -171,6 +193,11 @@ pub struct ResolvedSource {
     pub name: String,
     /// Nothing is missing if there is none.
     pub optional: bool,
+    /// It is one more way into the event, which does not make the event observed by itself: what is not observed
+    /// without it.
+    pub way: Option<String>,
+    /// Ways that no source observes.
+    pub unobserved: Vec<Unobserved>,
     /// Best first.
     pub candidates: Vec<Candidate>,
     /// Probes that cannot be tried, and why; best first.
@@ -196,17 +223,31 @@ pub fn resolve(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent> 
 fn resolve_event(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent> {
     let def = request.def;
     let extra = match &request.filter.extra {
-        Some(text) => Some(Field::parse(text).map_err(|error| anyhow!("filter: {error}"))?),
+        Some(text) => Some(Field::parse_predicate(text).map_err(|error| anyhow!("filter: {error}"))?),
         None => None,
     };
-    let mut offers: Vec<Vec<Offer<'_>>> = def
-        .sources
-        .iter()
-        .map(|source| source.probes.iter().map(|probe| points::offer(kernel, probe)).collect())
+    let mut places = Vec::new();
+    let mut offers = Vec::new();
+    for source in &def.sources {
+        for ways::Place { name, optional, way, offers: of_place, unobserved } in
+            ways::places(kernel, def, source)
+        {
+            places.push(ResolvedSource {
+                name,
+                optional,
+                way,
+                unobserved,
+                candidates: Vec::new(),
+                refused: Vec::new(),
+            });
+            offers.push(of_place);
+        }
+    }
+    let own: Vec<&Offer<'_>> = (places.iter().zip(&offers).filter(|(place, _)| place.way.is_none()))
+        .flat_map(|(_, offers)| offers)
         .collect();
-    if offers.iter().flatten().all(|offer| offer.scopes().next().is_none()) {
-        let refused =
-            offers.iter().flatten().flat_map(|offer| &offer.ways).filter_map(|way| way.as_ref().err());
+    if own.iter().all(|offer| offer.scopes().next().is_none()) {
+        let refused = own.iter().flat_map(|offer| &offer.ways).filter_map(|way| way.as_ref().err());
         return Err(unobservable(refused.map(|r| (r.probe.as_str(), r.reason.as_str()))).into());
     }
     let (columns, types) = layout::typed_columns(kernel, request, &mut offers)?;
@@ -214,13 +255,7 @@ fn resolve_event(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent
 
     let mut sources = Vec::new();
     let mut wrong: Vec<String> = Vec::new();
-    for (source, offers) in def.sources.iter().zip(offers) {
-        let mut resolved = ResolvedSource {
-            name: source.name.clone(),
-            optional: source.optional,
-            candidates: Vec::new(),
-            refused: Vec::new(),
-        };
+    for (mut resolved, offers) in places.into_iter().zip(offers) {
         for Offer { probe, ways } in offers {
             for way in ways {
                 let scope = match way {
@@ -233,7 +268,7 @@ fn resolve_event(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent
                 let compiler = compile::Compiler {
                     kernel,
                     def,
-                    source: &source.name,
+                    source: &resolved.name,
                     probe,
                     columns: &columns,
                     layout: &layout.0,
@@ -248,7 +283,9 @@ fn resolve_event(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent
                     }
                     Err(error) => {
                         let reason = format!("{error:#}");
-                        wrong.push(reason.clone());
+                        if resolved.way.is_none() {
+                            wrong.push(reason.clone());
+                        }
                         resolved.refused.push((format!("{} ({})", probe.on, scope.mechanism), reason));
                     }
                 }
@@ -256,13 +293,13 @@ fn resolve_event(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent
         }
         let missing = resolved.candidates.is_empty() && !resolved.optional;
         if missing && request.all_sources {
-            return Err(
-                anyhow!(unobservable(reasons(&[resolved]))).context(format!("source {}", source.name))
-            );
+            let source = format!("source {}", resolved.name);
+            return Err(anyhow!(unobservable(reasons(&[resolved]))).context(source));
         }
         sources.push(resolved);
     }
-    if sources.iter().all(|source| source.candidates.is_empty()) {
+    let mut own = sources.iter().filter(|source| source.way.is_none());
+    if own.all(|source| source.candidates.is_empty()) {
         // Of the same mistake in all expressions, tell it without the ways that it spoils.
         match wrong.as_slice() {
             [first, rest @ ..] if rest.iter().all(|other| other == first) => bail!("{first}"),
@@ -273,7 +310,8 @@ fn resolve_event(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent
 }
 
 fn reasons(sources: &[ResolvedSource]) -> impl Iterator<Item = (&str, &str)> {
-    sources.iter().flat_map(|source| &source.refused).map(|(probe, reason)| (probe.as_str(), reason.as_str()))
+    let own = sources.iter().filter(|source| source.way.is_none());
+    own.flat_map(|source| &source.refused).map(|(probe, reason)| (probe.as_str(), reason.as_str()))
 }
 
 /// Nothing can be tried, and why: each reason once.

@@ -20,6 +20,12 @@ pub(super) enum Node {
     Bits { of: NodeId, bits: Bits },
     /// 1 if a formula holds, else 0.
     Holds(Formula),
+    /// `of` if the predicate `guard` (a [`Node::Holds`]) holds, else 0.
+    If { of: NodeId, guard: NodeId },
+    /// What is behind the IP header at `ip`, of a packet of `length` bytes whose headers lie in one piece until `end`.
+    Headers { ip: NodeId, end: NodeId, length: NodeId },
+    /// One of the results of headers: see [`schemas::wire::headers`].
+    Found { of: NodeId, which: u8 },
 }
 
 /// Which memory a load reads.
@@ -41,6 +47,8 @@ pub(super) struct Bits {
     /// Bytes to swap, 0 for none.
     pub swap: u8,
     pub lshift: u8,
+    /// The opposite number at the end.
+    pub negate: bool,
 }
 
 /// A predicate over nodes.
@@ -112,7 +120,20 @@ impl Nodes {
 
     /// `of` after `bits`; nothing happens to it if `bits` do nothing.
     pub fn bits(&mut self, of: NodeId, bits: Bits) -> NodeId {
-        if bits == Bits::default() { of } else { self.add(Node::Bits { of, bits }) }
+        if bits == Bits::default() {
+            return of;
+        }
+        // What is cut from what was cut already is cut at once.
+        let cut = |bits: Bits| Bits { keep: 0, signed: false, ..bits } == Bits::default() && bits.keep != 0;
+        if cut(bits)
+            && let Node::Bits { of: inner, bits: before } = *self.get(of)
+            && cut(Bits { rshift: 0, ..before })
+            && bits.keep <= before.keep
+        {
+            let both = Bits { rshift: before.rshift, ..bits };
+            return self.add(Node::Bits { of: inner, bits: both });
+        }
+        self.add(Node::Bits { of, bits })
     }
 
     /// `base + off`.
@@ -135,6 +156,9 @@ impl Nodes {
             Node::Sum { base, add, .. } => std::iter::once(*base).chain(*add).collect(),
             Node::Bits { of, .. } => vec![*of],
             Node::Holds(formula) => formula.inputs(),
+            Node::If { of, guard } => vec![*of, *guard],
+            Node::Headers { ip, end, length } => vec![*ip, *end, *length],
+            Node::Found { of, .. } => vec![*of],
         }
     }
 }

@@ -1,14 +1,17 @@
 //! `KIND:TARGET` -> the mechanisms of this kernel that may observe it, each with the arguments that it offers.
 
+use schemas::context::own_name;
 use schemas::def::ProbeDef;
 use schemas::expr::{ProbeKind, near};
 
 use super::Mechanism;
 use super::scope::{Arg, ArgAt, Offer, Refusal, Returns, Scope};
-use super::types::{S64, Ty, from_c};
+use super::types::{S64, Shape, Ty, from_c};
+use super::ways::Abi;
 use crate::kernel::btf::{Kind, TypeId};
 use crate::kernel::tracefs::Location;
 use crate::kernel::{FunctionSymbol, Kernel, Tracefs};
+use crate::user::Place;
 
 /// Arguments that are in registers when a kprobe runs.
 const REGISTER_ARGS: u8 = 6;
@@ -46,11 +49,6 @@ pub(super) fn offer<'a>(kernel: &Kernel, probe: &'a ProbeDef) -> Offer<'a> {
         };
         offer.ways.push(scope.map_err(|reason| Refusal::of(target, *mechanism, reason)));
     }
-    let names: Vec<String> =
-        offer.scopes().flat_map(|scope| &scope.args).map(|arg| arg.name.clone()).collect();
-    for scope in offer.ways.iter_mut().flatten() {
-        scope.foreign_names.clone_from(&names);
-    }
     offer
 }
 
@@ -61,7 +59,7 @@ fn near_text<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> String
 }
 
 /// Whether the mechanism can work at all on a function of this kernel.
-fn check_function(kernel: &Kernel, mechanism: Mechanism, name: &str) -> Result<(), String> {
+pub(super) fn check_function(kernel: &Kernel, mechanism: Mechanism, name: &str) -> Result<(), String> {
     let kprobe = matches!(mechanism, Mechanism::Kprobe | Mechanism::Kretprobe);
     match kernel.function(name) {
         FunctionSymbol::Unique => {}
@@ -98,7 +96,7 @@ fn check_function(kernel: &Kernel, mechanism: Mechanism, name: &str) -> Result<(
     Ok(())
 }
 
-fn function(kernel: &Kernel, mechanism: Mechanism, name: &str) -> Result<Scope, String> {
+pub(super) fn function(kernel: &Kernel, mechanism: Mechanism, name: &str) -> Result<Scope, String> {
     check_function(kernel, mechanism, name)?;
     let mut scope = Scope::new(mechanism, name);
     let typed = matches!(mechanism, Mechanism::Fentry | Mechanism::Fexit);
@@ -112,7 +110,7 @@ fn function(kernel: &Kernel, mechanism: Mechanism, name: &str) -> Result<Scope, 
         scope.unnamed_args = true;
         scope.n_args = REGISTER_ARGS;
         if scope.at_return {
-            scope.returns = Returns::Value(S64);
+            scope.returns = Returns::Value(Ty::Register);
         }
         return Ok(scope);
     };
@@ -149,7 +147,7 @@ fn arguments(kernel: &Kernel, params: &[(&str, TypeId)], most: u8) -> (Vec<Arg>,
     for (name, ty) in params {
         let by_value = matches!(kernel.btf.kind(kernel.btf.strip(*ty)), Kind::Struct | Kind::Union);
         let at = if by_value || next >= most { ArgAt::Nowhere } else { ArgAt::Register(next) };
-        args.push(Arg { name: (*name).to_owned(), ty: Ty::Btf(*ty), at });
+        args.push(Arg { name: own_name(name), ty: Ty::Btf(*ty), at });
         let registers = if by_value { kernel.btf.size(*ty).div_ceil(8).max(1) } else { 1 };
         next = next.saturating_add(registers.min(255) as u8);
     }
@@ -184,9 +182,30 @@ fn raw_tracepoint(kernel: &Kernel, mechanism: Mechanism, target: &str) -> Result
     let params = params.get(1..).unwrap_or_default();
     let mut scope = Scope::new(mechanism, name);
     (scope.args, scope.n_args) = arguments(kernel, params, TRAMPOLINE_ARGS);
+    mark_code(kernel, target, &mut scope.args);
     scope.btf_id = (mechanism == Mechanism::TpBtf).then_some(typedef);
     scope.prototype = prototype(kernel, name, params, None);
     Ok(scope)
+}
+
+/// Arguments that the tracepoint records as they are and prints as names of code are code addresses.
+fn mark_code(kernel: &Kernel, target: &str, args: &mut [Arg]) {
+    let Ok(tracefs) = kernel.tracefs() else { return };
+    let fields = match target.split_once(':') {
+        Some((category, name)) => tracefs.fields(category, name).unwrap_or_default(),
+        None => tracefs.fields_of(target),
+    };
+    for field in fields.iter().filter(|field| field.code) {
+        let name = own_name(&field.name);
+        let is_word = |arg: &Arg| match arg.ty.shape(&kernel.btf) {
+            Shape::Int { int, .. } => int.size == 8,
+            Shape::Pointer { .. } => true,
+            _ => false,
+        };
+        if let Some(arg) = args.iter_mut().find(|arg| arg.name == name && is_word(arg)) {
+            arg.ty = Ty::Code;
+        }
+    }
 }
 
 /// Tracepoints of that name in other categories, as a hint.
@@ -216,13 +235,19 @@ fn tracepoint(kernel: &Kernel, target: &str) -> Result<Scope, String> {
             Some(location) => ArgAt::Located { field: field.offset, relative: location == Location::Field },
             None => ArgAt::Field(field.offset),
         };
+        let of_item = |size| from_c(&kernel.btf, &field.ty, size, field.signed);
         let ty = match (field.array, field.ty.as_str()) {
-            _ if field.location.is_some() => Ty::Chars(0),
+            (_, "char") if field.location.is_some() => Ty::Chars(0),
+            _ if field.location.is_some() => Ty::Located,
+            (Some(0), _) => of_item(field.size),
             (Some(count), "char") => Ty::Chars(count),
-            (Some(_), _) => Ty::Bytes(field.size),
-            (None, ty) => from_c(&kernel.btf, ty, field.size, field.signed),
+            (Some(count), _) => Ty::Array(Box::new(of_item(field.size / count)), count.into()),
+            (None, _) if field.code && field.size == 8 => Ty::Code,
+            (None, _) => of_item(field.size),
         };
-        scope.args.push(Arg { name: field.name.clone(), ty, at });
+        // An array without a size is where the record ends.
+        let at = if field.array == Some(0) && field.location.is_none() { ArgAt::Nowhere } else { at };
+        scope.args.push(Arg { name: own_name(&field.name), ty, at });
     }
     let texts: Vec<String> = fields.iter().map(|f| format!("{} {}", f.ty, f.name)).collect();
     scope.prototype = format!("{target} {{ {} }}", texts.join("; "));
@@ -253,6 +278,7 @@ fn syscall(kernel: &Kernel, mechanism: Mechanism, name: &str) -> Result<Scope, S
         scope
     };
     scope.user_pointers = true;
+    scope.abi = Some(Abi::Native);
     scope.returns = Returns::Value(S64);
     scope.args = syscall_arguments(kernel, name)?;
     if !scope.syscall_regs {
@@ -264,14 +290,14 @@ fn syscall(kernel: &Kernel, mechanism: Mechanism, name: &str) -> Result<Scope, S
     Ok(scope)
 }
 
-fn syscall_arguments(kernel: &Kernel, name: &str) -> Result<Vec<Arg>, String> {
+pub(super) fn syscall_arguments(kernel: &Kernel, name: &str) -> Result<Vec<Arg>, String> {
     let btf = &kernel.btf;
     let from_tracefs = kernel.tracefs().and_then(|t| t.fields("syscalls", &format!("sys_enter_{name}")));
     if let Ok(fields) = &from_tracefs {
         // The first is the number of the system call; a second `__syscall_nr` is never among the others.
         let fields = fields.iter().filter(|field| field.name != "__syscall_nr");
         let arg = |(i, field): (usize, &crate::kernel::TraceField)| Arg {
-            name: field.name.clone(),
+            name: own_name(&field.name),
             ty: from_c(btf, &field.ty, field.size, field.signed),
             at: ArgAt::Register(i as u8),
         };
@@ -289,18 +315,18 @@ fn user_function(kernel: &Kernel, mechanism: Mechanism, target: &str) -> Result<
     if !kernel.facts.uprobes {
         return Err("this kernel is built without uprobes (CONFIG_UPROBE_EVENTS)".to_owned());
     }
-    let path = target.rsplit_once(':').map_or(target, |(path, _)| path);
-    if let Err(error) = std::fs::metadata(path) {
-        return Err(format!("cannot read {path}: {error}"));
-    }
-    let mut scope = Scope::new(mechanism, target);
+    let at_return = mechanism == Mechanism::Uretprobe;
+    let place = Place::find(target, at_return).map_err(|error| format!("{error:#}"))?;
+    let mut scope = Scope::new(mechanism, &place.target);
+    scope.prototype = format!("{} at {place}", place.target);
+    scope.user = Some(place);
     scope.user_pointers = true;
     scope.unnamed_args = true;
     scope.n_args = REGISTER_ARGS;
-    scope.at_return = mechanism == Mechanism::Uretprobe;
+    scope.at_return = at_return;
     scope.stash_args = scope.at_return;
     if scope.at_return {
-        scope.returns = Returns::Value(S64);
+        scope.returns = Returns::Value(Ty::Register);
     }
     Ok(scope)
 }

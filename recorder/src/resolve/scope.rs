@@ -5,6 +5,8 @@ use schemas::expr::Target;
 
 use super::Mechanism;
 use super::types::Ty;
+use super::ways::Abi;
+use crate::user::Place;
 
 /// Arguments that an entry program keeps.
 const STASHED_ARGS: u8 = 6;
@@ -18,9 +20,7 @@ pub(super) struct Scope {
     /// As C writes it, for `--explain`.
     pub prototype: String,
     pub args: Vec<Arg>,
-    /// Names of arguments that other mechanisms offer for the same probe: no builtin may stand in for them.
-    pub foreign_names: Vec<String>,
-    /// `$argN` beyond `args`, as plain 64-bit values.
+    /// `$argN` beyond `args`, as registers of which nobody tells the type.
     pub unnamed_args: bool,
     pub returns: Returns,
     /// Pointers in arguments point to user memory.
@@ -28,8 +28,12 @@ pub(super) struct Scope {
     /// Arguments are kept by an entry program.
     pub stash_args: bool,
     pub syscall_regs: bool,
+    /// By which entry the system call comes, if it is one.
+    pub abi: Option<Abi>,
     pub n_args: u8,
     pub btf_id: Option<u32>,
+    /// Where a probe in user space is.
+    pub user: Option<Place>,
     /// Runs when the function has returned.
     pub at_return: bool,
 }
@@ -37,6 +41,7 @@ pub(super) struct Scope {
 /// An argument, or a field of a classic tracepoint.
 #[derive(Clone, Debug)]
 pub(super) struct Arg {
+    /// As expressions and columns have it: no [context name](schemas::context).
     pub name: String,
     pub ty: Ty,
     pub at: ArgAt,
@@ -50,6 +55,9 @@ pub(super) enum ArgAt {
     Field(u16),
     /// Text elsewhere in the record; the locator is at these bytes, and counts from the end of the locator if `relative`.
     Located { field: u16, relative: bool },
+    /// The low 32 bits of a register of the `struct pt_regs` that the first argument points to, at this offset; with its
+    /// sign if a 64-bit integer has one.
+    Narrow { offset: u16, is_signed: bool },
     /// Cannot be had: a struct passed by value, or on the stack.
     Nowhere,
 }
@@ -70,14 +78,15 @@ impl Scope {
             target: target.to_owned(),
             prototype: target.to_owned(),
             args: Vec::new(),
-            foreign_names: Vec::new(),
             unnamed_args: false,
             returns: Returns::NotHere("retval is known at return only: use fn:, fexit: or kretprobe:"),
             user_pointers: false,
             stash_args: false,
             syscall_regs: false,
+            abi: None,
             n_args: 0,
             btf_id: None,
+            user: None,
             at_return: false,
         }
     }

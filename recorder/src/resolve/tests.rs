@@ -1,14 +1,18 @@
 //! Built-in events and inline probes on the running kernel: mechanisms, types, plans, and the whole text of errors.
 
+mod c_types;
 mod errors;
 mod filters;
 mod manual;
 mod mechanisms;
+mod names;
 mod plans;
+mod run;
 mod sound;
+mod tracepoints;
 
 use schemas::def::{builtin, parse_inline};
-use schemas::wire::{MAX_SLOTS, NO_DST, NONE, Slot, cmp, flag, op, src};
+use schemas::wire::{MAX_SLOTS, NO_DST, NONE, Slot, cmp, flag, headers, op, src};
 
 use super::*;
 use crate::kernel::facts::Facts;

@@ -1,6 +1,8 @@
 //! Types of expressions: from BTF, from a cast, or from the C text in a tracefs format.
 
-use schemas::expr::CastType;
+use std::sync::Arc;
+
+use schemas::expr::{CastType, c_integer};
 
 use crate::kernel::btf::{Btf, Int, Kind, TypeId};
 
@@ -13,10 +15,18 @@ pub(super) enum Ty {
     Pointer(Box<Self>),
     /// An integer without a name.
     Int { size: u8, signed: bool },
-    /// `char[N]` in a tracepoint's record.
+    /// A number of 32 bits with names, as a column's type gives them.
+    Enum(Arc<[(i32, String)]>),
+    /// A code address that is declared as a plain integer or pointer.
+    Code,
+    /// A register of which nobody tells what it holds: how wide, and whether signed.
+    Register,
+    /// `char[N]` in a tracepoint's record; 0 for text elsewhere in it.
     Chars(u16),
     /// An array of something else there.
-    Bytes(u16),
+    Array(Box<Self>, u32),
+    /// Bytes elsewhere in the record, as many as its locator says.
+    Located,
 }
 
 /// What can be done with a type.
@@ -30,12 +40,18 @@ pub(super) enum Shape {
     Struct(TypeId),
     /// An array inside a struct.
     Array { item: Ty, count: u32 },
-    /// `char[N]` or other bytes of a tracepoint's record.
-    Bytes { count: u16, text: bool },
+    /// `char[N]` of a tracepoint's record; 0 for text elsewhere in it.
+    Chars(u16),
+    /// Bytes elsewhere in a tracepoint's record.
+    Located,
     /// `void`, a function, a float.
     Other,
 }
 
+/// An unsigned 32-bit integer.
+pub(super) const U32: Ty = Ty::Int { size: 4, signed: false };
+/// A signed 32-bit integer.
+pub(super) const S32: Ty = Ty::Int { size: 4, signed: true };
 /// An unsigned 64-bit integer.
 pub(super) const U64: Ty = Ty::Int { size: 8, signed: false };
 /// A signed 64-bit integer.
@@ -49,9 +65,38 @@ impl Ty {
             Self::Int { size, signed } => {
                 Shape::Int { int: Int { size: *size, signed: *signed, boolean: false }, swap: 0 }
             }
-            Self::Chars(count) => Shape::Bytes { count: *count, text: true },
-            Self::Bytes(count) => Shape::Bytes { count: *count, text: false },
+            Self::Enum(_) => Shape::Int { int: Int { size: 4, signed: true, boolean: false }, swap: 0 },
+            Self::Code | Self::Register => {
+                Shape::Int { int: Int { size: 8, signed: false, boolean: false }, swap: 0 }
+            }
+            Self::Chars(count) => Shape::Chars(*count),
+            Self::Array(item, count) => Shape::Array { item: (**item).clone(), count: *count },
+            Self::Located => Shape::Located,
         }
+    }
+
+    /// The integer that it is.
+    pub fn int(&self, btf: &Btf) -> Option<Int> {
+        match self.shape(btf) {
+            Shape::Int { int, .. } => Some(int),
+            _ => None,
+        }
+    }
+
+    /// Names of its values, if it is an enum.
+    pub fn enumerators(&self, btf: &Btf) -> Vec<(String, i64)> {
+        match self {
+            Self::Btf(id) => btf.enumerators(*id).into_iter().map(|(name, v)| (name.to_owned(), v)).collect(),
+            Self::Enum(names) => {
+                names.iter().map(|(value, name)| (name.clone(), i64::from(*value))).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether it is a function, so that a pointer to it is a code address.
+    pub fn is_function(&self, btf: &Btf) -> bool {
+        matches!(self, Self::Btf(id) if btf.kind(btf.strip(*id)) == Kind::FuncProto)
     }
 
     /// As C writes it.
@@ -65,8 +110,13 @@ impl Ty {
             Self::Int { size, signed } => {
                 format!("{}{}", if *signed { "s" } else { "u" }, u32::from(*size) * 8)
             }
+            Self::Enum(_) => "enum".to_owned(),
+            Self::Code => "code address".to_owned(),
+            Self::Register => "64-bit register".to_owned(),
+            Self::Chars(0) => "char[]".to_owned(),
             Self::Chars(count) => format!("char[{count}]"),
-            Self::Bytes(count) => format!("{count} bytes"),
+            Self::Array(item, count) => format!("{}[{count}]", item.c_name(btf)),
+            Self::Located => "bytes of the record".to_owned(),
         }
     }
 
@@ -76,7 +126,11 @@ impl Ty {
             Self::Btf(id) => btf.size(*id),
             Self::Pointer(_) => 8,
             Self::Int { size, .. } => u32::from(*size),
-            Self::Chars(count) | Self::Bytes(count) => u32::from(*count),
+            Self::Enum(_) => 4,
+            Self::Code | Self::Register => 8,
+            Self::Chars(count) => u32::from(*count),
+            Self::Array(item, count) => item.size(btf).saturating_mul(*count),
+            Self::Located => 0,
         }
     }
 
@@ -85,13 +139,14 @@ impl Ty {
         matches!(self.shape(btf), Shape::Struct(_))
     }
 
-    /// Whether it is `char`, of which text is made.
+    /// Whether it is `char`, of which text is made. (`unsigned char`, which `u8` is too, is a byte.)
     pub fn is_char(&self, btf: &Btf) -> bool {
-        match self {
-            Self::Btf(id) => matches!(btf.name(btf.strip(*id)), "char" | "unsigned char" | "signed char"),
-            Self::Int { size, .. } => *size == 1,
-            Self::Pointer(_) | Self::Chars(_) | Self::Bytes(_) => false,
-        }
+        matches!(self, Self::Btf(id) if btf.name(btf.strip(*id)) == "char")
+    }
+
+    /// Whether it is one byte, which is taken for a character if text is asked for.
+    pub fn is_byte(&self, btf: &Btf) -> bool {
+        self.int(btf).is_some_and(|int| int.size == 1)
     }
 }
 
@@ -140,25 +195,10 @@ fn named(btf: &Btf, tag: Option<&str>, name: &str) -> Option<Ty> {
         Some("struct") => find(&[Kind::Struct, Kind::Forward]),
         Some("union") => find(&[Kind::Union, Kind::Forward]),
         Some(_) => find(&[Kind::Enum, Kind::Enum64]),
-        None => find(&[Kind::Typedef, Kind::Int]).or_else(|| basic(name)),
+        None if name == "void" => Some(Ty::Btf(0)),
+        None => find(&[Kind::Typedef, Kind::Int])
+            .or_else(|| c_integer(name).map(|(size, signed)| Ty::Int { size, signed })),
     }
-}
-
-/// Integers that C writes in several ways, and that BTF may not name.
-fn basic(name: &str) -> Option<Ty> {
-    let (size, signed) = match name {
-        "void" => return Some(Ty::Btf(0)),
-        "bool" | "_Bool" | "u8" | "unsigned char" => (1, false),
-        "s8" | "char" | "signed char" => (1, true),
-        "u16" | "unsigned short" => (2, false),
-        "s16" | "short" => (2, true),
-        "u32" | "unsigned" | "unsigned int" => (4, false),
-        "s32" | "int" => (4, true),
-        "u64" | "unsigned long" | "unsigned long long" => (8, false),
-        "s64" | "long" | "long long" => (8, true),
-        _ => return None,
-    };
-    Some(Ty::Int { size, signed })
 }
 
 /// The type in a tracefs format, `const char * const *` for instance; unknown ones become integers of that size.

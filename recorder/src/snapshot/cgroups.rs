@@ -1,6 +1,7 @@
-//! The cgroup v2 hierarchy in, ids of processes and of named cgroups out. The id of a cgroup is the inode of its
-//! directory.
+//! The cgroup v2 hierarchy as it is mounted here: ids of processes and of named cgroups, and every cgroup that exists.
+//! The id of a cgroup is the inode of its directory.
 
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -12,21 +13,61 @@ use crate::resolve::Cgroup;
 /// Inode of the cgroup namespace that is there from boot.
 const INITIAL_NAMESPACE: u64 = 0xefff_fffb;
 
+/// The root of the hierarchy has this id on every kernel.
+const ROOT: u64 = 1;
+
+/// A cgroup that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Existing {
+    /// Its id.
+    pub id: u64,
+    /// The cgroup that it is in, unless it is the root of the hierarchy or of what is mounted.
+    pub parent: Option<u64>,
+    /// Its path in the hierarchy. In a cgroup namespace, where the kernel does not tell what is above the namespace, it
+    /// is the path below the namespace.
+    pub path: String,
+}
+
 /// The mounted cgroup v2 hierarchy, if there is one.
 #[derive(Debug)]
 pub struct Hierarchy {
     mount: Option<PathBuf>,
+    /// What of the hierarchy is mounted there.
+    root: String,
 }
 
 impl Hierarchy {
-    /// Find where it is mounted.
+    /// Find where it is mounted: where most of it is, if there are several places.
     pub fn open() -> Self {
-        Self { mount: crate::pipeline::cgroups::mount() }
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        match cgroup2_mount(&mounts) {
+            Some((mount, root)) => Self { mount: Some(mount), root },
+            None => Self { mount: None, root: String::new() },
+        }
     }
 
-    /// The id of the cgroup of process `pid`.
-    pub fn of_process(&self, pid: u32) -> Option<u64> {
-        let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    /// Every cgroup that exists and can be seen here. Parents come before what is in them.
+    pub fn all(&self) -> Vec<Existing> {
+        let mut found = vec![Existing { id: ROOT, parent: None, path: "/".to_owned() }];
+        let Some(mount) = &self.mount else { return found };
+        let mut ids: HashMap<PathBuf, u64> = HashMap::new();
+        for (directory, id) in Self::below(mount) {
+            ids.insert(directory.clone(), id);
+            if id == ROOT {
+                continue;
+            }
+            let below = directory.strip_prefix(mount).unwrap_or(&directory).to_string_lossy();
+            let path = format!("{}/{below}", self.root.trim_end_matches('/'));
+            let path = if below.is_empty() { self.root.clone() } else { path };
+            let parent = directory.parent().and_then(|parent| ids.get(parent)).copied();
+            found.push(Existing { id, parent, path });
+        }
+        found
+    }
+
+    /// The id of the cgroup of the process or thread whose directory in /proc is `place`.
+    pub fn of(&self, place: &str) -> Option<u64> {
+        let text = fs::read_to_string(format!("{place}/cgroup")).ok()?;
         let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
         self.id(path)
     }
@@ -103,11 +144,32 @@ impl Hierarchy {
     }
 }
 
+/// Where cgroup2 is mounted, and what of it: the place that shows most.
+fn cgroup2_mount(mountinfo: &str) -> Option<(PathBuf, String)> {
+    let mounts = mountinfo.lines().filter_map(|line| {
+        let (left, right) = line.split_once(" - ")?;
+        let mut fields = left.split(' ').skip(3);
+        let (root, path) = (fields.next()?, fields.next()?);
+        right.starts_with("cgroup2 ").then(|| (PathBuf::from(unescaped(path)), unescaped(root)))
+    });
+    mounts.min_by_key(|(_, root)| root.trim_end_matches('/').matches('/').count())
+}
+
+/// A field of mountinfo: spaces and the like are written in octal there.
+fn unescaped(field: &str) -> String {
+    let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
+    escapes.iter().fold(field.to_owned(), |text, (code, character)| text.replace(code, character))
+}
+
+/// Whether this is a cgroup namespace of its own, so that paths here are not the kernel's.
+pub fn is_namespaced() -> bool {
+    !fs::metadata("/proc/self/ns/cgroup").is_ok_and(|ns| ns.ino() == INITIAL_NAMESPACE)
+}
+
 /// The cgroups of `--cgroup TEXT`.
 pub fn named(text: &str) -> Result<Vec<Cgroup>> {
     // Elsewhere the root that we see is not the kernel's.
-    let is_level_known = fs::metadata("/proc/self/ns/cgroup").is_ok_and(|ns| ns.ino() == INITIAL_NAMESPACE);
-    Hierarchy::open().named(text, is_level_known).with_context(|| format!("--cgroup {text}"))
+    Hierarchy::open().named(text, !is_namespaced()).with_context(|| format!("--cgroup {text}"))
 }
 
 #[cfg(test)]
@@ -119,7 +181,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir_all(directory.path().join("a/b")).unwrap();
         fs::create_dir(directory.path().join("c")).unwrap();
-        let hierarchy = Hierarchy { mount: Some(directory.path().to_owned()) };
+        let hierarchy = Hierarchy { mount: Some(directory.path().to_owned()), root: "/".to_owned() };
         let (a, b) = (hierarchy.id("/a").unwrap(), hierarchy.id("/a/b").unwrap());
         let named = |text: &str, is_level_known| hierarchy.named(text, is_level_known).unwrap();
         assert_eq!(named("a/b", true), [Cgroup { id: b, level: Some(2) }]);
@@ -140,5 +202,37 @@ mod tests {
             let error = format!("{:#}", named(text).unwrap_err());
             assert!(error.starts_with(&format!("--cgroup {text}: ")), "{error}");
         }
+    }
+
+    #[test]
+    fn every_cgroup_that_exists_has_its_path_in_the_hierarchy() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir_all(directory.path().join("a/b")).unwrap();
+        for (root, expected) in
+            [("/", ["/", "/", "/a", "/a/b"]), ("/x.slice", ["/", "/x.slice", "/x.slice/a", "/x.slice/a/b"])]
+        {
+            let hierarchy = Hierarchy { mount: Some(directory.path().to_owned()), root: root.to_owned() };
+            let all = hierarchy.all();
+            let paths: Vec<&str> = all.iter().map(|cgroup| cgroup.path.as_str()).collect();
+            assert_eq!(paths, expected);
+            let id = |path: PathBuf| Some(fs::metadata(path).unwrap().ino());
+            let parents: Vec<Option<u64>> = all.iter().map(|cgroup| cgroup.parent).collect();
+            let (top, a) = (directory.path().to_owned(), directory.path().join("a"));
+            assert_eq!(parents, [None, None, id(top), id(a)]);
+        }
+        let nothing = Hierarchy { mount: None, root: String::new() };
+        assert_eq!(nothing.all(), [Existing { id: ROOT, parent: None, path: "/".to_owned() }]);
+    }
+
+    #[test]
+    fn the_cgroup2_mount_that_shows_most_is_found_among_others() {
+        let part = "31 22 0:26 /docker/abc /part rw - cgroup2 cgroup2 rw\n";
+        let whole = "30 22 0:26 / /sys/fs/a\\040cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw\n";
+        let other = "22 1 0:21 / /sys rw - sysfs sysfs rw\n";
+        let found = |text: &str| cgroup2_mount(text);
+        let expected = Some((PathBuf::from("/sys/fs/a cgroup"), "/".to_owned()));
+        assert_eq!(found(&format!("{other}{part}{whole}")), expected);
+        assert_eq!(found(part), Some((PathBuf::from("/part"), "/docker/abc".to_owned())));
+        assert_eq!(found(other), None);
     }
 }

@@ -6,3 +6,4 @@ pub mod clock;
 pub mod listeners;
 pub mod netns;
 pub mod processes;
+pub mod starts;

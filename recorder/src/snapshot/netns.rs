@@ -1,8 +1,13 @@
-//! Network namespaces: what people call one in, its inode out; and work done inside one.
+//! Network namespaces: the inode of what people call one, the cookie of each, and work done inside one.
+//!
+//! An inode is used again once its namespace is gone; the cookie never is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -12,6 +17,8 @@ use nix::sched::{CloneFlags, setns};
 /// Namespace inodes are larger than this (the first ones have fixed numbers from 0xeffffff8 on, the others count up
 /// from 0xf0000000); smaller numbers are process ids.
 const FIRST_INODE: u32 = 0xefff_fff0;
+/// The namespace of this thread.
+const OWN: &str = "/proc/thread-self/ns/net";
 /// Where `ip netns add` and docker keep namespaces that have no process.
 const NAMED: [&str; 2] = ["/run/netns", "/run/docker/netns"];
 
@@ -60,6 +67,42 @@ pub fn all() -> BTreeMap<u32, PathBuf> {
     found
 }
 
+/// The cookie of each of `namespaces`, where it can be asked for.
+pub fn cookies(namespaces: &BTreeMap<u32, PathBuf>) -> HashMap<u32, u64> {
+    let own = inode_at(Path::new(OWN)).ok();
+    let cookie = |(inode, path): (&u32, &PathBuf)| {
+        let expected = *inode;
+        // To ask where one is takes no rights.
+        if own == Some(expected) {
+            return Some((expected, own_cookie().ok()?));
+        }
+        // Meanwhile the process may have ended, or its number be another's.
+        let is_same = move || inode_at(Path::new(OWN)).is_ok_and(|inode| inode == expected);
+        let ask = move || Ok(if is_same() { Some(own_cookie()?) } else { None });
+        Some((expected, inside(path, ask).ok()??))
+    };
+    namespaces.iter().filter_map(cookie).collect()
+}
+
+/// The cookie of the namespace of this thread.
+fn own_cookie() -> Result<u64> {
+    let socket = UnixDatagram::unbound()?;
+    let mut cookie = 0u64;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: both pointers are to local variables, and the length is that of the first.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    ensure!(result == 0, "cannot ask for the cookie of a network namespace: {}", io::Error::last_os_error());
+    Ok(cookie)
+}
+
 /// Do `work` in the namespace at `path`, in a thread of its own, so that this thread stays where it is. Needs
 /// CAP_SYS_ADMIN unless it is the own namespace.
 pub fn inside<T: Send + 'static>(
@@ -90,6 +133,8 @@ mod tests {
         assert_eq!(inode_of(&std::process::id().to_string()).unwrap(), own);
         assert_eq!(inode_of("/proc/self/ns/net").unwrap(), own);
         assert!(all().contains_key(&own));
+        let cookies = cookies(&BTreeMap::from([(own, PathBuf::from("/proc/self/ns/net"))]));
+        assert_eq!(cookies, HashMap::from([(own, own_cookie().unwrap())]));
     }
 
     #[test]

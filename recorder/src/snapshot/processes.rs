@@ -2,14 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
-use procfs::process::Process as Proc;
+use procfs::process::{Process as Proc, Stat};
+use schemas::text::escape;
 
 use super::cgroups::Hierarchy;
 
-const NS_PER_S: u64 = 1_000_000_000;
 /// The first pid namespace has this inode on every kernel.
 const INITIAL_PIDNS: &str = "pid:[4026531836]";
 
@@ -20,12 +21,14 @@ pub struct Process {
     pub pid: u32,
     /// Parent process.
     pub ppid: u32,
-    /// Name.
+    /// Name, as [text](schemas::text).
     pub comm: String,
-    /// Target of /proc/PID/exe; none for kernel threads, and for others' processes without CAP_SYS_PTRACE.
+    /// Target of /proc/PID/exe, as [text](schemas::text); none for kernel threads, and for others' processes without CAP_SYS_PTRACE.
     pub filename: Option<String>,
-    /// When it was started, CLOCK_BOOTTIME, cut down to a clock tick (10 ms).
-    pub start_boottime_ns: i64,
+    /// When it was started, CLOCK_BOOTTIME, in clock ticks (10 ms): with the number, that is who it is, here.
+    pub start_ticks: u64,
+    /// The same to the nanosecond, if it is known ([`Starts`](super::starts::Starts)).
+    pub start_boottime_ns: Option<i64>,
     /// Effective user.
     pub uid: u32,
     /// Id of its cgroup (v2).
@@ -55,34 +58,60 @@ pub fn pids() -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// Every process that runs; one that ends meanwhile is left out.
+/// Every process that runs; one that ends meanwhile is left out, and so is one that has ended and waits for its parent.
 pub fn all(cgroups: &Hierarchy) -> Vec<Process> {
     pids().filter_map(|pid| read(pid, cgroups)).collect()
 }
 
-/// Process `pid`, or `None` if it is not there any more.
+/// Process `pid`, or `None` if none of its threads is there any more.
 pub fn read(pid: u32, cgroups: &Hierarchy) -> Option<Process> {
     let proc = Proc::new(i32::try_from(pid).ok()?).ok()?;
     let stat = proc.stat().ok()?;
     let status = proc.status().ok()?;
+    // A main thread that has ended has neither program nor namespaces, while its process lives on in other threads.
+    let place = if is_alive(&stat) { format!("/proc/{pid}") } else { living_thread(&proc)? };
     Some(Process {
         pid,
         ppid: u32::try_from(stat.ppid).unwrap_or(0),
-        comm: stat.comm,
-        filename: fs::read_link(format!("/proc/{pid}/exe")).ok().map(|p| p.to_string_lossy().into_owned()),
-        start_boottime_ns: ticks_to_ns(stat.starttime),
+        comm: name(&place, stat.comm),
+        filename: fs::read_link(format!("{place}/exe"))
+            .ok()
+            .map(|path| escape(path.as_os_str().as_bytes()).into_owned()),
+        start_ticks: stat.starttime,
+        start_boottime_ns: None,
         uid: status.euid,
-        cgroup_id: cgroups.of_process(pid),
-        netns: namespace(pid, "net"),
-        mntns: namespace(pid, "mnt"),
-        pidns: namespace(pid, "pid_for_children"),
+        cgroup_id: cgroups.of(&place),
+        netns: namespace(&place, "net"),
+        mntns: namespace(&place, "mnt"),
+        pidns: namespace(&place, "pid_for_children"),
     })
 }
 
-/// When process `pid` was started, as [`Process`] has it: with the number, that is who it is.
-pub fn start_of(pid: u32) -> Option<i64> {
-    let stat = Proc::new(i32::try_from(pid).ok()?).ok()?.stat().ok()?;
-    Some(ticks_to_ns(stat.starttime))
+/// The name of the thread that /proc has at `place`, which is `stat` if that could be read as UTF-8 there.
+fn name(place: &str, stat: String) -> String {
+    if !stat.contains(char::REPLACEMENT_CHARACTER) {
+        return escape(stat.as_bytes()).into_owned();
+    }
+    match fs::read(format!("{place}/comm")) {
+        Ok(raw) => escape(raw.strip_suffix(b"\n").unwrap_or(&raw)).into_owned(),
+        Err(_) => stat,
+    }
+}
+
+/// When process `pid` was started, in clock ticks.
+pub fn start_of(pid: u32) -> Option<u64> {
+    Some(Proc::new(i32::try_from(pid).ok()?).ok()?.stat().ok()?.starttime)
+}
+
+fn is_alive(stat: &Stat) -> bool {
+    !matches!(stat.state, 'Z' | 'X' | 'x')
+}
+
+/// The directory of a thread of this process that has not ended.
+fn living_thread(process: &Proc) -> Option<String> {
+    let living = |thread: &procfs::process::Task| thread.stat().is_ok_and(|stat| is_alive(&stat));
+    let thread = process.tasks().ok()?.flatten().find(living)?;
+    Some(format!("/proc/{}/task/{}", thread.pid, thread.tid))
 }
 
 /// `roots` and all their descendants.
@@ -122,8 +151,8 @@ pub fn holders(sockets: &HashSet<u64>) -> HashMap<u64, Vec<u32>> {
     found
 }
 
-fn namespace(pid: u32, kind: &str) -> Option<u32> {
-    let link = fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok()?;
+fn namespace(place: &str, kind: &str) -> Option<u32> {
+    let link = fs::read_link(format!("{place}/ns/{kind}")).ok()?;
     let kind = kind.split('_').next().unwrap_or(kind);
     u32::try_from(number_in(link, kind)?).ok()
 }
@@ -133,15 +162,9 @@ fn number_in(link: PathBuf, kind: &str) -> Option<u64> {
     link.to_str()?.strip_prefix(kind)?.strip_prefix(":[")?.strip_suffix(']')?.parse().ok()
 }
 
-fn ticks_to_ns(ticks: u64) -> i64 {
-    let ns = u128::from(ticks) * u128::from(NS_PER_S) / u128::from(procfs::ticks_per_second().max(1));
-    i64::try_from(ns).unwrap_or(i64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::clock;
 
     #[test]
     fn this_process_is_found_as_it_is() {
@@ -150,8 +173,18 @@ mod tests {
         assert_eq!(me.ppid, std::os::unix::process::parent_id());
         assert_eq!(me.filename.as_deref(), std::env::current_exe().unwrap().to_str());
         assert!(me.netns.is_some() && me.mntns.is_some() && me.pidns.is_some());
-        let age_ns = clock::boottime_ns() - me.start_boottime_ns;
-        assert!((0..600 * NS_PER_S as i64).contains(&age_ns), "{age_ns}");
+        assert_eq!(start_of(me.pid), Some(me.start_ticks));
+    }
+
+    #[test]
+    fn a_process_that_has_ended_is_not_there_though_nobody_has_waited_for_it() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let stat = format!("/proc/{}/stat", child.id());
+        while !fs::read_to_string(&stat).unwrap().contains(") Z ") {
+            std::thread::yield_now();
+        }
+        assert_eq!(read(child.id(), &Hierarchy::open()), None);
+        child.wait().unwrap();
     }
 
     #[test]

@@ -144,7 +144,7 @@ fn counted(trace: &Path, said: &str) {
     };
     let (seen, recorded, lost) = (own("seen"), own("recorded"), own("lost"));
     assert_eq!(seen, recorded + lost);
-    assert_eq!(Table::read(trace, "writes").len() as i128, recorded, "of {seen}, {lost} lost");
+    assert_eq!(Table::read(trace, "writes").len() as i128, recorded, "of {seen}, {lost} lost: {said}");
     let losses = Table::read(trace, "losses");
     let mut by_reason = BTreeMap::new();
     for i in (0..losses.len()).filter(|i| losses.text("event")[*i] == "writes") {
@@ -200,7 +200,16 @@ fn a_quota_that_is_used_up_ends_the_recording() {
         &mut running,
         &["Disk quota exceeded", "what was written stays in '", "disk/t'", "free space, or write to"],
     );
-    counted(&sandbox.path("disk/t"), &said);
+    let trace = sandbox.path("disk/t");
+    if meta(&trace)["state"] == "closed" {
+        return counted(&trace, &said);
+    }
+    // btrfs may want more room for the last counts than it was given back. Then the trace says that they are missing,
+    // and the summary has them.
+    assert_eq!(meta(&trace)["state"], "open", "{said}");
+    let ([seen, recorded, lost], by_reason) = summary(&said);
+    assert_eq!((seen, recorded), (recorded + lost, Table::read(&trace, "writes").len() as i128), "{said}");
+    assert!(by_reason.iter().any(|(reason, count)| reason == "disk" && *count > 0), "{said}");
 }
 
 #[test]
@@ -369,7 +378,8 @@ fn a_disk_that_does_not_answer_is_given_up_and_what_is_missing_is_told() {
     assert!(line.contains("'recorder compact ") && line.contains("disk/t'"), "{line}");
     sandbox.expect(0, &["compact", "disk/t"]);
     assert_eq!(meta(&trace)["state"], "recovered");
-    let rows = Table::read(&trace, "writes").len() + Table::read(&trace, "processes").len();
+    let rows = |table| Table::read(&trace, table).len();
+    let rows = rows("writes") + rows("processes") + rows("cgroup_changes");
     assert!(rows as u64 >= seen - missing, "{rows} rows: {line}");
 }
 

@@ -143,3 +143,16 @@ fn incomplete_events_are_told_but_are_no_loss() {
     assert!(text.err.contains("m: 1 incomplete (string_cut): "), "{}", text.err);
     assert_eq!(counts(&sandbox.path("t"), "m"), (1, 1, 0));
 }
+
+#[test]
+fn what_no_probe_sees_is_no_loss_but_is_named_and_required_if_that_is_asked_for() {
+    let sandbox = Sandbox::for_recording();
+    let calls = "o=syscall:openat{ retval }";
+    // io_uring opens files below the system call: no kernel shows that here.
+    let way = "openat by io_uring (IORING_OP_OPENAT)";
+    let text = sandbox.expect(0, &["record", calls, "--fail-on-loss", "-o", "t", "--", "true"]);
+    assert!(text.err.contains("  o: not observed: ") && text.err.contains(way), "{}", text.err);
+    let text = sandbox.expect(2, &["record", calls, "--require", "-o", "u", "--", "true"]);
+    assert!(text.err.contains(&format!("event o: not observed: {way}")), "{}", text.err);
+    assert!(!sandbox.path("u").exists());
+}

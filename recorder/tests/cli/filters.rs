@@ -1,10 +1,9 @@
 //! What is recorded if not everything is wanted.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
+use crate::cgroups::{Cgroup, cgroup2_mount};
 use crate::sandbox::{HUNDRED, Sandbox, Table, record};
 
 #[test]
@@ -31,40 +30,17 @@ fn names_filter_threads() {
     assert_eq!((table.len(), table.count("comm", "mkdir")), (101, 101));
 }
 
-/// A cgroup made here and removed again; it must be empty by then.
-struct Cgroup(PathBuf);
-
-impl Cgroup {
-    fn make(path: PathBuf) -> Self {
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // Its last process may still be on the way out.
-        for _ in 0..100 {
-            if fs::remove_dir(&self.0).is_ok() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
 #[test]
 fn a_cgroup_is_recorded_with_those_that_are_made_below_it_later() {
     let sandbox = Sandbox::for_recording();
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-    let mount = mounts.lines().find_map(|line| line.strip_prefix("cgroup2 ")).unwrap();
-    let root = Path::new(mount.split(' ').next().unwrap());
+    let root = cgroup2_mount();
     let top = Cgroup::make(root.join(format!("ktape-test-{}", std::process::id())));
     let name = top.0.file_name().unwrap().to_str().unwrap();
     let mut running = sandbox.start(&["record", "mkdirs", "-o", "t", "--cgroup", name]);
     let below = Cgroup::make(top.0.join("later"));
     let deeper = Cgroup::make(below.0.join("deeper"));
-    for (cgroup, made) in [(root, "outside"), (&top.0, "in-it"), (&below.0, "below"), (&deeper.0, "deeper")] {
+    for (cgroup, made) in [(&root, "outside"), (&top.0, "in-it"), (&below.0, "below"), (&deeper.0, "deeper")]
+    {
         let script = format!("echo $$ > {}/cgroup.procs && mkdir {made}", cgroup.display());
         let status = Command::new("sh").args(["-c", &script]).current_dir(sandbox.path("")).status().unwrap();
         assert!(status.success(), "{made}");

@@ -54,11 +54,11 @@ fn a_source_of_a_trigger_that_is_not_observed_is_told() {
     };
     let column = "[[column]]\nname = \"n\"\ntype = \"u32\"\ndoc = \"one\"\n";
     let both = [source("one", "tp:sched:sched_process_exit"), source("two", "fn:no_such_function")].concat();
-    fs::write(sandbox.path("both.toml"), format!("summary = \"a test\"\n{both}{column}")).unwrap();
-    let text = record(&sandbox, &["mkdirs", "--trigger", "./both.toml: n == 1"], "mkdir a");
-    let told = "warning: --trigger './both.toml: n == 1', source two is not observed: ";
+    fs::write(sandbox.path("both_ways.toml"), format!("summary = \"a test\"\n{both}{column}")).unwrap();
+    let text = record(&sandbox, &["mkdirs", "--trigger", "./both_ways.toml: n == 1"], "mkdir a");
+    let told = "warning: --trigger './both_ways.toml: n == 1', source two is not observed: ";
     assert!(text.contains(told) && text.contains("no_such_function"), "{text}");
-    assert_eq!(texts(&sandbox), ["./both.toml: n == 1"]);
+    assert_eq!(texts(&sandbox), ["./both_ways.toml: n == 1"]);
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn what_is_asked_for_in_the_last_moment_is_made_though_others_are_being_made() {
     }
     let text = record(&sandbox, &args, "mkdir a");
     assert_eq!(snapshots(&sandbox).len(), 24, "{text}");
-    assert!(!text.contains("warning"), "{text}");
+    assert!(!text.contains("was missed") && !text.contains("not made"), "{text}");
     for snapshot in snapshots(&sandbox) {
         assert_eq!((Table::read(&snapshot, "mkdirs").len(), counts(&snapshot, "mkdirs")), (1, (1, 1, 0)));
     }

@@ -97,7 +97,10 @@ fn every_help_has_examples_and_every_example_is_understood() {
 fn the_list_has_every_built_in_event() {
     let list = Sandbox::new().expect(0, &["list"]).out;
     let names: Vec<&str> = list.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(names, ["kmem", "listens", "mkdirs", "netns_joins", "packets", "processes", "switches"]);
+    assert_eq!(
+        names,
+        ["cgroup_changes", "kmem", "listens", "mkdirs", "netns_joins", "packets", "processes", "switches"]
+    );
 }
 
 #[test]
@@ -124,7 +127,10 @@ fn a_reader_that_goes_away_is_no_error() {
 #[test]
 fn a_description_has_columns_with_types_and_where_they_come_from() {
     let text = Sandbox::for_recording().expect(0, &["describe", "mkdirs"]).out;
-    assert!(text.starts_with("mkdirs: a directory is made, or that fails\n"), "{text}");
+    assert!(
+        text.starts_with("mkdirs: a program asks for a directory: it is made, or that fails\n"),
+        "{text}"
+    );
     assert!(text.contains("path") && text.contains("ustring[255]"), "{text}");
     assert!(text.contains("syscall:mkdirat"), "{text}");
 }

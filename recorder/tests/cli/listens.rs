@@ -19,7 +19,7 @@ fn sockets_that_listen_already_are_in_the_trace_as_snapshot() {
         assert_eq!(rows.iter().filter(|row| **row == expected).count(), 1, "{expected:?} in {rows:?}");
     }
     let probes = Table::read(&sandbox.path("t"), "probes");
-    assert_eq!(probes.count("kind", "snapshot"), 2);
+    assert_eq!(probes.count("kind", "snapshot"), 3, "cgroups, processes and sockets");
 }
 
 #[test]

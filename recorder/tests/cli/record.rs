@@ -79,11 +79,11 @@ for _ in range(50): time.sleep(0.002)
 print(first, *mark(), file=open('counted', 'w'))
 ";
     let script = format!("exec python3 -c \"{script}\"");
-    record(&sandbox, 0, &["switches", "marks=syscall:chdir{ retval }"], &script);
+    record(&sandbox, 0, &["switches", "moves=syscall:chdir{ retval }"], &script);
     let trace = sandbox.path("t");
-    let marks = Table::read(&trace, "marks");
+    let moves = Table::read(&trace, "moves");
     // What is called python3 may be a script that changes its directory too.
-    let (times, pid) = (marks.integers("ts"), marks.text("pid").pop().unwrap());
+    let (times, pid) = (moves.integers("ts"), moves.text("pid").pop().unwrap());
     let switches = Table::read(&trace, "switches");
     let (ts, prev) = (switches.integers("ts"), switches.text("prev_tid"));
     let text = fs::read_to_string(sandbox.path("counted")).unwrap();

@@ -251,6 +251,10 @@ fn arrow_cast(batch: &RecordBatch, name: &str) -> Vec<String> {
                 let key = usize::try_from(dictionary.keys().value(row)).unwrap();
                 dictionary.values().as_string::<i32>().value(key).to_owned()
             }
+            DataType::Binary => {
+                let bytes = array.as_binary::<i32>().value(row);
+                bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+            }
             DataType::Boolean => array.as_boolean().value(row).to_string(),
             DataType::UInt8 => array.as_primitive::<UInt8Type>().value(row).to_string(),
             DataType::UInt16 => array.as_primitive::<UInt16Type>().value(row).to_string(),

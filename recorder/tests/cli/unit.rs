@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::Parser;
 use recorder::cli::args::{Args, Command};
-use recorder::privileges::{CAPABILITIES, KILL};
+use recorder::privileges::{CAPABILITIES, KILL, NICE};
 
 fn setting(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../contrib/ktape-recorder.service");
@@ -42,8 +42,10 @@ fn the_unit_runs_a_flight_recorder() {
 
 #[test]
 fn the_unit_has_the_capabilities_that_recording_can_need_and_no_others() {
-    // Without a COMMAND there is nobody to be told to end.
-    let mut needed: Vec<&str> = CAPABILITIES.iter().filter(|c| **c != KILL).map(|c| c.name).collect();
+    // Without a COMMAND there is nobody to be told to end, and a limit does what the other one is for.
+    assert_eq!(setting("LimitNICE"), "+0");
+    let needed = CAPABILITIES.iter().filter(|c| ![KILL, NICE].contains(c));
+    let mut needed: Vec<&str> = needed.map(|c| c.name).collect();
     needed.sort_unstable();
     for name in ["CapabilityBoundingSet", "AmbientCapabilities"] {
         let value = setting(name);

@@ -23,7 +23,7 @@ fn a_process_that_is_not_in_the_set_is_not_recorded() {
 #[test]
 fn subjects_replace_the_current_process_in_filter_and_header() {
     let mut plan = getpgid(&[], 0);
-    plan.slots[1] = Slot { save: 1, imm: 4_000_000_000, ..slot(src::CONST, 0) };
+    plan.slots[1] = Slot { save: 1, imm: 400_000_000, ..slot(src::CONST, 0) };
     plan.slots[2] = Slot { save: 2, rshift: 32, ..slot(src::PID_TGID, 0) };
     plan.n_pre = 3;
     plan.subjects = [1, 2];
@@ -31,7 +31,7 @@ fn subjects_replace_the_current_process_in_filter_and_header() {
     let both = candidate(Mechanism::TpBtf, "sys_enter", plan, None);
     let (records, _) = record(&both, || mark(4));
     assert_eq!(records.len(), 4);
-    let id = 4_000_000_000 << 32 | u64::from(std::process::id());
+    let id = 400_000_000 << 32 | u64::from(std::process::id());
     assert!(records.iter().all(|r| r.header.pid_tgid == id));
     plan.subjects = [1, schemas::wire::NONE];
     let other = candidate(Mechanism::TpBtf, "sys_enter", plan, None);

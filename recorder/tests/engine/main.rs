@@ -3,6 +3,7 @@
 
 mod filters;
 mod functions;
+mod interrupts;
 mod losses;
 mod nested;
 mod objects;

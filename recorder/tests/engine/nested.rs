@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use recorder::engine::Mechanism;
 use recorder::source::{EventSource, ProbeId};
-use schemas::wire::{Plan, RecordHeader, Slot, flag, lost, op, src};
+use schemas::wire::{MAX_COPIES, Plan, RecordHeader, Slot, flag, lost, op, src};
 use zerocopy::FromBytes;
 
 use crate::support::{HEADER, PROBE, candidate, drain, engine, plan, slot, total};
@@ -23,49 +23,57 @@ fn faults() -> Plan {
 }
 
 #[test]
-fn an_event_within_one_is_left_to_the_second_program_and_one_within_that_is_counted_as_lost() {
+fn events_within_events_are_left_to_further_programs_and_those_too_deep_are_counted_as_lost() {
     const CALLS: usize = 300;
-    const SECOND: ProbeId = PROBE + 1;
     for mechanism in [Mechanism::TpBtf, Mechanism::RawTp] {
-        let mut faults = faults();
-        faults.nests = 1;
-        let mut engine = engine(16 << 20);
-        engine.attach(PROBE, &candidate(mechanism, "page_fault_kernel", faults, None)).unwrap();
-        for _ in 0..CALLS {
-            // SAFETY: the kernel cannot write to that address, and says so.
-            assert_eq!(unsafe { libc::syscall(libc::SYS_time, GIVEN) }, -1);
+        for copies in [2, MAX_COPIES] {
+            let mut faults = faults();
+            faults.nests = copies as u8 - 1;
+            let mut engine = engine(64 << 20);
+            engine.attach(PROBE, &candidate(mechanism, "page_fault_kernel", faults, None)).unwrap();
+            for _ in 0..CALLS {
+                // SAFETY: the kernel cannot write to that address, and says so.
+                assert_eq!(unsafe { libc::syscall(libc::SYS_time, GIVEN) }, -1);
+            }
+            engine.detach_all();
+            // By probe and cpu: sequence number and address.
+            let mut records: BTreeMap<(ProbeId, u16), Vec<(u32, u64)>> = BTreeMap::new();
+            engine
+                .drain(&mut |probe, cpu, bytes| {
+                    let (header, columns) = RecordHeader::read_from_prefix(bytes).unwrap();
+                    let address = u64::from_ne_bytes(columns[..8].try_into().unwrap());
+                    records.entry((probe, cpu)).or_default().push((header.seq, address));
+                })
+                .unwrap();
+            for (lane, records) in &mut records {
+                records.sort_unstable();
+                let seqs: Vec<u32> = records.iter().map(|(seq, _)| *seq).collect();
+                assert_eq!(
+                    seqs,
+                    (0..records.len() as u32).collect::<Vec<_>>(),
+                    "{lane:?}: twice, or missing"
+                );
+            }
+            let addresses = |copy: usize| -> Vec<u64> {
+                let own = records.iter().filter(|((probe, _), _)| *probe == PROBE + copy as ProbeId);
+                own.flat_map(|(_, records)| records.iter().map(|(_, address)| *address)).collect()
+            };
+            let first = addresses(0);
+            assert_eq!(first.iter().filter(|address| **address == GIVEN).count(), CALLS);
+            let counters = engine.counters().unwrap();
+            assert_eq!(counters.len(), copies);
+            for (copy, counters) in counters.iter().enumerate() {
+                // Each event of a program has one within it, which the next program records.
+                let rows = addresses(copy);
+                assert!(copy == 0 || rows == vec![READ; first.len()], "copy {copy}: {}", rows.len());
+                let sum = total(std::slice::from_ref(counters));
+                assert_eq!((sum.recorded, sum.faults), (rows.len() as u64, rows.len() as u64));
+                assert_eq!(sum.lost, [0; lost::COUNT]);
+                // Those within the last program are nobody's.
+                let missed = if copy == 0 { first.len() as u64 } else { 0 };
+                assert_eq!(counters.recursion_misses, Some(missed), "{mechanism:?}, copy {copy}");
+            }
         }
-        engine.detach_all();
-        // By probe and cpu: sequence number and address.
-        let mut records: BTreeMap<(ProbeId, u16), Vec<(u32, u64)>> = BTreeMap::new();
-        engine
-            .drain(&mut |probe, cpu, bytes| {
-                let (header, columns) = RecordHeader::read_from_prefix(bytes).unwrap();
-                let address = u64::from_ne_bytes(columns[..8].try_into().unwrap());
-                records.entry((probe, cpu)).or_default().push((header.seq, address));
-            })
-            .unwrap();
-        for (lane, records) in &mut records {
-            records.sort_unstable();
-            let seqs: Vec<u32> = records.iter().map(|(seq, _)| *seq).collect();
-            assert_eq!(seqs, (0..records.len() as u32).collect::<Vec<_>>(), "{lane:?}: twice, or missing");
-        }
-        let addresses = |id: ProbeId| -> Vec<u64> {
-            let own = records.iter().filter(|((probe, _), _)| *probe == id);
-            own.flat_map(|(_, records)| records.iter().map(|(_, address)| *address)).collect()
-        };
-        let (first, second) = (addresses(PROBE), addresses(SECOND));
-        assert_eq!(first.iter().filter(|address| **address == GIVEN).count(), CALLS);
-        // Each event of the first program has one within it, which has one within it.
-        assert_eq!(second, vec![READ; first.len()]);
-        let counters = engine.counters().unwrap();
-        for (counters, rows) in counters.iter().zip([&first, &second]) {
-            let sum = total(std::slice::from_ref(counters));
-            assert_eq!((sum.recorded, sum.faults), (rows.len() as u64, rows.len() as u64));
-            assert_eq!(sum.lost, [0; lost::COUNT]);
-        }
-        let missed: Vec<Option<u64>> = counters.iter().map(|counters| counters.recursion_misses).collect();
-        assert_eq!(missed, [Some(first.len() as u64), Some(0)], "{mechanism:?}");
     }
 }
 

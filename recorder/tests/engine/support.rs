@@ -4,7 +4,9 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use recorder::engine::{Candidate, Engine, EngineOptions, Mechanism};
+use recorder::kernel::Kernel;
 use recorder::source::{EventSource, ProbeCounters, ProbeId};
+use recorder::user::Place;
 use schemas::wire::{Counters, Plan, RecordHeader, Slot, Term, op, src};
 use zerocopy::FromBytes;
 
@@ -54,6 +56,7 @@ pub fn only(plan: &mut Plan, left: u8, op: u8, imm: u64) {
 }
 
 pub fn candidate(mechanism: Mechanism, target: &str, plan: Plan, entry: Option<Plan>) -> Candidate {
+    let user = matches!(mechanism, Mechanism::Uprobe | Mechanism::Uretprobe);
     Candidate {
         event: "test".into(),
         source: "test".into(),
@@ -62,14 +65,17 @@ pub fn candidate(mechanism: Mechanism, target: &str, plan: Plan, entry: Option<P
         plan: Box::new(plan),
         entry: entry.map(Box::new),
         btf_id: None,
+        user: user.then(|| Place::find(target, false).unwrap()),
         better: 0,
         is_never: false,
+        misses: Vec::new(),
         explain: String::new(),
     }
 }
 
 pub fn engine(ring_bytes_total: u64) -> Alone {
-    engine_with(EngineOptions { ring_bytes_total, ..EngineOptions::default() })
+    let program_offsets = Kernel::running().unwrap().program_offsets();
+    engine_with(EngineOptions { ring_bytes_total, program_offsets, ..EngineOptions::default() })
 }
 
 pub fn engine_with(options: EngineOptions) -> Alone {

@@ -5,8 +5,9 @@ use crate::support::{
     syscall_id, total,
 };
 use recorder::engine::{Engine, Mechanism};
+use recorder::kernel::Kernel;
 use recorder::source::EventSource;
-use schemas::wire::{MAX_EACH, Plan, Slot, cmp, flag, lost, op, src};
+use schemas::wire::{EACH_RUNS, MAX_EACH, Plan, Slot, cmp, flag, lost, op, src};
 
 const GETPGID: u64 = libc::SYS_getpgid as u64;
 
@@ -339,7 +340,6 @@ fn what_cannot_be_attached_says_why() {
     };
     assert!(attach(Mechanism::TpBtf, "no_such_tracepoint").contains("no_such_tracepoint"));
     assert!(attach(Mechanism::Tracepoint, "sched").contains("category:name"));
-    assert!(attach(Mechanism::Uprobe, "/no/such/file:main").contains("/no/such/file"));
     let bad = Slot { dst: HEADER, width: 8, ..slot(src::TEMP, 0) };
     let error = engine.attach(PROBE, &candidate(Mechanism::TpBtf, "sys_enter", plan(&[], &[bad], 0), None));
     assert!(format!("{:#}", error.unwrap_err()).contains("does not fit"));
@@ -367,11 +367,47 @@ fn an_array_gives_a_record_for_each_item_and_counts_what_is_too_much() {
     getpgid(20);
     let before = total_of_getpgid(&mut engine, 20);
     assert_eq!(before[14].u64(HEADER), 20);
-    getpgid(MAX_EACH as i64 + 88);
-    let records = total_of_getpgid(&mut engine, MAX_EACH);
-    assert_eq!(records[14].u64(HEADER), MAX_EACH as u64 + 88);
+    for n in [MAX_EACH - 1, MAX_EACH, MAX_EACH + 1, 2 * MAX_EACH, 2 * MAX_EACH + 1, MOST_ITEMS] {
+        getpgid(n as i64);
+        let records = total_of_getpgid(&mut engine, n);
+        assert_eq!(records[14].u64(HEADER), n as u64);
+        assert_eq!(total(&engine.counters().unwrap()).lost, [0; lost::COUNT], "{n}");
+    }
+    getpgid(MOST_ITEMS as i64 + 88);
+    total_of_getpgid(&mut engine, MOST_ITEMS);
+    getpgid(3);
+    total_of_getpgid(&mut engine, 3);
     engine.detach_all();
     assert_eq!(total(&engine.counters().unwrap()).lost[lost::EACH_CUT], 88);
+}
+
+/// What all runs of a program for one call can visit.
+const MOST_ITEMS: usize = MAX_EACH * EACH_RUNS;
+
+#[test]
+fn the_items_of_a_long_array_are_all_there_in_order() {
+    // The task of this thread as an array of u64, in which numbers of thread and process are known.
+    const ITEMS: usize = 1100;
+    let is_getpgid = Slot { op: op::PRED, clause_to: 1, save: 3, ..slot(src::CONST, 0) };
+    let count = Slot { save: 1, guard: 3, imm: ITEMS as u64, ..slot(src::CONST, 0) };
+    let base = Slot { save: 2, ..slot(src::TASK, 0) };
+    let item = Slot { dst: HEADER, width: 8, ..slot(src::ITEM, 0) };
+    let mut plan = plan(&[syscall_id(), is_getpgid, count, base], &[item], 8);
+    only(&mut plan, 0, cmp::EQ, GETPGID);
+    (plan.each_count, plan.each_base) = (1, 2);
+    let mut engine = engine(16 << 20);
+    engine.attach(PROBE, &candidate(Mechanism::RawTp, "sys_enter", plan, None)).unwrap();
+    mark(1);
+    engine.detach_all();
+    let records = total_of_getpgid(&mut engine, ITEMS);
+    assert!(records.windows(2).all(|two| two[1].header.seq == two[0].header.seq + 1));
+    let bytes: Vec<u8> = records.iter().flat_map(|record| record.u64(HEADER).to_ne_bytes()).collect();
+    let offsets = Kernel::running().unwrap().task_offsets().unwrap();
+    let number = |at: u32| u32::from_ne_bytes(bytes[at as usize..][..4].try_into().unwrap());
+    // SAFETY: no memory is involved.
+    let tid = unsafe { libc::gettid() } as u32;
+    assert!(offsets.pid as usize / 8 > MAX_EACH, "the first run has them already");
+    assert_eq!((number(offsets.pid), number(offsets.tgid)), (tid, std::process::id()));
 }
 
 /// The records of this thread, which must be `n`.
@@ -381,4 +417,65 @@ fn total_of_getpgid(engine: &mut Engine, n: usize) -> Vec<Record> {
     let records: Vec<_> = drain(engine).0.into_iter().filter(|r| r.header.pid_tgid as u32 == tid).collect();
     assert_eq!(records.len(), n);
     records
+}
+
+#[test]
+fn an_error_pointer_leads_to_null_and_is_no_fault() {
+    // A pointer as the kernel returns it: NULL, the ends of the range of error numbers, and what is no error but nothing
+    // can be read from.
+    for (pointer, is_fault) in
+        [(0, false), (-1_i64, false), (-2, false), (-4095, false), (-4096, true), (8, true)]
+    {
+        let of = |derefs: u8, op: u8, size: u16, bit: u8| Slot {
+            imm: pointer as u64,
+            derefs,
+            op,
+            size,
+            dst: HEADER + 8 * u16::from(bit),
+            width: 8,
+            bit,
+            off: [16, 0, 0, 0, 0],
+            ..slot(src::CONST, 0)
+        };
+        let columns =
+            [of(0, op::LOAD, 8, 0), of(1, op::LOAD, 4, 1), of(0, op::MEM, 8, 2), of(0, op::STR, 8, 3)];
+        let plan = getpgid(&columns, 32);
+        let (records, counters) = record(&candidate(Mechanism::RawTp, "sys_enter", plan, None), || mark(3));
+        assert_eq!(records.len(), 3);
+        for record in &records {
+            assert_eq!(record.header.nulls, 0b1111, "{pointer}");
+            assert_eq!(record.header.faults, if is_fault { 0b1111 } else { 0 }, "{pointer}");
+        }
+        assert_eq!(counters.faults, if is_fault { 12 } else { 0 }, "{pointer}");
+    }
+}
+
+#[test]
+fn a_number_can_be_negated_and_left_out_where_a_guard_does_not_hold() {
+    let value = Slot { imm: 5, save: 1, flags: flag::NEGATE, lshift: 1, ..slot(src::CONST, 0) };
+    let (never, always) =
+        (Slot { save: 2, ..slot(src::CONST, 0) }, Slot { imm: 1, save: 3, ..slot(src::CONST, 0) });
+    let guarded = |guard: u8, save: u8| Slot { guard, save, ..slot(src::TEMP, 1) };
+    let zero = |save: u8| Slot { save, ..slot(src::CONST, 0) };
+    let stored =
+        |temp: u8, bit: u8| Slot { dst: HEADER + 8 * u16::from(bit), width: 8, bit, ..slot(src::TEMP, temp) };
+    let columns = [
+        value,
+        never,
+        always,
+        zero(4),
+        guarded(2, 4),
+        zero(5),
+        guarded(3, 5),
+        stored(1, 0),
+        stored(4, 1),
+        stored(5, 2),
+    ];
+    let plan = getpgid(&columns, 24);
+    let (records, _) = record(&candidate(Mechanism::RawTp, "sys_enter", plan, None), || mark(3));
+    assert_eq!(records.len(), 3);
+    for record in &records {
+        let values = [0, 8, 16].map(|at| record.u64(HEADER + at) as i64);
+        assert_eq!((values, record.header.nulls), ([-10, 0, -10], 0));
+    }
 }

@@ -30,6 +30,8 @@ fn every_type() -> Layout {
             ("mac", "mac"),
             ("site", "sym"),
             ("raw", "hex[3]"),
+            ("numbers", "s16[3]"),
+            ("some", "bytes[4]"),
             ("what", "enum(listen,stop=7)"),
             ("kstack", "kstack[4]"),
             ("ustack", "ustack[4]"),
@@ -55,6 +57,9 @@ fn full_row(layout: &Layout, ts: u64) -> RecordBuilder<'_> {
         .set_bytes("mac", &[0, 0x1b, 0x21, 0xff, 0, 9])
         .set_u64("site", 0xffff_0010)
         .set_bytes("raw", &[1, 2, 3])
+        .set_bytes("numbers", &[1, 0, 0xff, 0xff, 0, 0x80])
+        // Six there were, of which four are recorded.
+        .set_bytes("some", &[6, 0, 9, 8, 7, 6])
         .set_text("what", "stop")
         .set_stack("kstack", &[0xffff_0020, 0xffff_0030])
         .set_stack("ustack", &[0x1000])
@@ -103,10 +108,12 @@ fn values_of_every_type_are_read_back_and_what_is_not_set_is_null() {
     assert_eq!(value("a_s64").as_primitive::<Int64Type>().value(0), i64::MIN);
     assert!(value("flag").as_boolean().value(0));
     assert_eq!(value("raw").as_binary::<i32>().value(0), [1, 2, 3]);
+    assert_eq!(value("numbers").as_binary::<i32>().value(0), [1, 0, 0xff, 0xff, 0, 0x80]);
+    assert_eq!(value("some").as_binary::<i32>().value(0), [9, 8, 7, 6]);
     for (name, expected) in [
         ("comm", "redis-server"),
         ("path", "/a/longe"),
-        ("upath", "a\u{fffd}b"),
+        ("upath", "a\\xffb"),
         ("ip4", "10.0.0.1"),
         ("ip6", "fe80::1"),
         ("ip", "::1"),
@@ -117,11 +124,13 @@ fn values_of_every_type_are_read_back_and_what_is_not_set_is_null() {
     }
     assert_eq!(text(&batch, "what", 1).as_deref(), Some("3"), "an unknown enum value is its number");
     // Nothing but `what` is set in row 1: a_u8 was set and faulted.
-    for (i, field) in layout.schema().fields().iter().enumerate().skip(8) {
+    for (i, field) in
+        layout.schema().fields().iter().enumerate().skip(schemas::column::standard_fields().len())
+    {
         assert_eq!(batch.column(i).is_null(1), field.name() != "what", "column {}", field.name());
     }
     assert!(value("ip").is_null(2) && value("kstack").is_null(2), "unknown family, -errno");
-    let cuts = 1 << layout.column("path").unwrap().bit;
+    let cuts = ["path", "some"].iter().fold(0, |cuts, name| cuts | 1 << layout.column(name).unwrap().bit);
     assert_eq!(value("cuts").as_primitive::<UInt32Type>().values(), &[cuts, 0, 0]);
     assert_eq!(value("faults").as_primitive::<UInt32Type>().values(), &[0, 1, 0]);
 

@@ -11,7 +11,7 @@ use std::path::Path;
 use crate::common::*;
 pub use crate::look::*;
 use anyhow::Result;
-use recorder::pipeline::{Cgroup, Options, RecordBuilder, Symbol, TraceWriter};
+use recorder::pipeline::{Options, RecordBuilder, Symbol, TraceWriter};
 use recorder::source::{EventSource, ProbeCounters, ProbeId};
 use schemas::column::Layout;
 use schemas::wire::{Counters, lost};
@@ -118,7 +118,6 @@ impl World {
             symbolizer: Box::new(|addr| {
                 Some(Symbol { name: format!("f{addr}"), offset_bytes: 0, module: None })
             }),
-            cgroups: Box::new(|id| Some(Cgroup { path: format!("/{id}"), container_id: None })),
             ..options
         };
         // Processes before the events that name them: the recorder is not to remove them in this order.
@@ -185,8 +184,8 @@ impl World {
     fn process(&mut self, pid: u32, ev: &str, ts_ns: u64, birth: u64) {
         self.record(PROCESSES, |layout, seq| {
             let row = RecordBuilder::new(layout, ts_ns).seq(seq).task(pid, pid).set_text("ev", ev);
-            let row = row.set_text("comm", &format!("p{birth}")).set_u64("cgroup_id", 7000 + birth % 50);
-            let row = if ev == "exec" { row.set_text("filename", &format!("/bin/{birth}")) } else { row };
+            let row = row.set_text("comm", format!("p{birth}")).set_u64("cgroup_id", 7000 + birth % 50);
+            let row = if ev == "exec" { row.set_text("filename", format!("/bin/{birth}")) } else { row };
             row.build()
         });
     }
@@ -227,7 +226,7 @@ impl World {
             self.record(TICK, |layout, seq| {
                 let row = RecordBuilder::new(layout, ts_ns).seq(seq).task(pid, pid).set_u64("value", value);
                 let row = row.set_stack("stack", &frames).set_u64("place", place);
-                row.set_text("comm", &format!("p{birth}")).set_u64("cgroup_id", cgroup).build()
+                row.set_text("comm", format!("p{birth}")).set_u64("cgroup_id", cgroup).build()
             });
         }
         for i in 1..=self.noise_per_step {

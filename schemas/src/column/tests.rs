@@ -15,6 +15,9 @@ fn a_type_reads_back_as_it_is_written() {
         "ip",
         "sym",
         "hex[8]",
+        "bytes[64]",
+        "u32[4]",
+        "s64[63]",
         "enum(a=0,b=7)",
         "kstack[32]",
     ] {
@@ -22,6 +25,8 @@ fn a_type_reads_back_as_it_is_written() {
     }
     assert_eq!("string".parse(), Ok(Type::Str(127)));
     assert!(matches!("string[9999]".parse::<Type>(), Err(TypeError::Size(..))));
+    assert!(matches!("s64[64]".parse::<Type>(), Err(TypeError::Size(..))), "512 bytes");
+    assert!(matches!("mac[2]".parse::<Type>(), Err(TypeError::Unknown(_))));
     assert!(matches!("u9".parse::<Type>(), Err(TypeError::Unknown(_))));
 }
 

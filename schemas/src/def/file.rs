@@ -13,11 +13,11 @@ use crate::expr::{Field, Target};
 pub fn parse_toml(name: &str, text: &str) -> Result<EventDef, DefError> {
     let raw: RawEvent = toml::from_str(text)
         .map_err(|error| DefError(format!("event {name}: {}", error.to_string().trim_end())))?;
-    let RawEvent { summary, always, context, weight, source, column } = raw;
+    let RawEvent { summary, excludes, always, context, weight, source, column } = raw;
     let mut columns = Vec::new();
-    for RawColumn { name: column, ty, unit, doc, expr } in column {
+    for RawColumn { name: column, ty, unit, doc, subject, expr } in column {
         let expr = optional(expr.as_deref(), || format!("event {name}, column {column}, expr"))?;
-        columns.push(ColumnDef { name: column, ty, unit, doc, expr });
+        columns.push(ColumnDef { name: column, ty, unit, doc, subject, expr });
     }
     let mut sources = Vec::new();
     for raw in source {
@@ -31,6 +31,7 @@ pub fn parse_toml(name: &str, text: &str) -> Result<EventDef, DefError> {
         context,
         weight,
         sources,
+        excludes,
         columns,
         everything: false,
     };
@@ -42,6 +43,7 @@ pub fn parse_toml(name: &str, text: &str) -> Result<EventDef, DefError> {
 #[serde(deny_unknown_fields)]
 struct RawEvent {
     summary: String,
+    excludes: Option<String>,
     #[serde(default)]
     always: bool,
     #[serde(default)]
@@ -57,6 +59,7 @@ struct RawSource {
     name: Option<String>,
     #[serde(default)]
     optional: bool,
+    covers: Option<String>,
     each: Option<RawEach>,
     pid: Option<String>,
     tid: Option<String>,
@@ -86,10 +89,13 @@ struct RawProbe {
     lets: BTreeMap<String, String>,
     #[serde(rename = "where")]
     predicate: Option<String>,
+    once: Option<String>,
     #[serde(default)]
     set: BTreeMap<String, String>,
     #[serde(default)]
     when: BTreeMap<String, String>,
+    #[serde(default)]
+    misses: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -107,6 +113,7 @@ struct RawColumn {
     ty: Option<Type>,
     unit: Option<String>,
     doc: String,
+    subject: Option<String>,
     expr: Option<String>,
 }
 
@@ -114,6 +121,7 @@ fn source_def(event: &str, source: RawSource) -> Result<SourceDef, DefError> {
     let RawSource {
         name,
         optional: is_optional,
+        covers,
         each,
         pid,
         tid,
@@ -130,7 +138,15 @@ fn source_def(event: &str, source: RawSource) -> Result<SourceDef, DefError> {
     let mut probes = Vec::new();
     let mut name = name;
     for probe in probe {
-        let RawProbe { on, lets: own_lets, predicate: own_predicate, set: own_set, when: own_when } = probe;
+        let RawProbe {
+            on,
+            lets: own_lets,
+            predicate: own_predicate,
+            once,
+            set: own_set,
+            when: own_when,
+            misses,
+        } = probe;
         let target =
             Target::parse(&on).map_err(|error| DefError(format!("event {event}, probe on: {error}")))?;
         let name = name.get_or_insert_with(|| target.default_name());
@@ -145,6 +161,9 @@ fn source_def(event: &str, source: RawSource) -> Result<SourceDef, DefError> {
             all.into_iter().map(parse).collect::<Result<BTreeMap<String, Field>, DefError>>()
         };
         let predicate = own_predicate.as_ref().or(predicate.as_ref());
+        let condition = |text: &str, at: String| {
+            Field::parse_predicate(text).map_err(|error| DefError(format!("{at}: {error}")))
+        };
         let each = match &each {
             Some(RawEach { count, array }) => Some(Each {
                 count: field(count, || at("each count"))?,
@@ -156,16 +175,22 @@ fn source_def(event: &str, source: RawSource) -> Result<SourceDef, DefError> {
             filter_pids.iter().map(|text| field(text, || at("filter_pids"))).collect::<Result<_, _>>()?;
         probes.push(ProbeDef {
             lets: table("let", &lets, own_lets)?,
-            predicate: optional(predicate.map(String::as_str), || at("where"))?,
+            predicate: predicate.map(|text| condition(text, at("where"))).transpose()?,
             set: table("set", &set, own_set)?,
-            when: table("when", &when, own_when)?,
+            when: when
+                .iter()
+                .chain(&own_when)
+                .map(|(k, text)| Ok((k.clone(), condition(text, at(&format!("when {k}")))?)))
+                .collect::<Result<_, DefError>>()?,
             pid: optional(pid.as_deref(), || at("pid"))?,
             tid: optional(tid.as_deref(), || at("tid"))?,
             filter_pids,
             each,
             begins: optional(begins.as_deref(), || at("begins"))?,
             ends: optional(ends.as_deref(), || at("ends"))?,
+            once: optional(once.as_deref(), || at("once"))?,
             nests,
+            misses,
             on: target,
         });
     }
@@ -174,7 +199,7 @@ fn source_def(event: &str, source: RawSource) -> Result<SourceDef, DefError> {
             "event {event}: a source has no probe: add [[source.probe]] with on = \"KIND:TARGET\""
         ));
     };
-    Ok(SourceDef { name, optional: is_optional, probes })
+    Ok(SourceDef { name, optional: is_optional, covers, probes })
 }
 
 fn field(text: &str, at: impl Fn() -> String) -> Result<Field, DefError> {

@@ -5,9 +5,11 @@ use super::*;
 #[test]
 fn the_built_in_events_are_sound() {
     let names: Vec<&str> = builtin().iter().map(|e| e.name.as_str()).collect();
-    assert_eq!(names, ["kmem", "listens", "mkdirs", "netns_joins", "packets", "processes", "switches"]);
+    let expected =
+        ["cgroup_changes", "kmem", "listens", "mkdirs", "netns_joins", "packets", "processes", "switches"];
+    assert_eq!(names, expected);
     let always: Vec<&str> = builtin().iter().filter(|e| e.always).map(|e| e.name.as_str()).collect();
-    assert_eq!(always, ["processes"]);
+    assert_eq!(always, ["cgroup_changes", "processes"]);
 }
 
 #[test]
@@ -70,7 +72,7 @@ fn a_wrong_definition_says_what_and_where() {
     assert_eq!(
         toml_error(&format!("summary = \"s\"\n{source}wehre = \"x\"\n{column}")),
         "event e: TOML parse error at line 5, column 1\n  |\n5 | wehre = \"x\"\n  | ^^^^^\nunknown field `wehre`, expected one of \
-         `on`, `let`, `where`, `set`, `when`"
+         `on`, `let`, `where`, `once`, `set`, `when`, `misses`"
     );
     assert_eq!(
         toml_error(&format!("summary = \"s\"\n{source}where = \"x ==\"\n{column}")),
@@ -109,6 +111,60 @@ fn an_inline_probe_becomes_an_event() {
     assert!(!event.everything && parse_inline("tp:a:b").unwrap().everything);
     assert_eq!(
         parse_inline("fn:f{ pid }").unwrap_err().to_string(),
-        "event f: every event has a column pid already; leave it out, or write NAME=pid to have it under another name"
+        "event f: every event has a column pid already, about the task and processor on which the probe ran: leave it \
+         out; a field or argument of that name is pid_, and a column of another value may be named so: \
+         pid_=expression"
     );
+}
+
+#[test]
+fn no_column_takes_the_place_of_a_context_column() {
+    let names = |text: &str| -> Vec<String> {
+        parse_inline(text).unwrap().columns.into_iter().map(|column| column.name).collect()
+    };
+    assert_eq!(
+        names("fn:f{ comm, uid, $gid, a->b->comm, (*a).cpu, x=pid, retval:s32 }"),
+        ["comm", "uid", "gid", "comm_", "cpu_", "x", "retval"]
+    );
+    let refused = |text: &str| parse_inline(text).unwrap_err().to_string();
+    for name in ["comm", "cgroup_id", "netns", "uid", "gid", "kstack", "ustack", "weight", "Comm"] {
+        let error = refused(&format!("fn:f{{ {name}=a->b }}"));
+        assert!(error.contains(&format!("write {name}_=expression")), "{error}");
+    }
+    for name in ["ts", "cpu", "pid", "tid", "probe", "seq", "faults", "cuts", "PID"] {
+        let error = refused(&format!("fn:f{{ {name}=a->b }}"));
+        assert!(error.contains(&format!("a field or argument of that name is {name}_")), "{error}");
+    }
+    assert_eq!(
+        refused("fn:f{ Foo=a, foo=b }"),
+        "event f has columns Foo and foo, which are one name in SQL: write NAME=expression to rename one"
+    );
+    assert_eq!(
+        refused("fn:f{ a, a->a }"),
+        "event f has two columns named a: write NAME=expression to rename one"
+    );
+    // The same in a file, in whichever key.
+    let toml = |source: &str, column: &str| {
+        let text = format!(
+            "summary = \"s\"\n[[source]]\n{source}[[source.probe]]\non = \"fn:f\"\n[[column]]\nname = \"comm\"\ndoc = \"\"\n{column}"
+        );
+        parse_toml("e", &text).map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_eq!(toml("", "expr = \"$comm\"\n"), Ok(()));
+    assert_eq!(toml("pid = \"t->tgid\"\ntid = \"t->pid\"\n", "expr = \"t->comm:string\"\n"), Ok(()));
+    assert_eq!(toml("", "subject = \"the socket\"\nexpr = \"s->comm\"\n"), Ok(()));
+    assert!(toml("", "expr = \"t->comm\"\n").unwrap_err().contains("write comm_=expression"));
+    assert!(toml("set = { comm = \"t->comm\" }\n", "").unwrap_err().contains("write comm_=expression"));
+    assert!(toml("let = { comm = \"t\" }\n", "expr = \"$comm\"\n").unwrap_err().contains("let comm: "));
+    assert!(toml("pid = \"t->tgid\"\n", "expr = \"t->comm\"\n").unwrap_err().contains("give both"));
+}
+
+#[test]
+fn a_definition_says_what_it_excludes_covers_and_misses() {
+    let text = "summary = 's'\nexcludes = 'what is none'\n[[source]]\ncovers = 'IORING_OP_MKDIRAT'\n[[source.probe]]\n\
+                on = 'fn:f'\nmisses = ['one', 'two']\n[[column]]\nname = 'c'\ndoc = 'd'\nexpr = '$abi'\n";
+    let event = parse_toml("e", text).unwrap();
+    assert_eq!(event.excludes.as_deref(), Some("what is none"));
+    assert_eq!(event.sources[0].covers.as_deref(), Some("IORING_OP_MKDIRAT"));
+    assert_eq!(event.sources[0].probes[0].misses, ["one", "two"]);
 }

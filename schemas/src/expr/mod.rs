@@ -6,22 +6,28 @@
 //! probe   := [NAME '='] KIND ':' TARGET [ '{' field (',' field)* '}' ] [ 'if' expr ]
 //! field   := [NAME '='] expr [':' type]
 //! expr    := or of ands of comparisons (== != < <= > >=) of & of << >> of + - of * of unary
-//! unary   := ('*' | '&' | '!' | '-' | '(' type '*' ')') unary | postfix
+//! unary   := ('*' | '&' | '!' | '-' | '(' type '*'* ')') unary | operand
+//! operand := postfix [':' type]
 //! postfix := base ( ('->' | '.') MEMBER ['?'] | '[' INT ']' )*
-//! base    := NAME | $NAME | retval | INT | 'text' | "text" | NULL | entry '(' expr ')' | '(' expr ')'
+//! base    := NAME | $NAME | retval | INT | 'text' | "text" | NULL | entry '(' expr ')' | err '(' expr ')'
+//!          | '(' expr ')' | FUNCTION '(' expr (',' expr)* ')'
 //! ```
+//! A `:type` that ends a field is the field's; in a predicate, in parentheses and before an operator it is the operand's.
 //! `->` and `.` mean the same: the type decides whether a pointer is followed. Unlike in C, `&` binds tighter than a
 //! comparison, so `flags & 4 == 4` means what it says.
 
+mod c_integer;
 mod error;
 mod lex;
 mod parse;
 mod probe;
 
+pub use c_integer::c_integer;
 pub use error::{ParseError, Span, near};
 pub use probe::{Probe, ProbeKind, Target};
 
 use crate::column::Type;
+use crate::context::own_name;
 
 /// An expression and where it stands in its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,12 +71,19 @@ pub enum Kind {
         /// Which item.
         index: u32,
     },
-    /// `(struct X *)of`.
+    /// `(struct X *)of` or `(int)of`.
     Cast {
         /// The type.
         to: CastType,
         /// What is cast.
         of: Box<Expr>,
+    },
+    /// `of:ty` within an expression: `of` taken for that type.
+    Typed {
+        /// What is typed.
+        of: Box<Expr>,
+        /// Its type.
+        ty: Type,
     },
     /// `*of`.
     Deref(Box<Expr>),
@@ -91,16 +104,53 @@ pub enum Kind {
     },
     /// `entry(of)`: read when the function is entered, although the probe is at its return.
     Entry(Box<Expr>),
+    /// `err(of)`: the negative error number that a pointer or number carries, 0 if it carries none.
+    Error(Box<Expr>),
+    /// `ip_proto(skb)` and its like.
+    Call {
+        /// The function.
+        function: Function,
+        /// What it is given.
+        arguments: Vec<Expr>,
+    },
 }
 
-/// The type in a cast: always a pointer.
+/// Functions of packets: what is behind the IP header of a `struct sk_buff *`. A second argument says where that header
+/// is, if not where the packet says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Function {
+    /// `ip_proto`: number of the upper-layer protocol.
+    IpProto,
+    /// `ip_upper`: address of the upper-layer header.
+    IpUpper,
+    /// `ip_state`: whether it is there, or why not.
+    IpState,
+}
+
+/// Names of the functions.
+pub const FUNCTIONS: &[(&str, Function)] =
+    &[("ip_proto", Function::IpProto), ("ip_upper", Function::IpUpper), ("ip_state", Function::IpState)];
+
+impl Function {
+    /// The function of that name.
+    pub fn by_name(name: &str) -> Option<Self> {
+        FUNCTIONS.iter().find(|(n, _)| *n == name).map(|(_, function)| *function)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        FUNCTIONS.iter().find(|(_, f)| *f == self).map_or("", |(name, _)| name)
+    }
+}
+
+/// The type in a cast: a pointer or an integer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CastType {
     /// `struct`, `union`, `enum`, or none for a typedef or an integer.
     pub tag: Option<&'static str>,
     /// Name of the type pointed to.
     pub name: String,
-    /// Number of `*`.
+    /// Number of `*`; 0 for an integer.
     pub stars: u8,
     /// Where it stands.
     pub span: Span,
@@ -133,7 +183,12 @@ pub enum Builtin {
     KernelStack,
     /// `$ustack`: the user stack.
     UserStack,
+    /// `$abi`: by which entry a system call came ([`ABIS`]).
+    Abi,
 }
+
+/// Values of `$abi`: the 64-bit entry and whatever shares it, the 32-bit entry of x86 or Arm, entries for x32 alone.
+pub const ABIS: [&str; 4] = ["native", "ia32", "x32", "aarch32"];
 
 /// Names of the builtins, as written after the `$`; `argN` comes on top.
 pub const BUILTINS: &[(&str, Builtin)] = &[
@@ -148,6 +203,7 @@ pub const BUILTINS: &[(&str, Builtin)] = &[
     ("netns", Builtin::Netns),
     ("kstack", Builtin::KernelStack),
     ("ustack", Builtin::UserStack),
+    ("abi", Builtin::Abi),
 ];
 
 impl Builtin {
@@ -156,7 +212,7 @@ impl Builtin {
         match self {
             Self::Comm | Self::Pid | Self::Tid | Self::Uid | Self::Gid | Self::CgroupId | Self::Netns => true,
             Self::KernelStack | Self::UserStack => true,
-            Self::Task | Self::Item | Self::Arg(_) => false,
+            Self::Task | Self::Item | Self::Arg(_) | Self::Abi => false,
         }
     }
 
@@ -207,6 +263,11 @@ impl Field {
         parse::field(text)
     }
 
+    /// Read an expression that holds or does not hold: a `:type` in it is that of an operand.
+    pub fn parse_predicate(text: &str) -> Result<Self, ParseError> {
+        parse::predicate(text)
+    }
+
     /// An error at a place of this field's text.
     pub fn error(&self, span: Span, message: impl Into<String>) -> ParseError {
         ParseError::new(&self.text, span, message)
@@ -226,29 +287,37 @@ impl Expr {
             Kind::Member { of, .. }
             | Kind::Index { of, .. }
             | Kind::Cast { of, .. }
+            | Kind::Typed { of, .. }
             | Kind::Deref(of)
             | Kind::AddressOf(of)
             | Kind::Not(of)
             | Kind::Negate(of)
+            | Kind::Error(of)
             | Kind::Entry(of) => of.any(test),
             Kind::Binary { left, right, .. } => left.any(test) || right.any(test),
+            Kind::Call { arguments, .. } => arguments.iter().any(|argument| argument.any(test)),
         }
     }
 
-    /// The name that a column of this expression has by default: its last identifier.
+    /// The name that a column of this expression has by default: its last identifier, that of a member so that it does
+    /// not take the place of a [context column](crate::context).
     pub fn default_name(&self) -> Option<String> {
         match &self.kind {
-            Kind::Name(name) | Kind::Member { name, .. } => Some(name.clone()),
+            Kind::Name(name) => Some(name.clone()),
+            Kind::Member { name, .. } => Some(own_name(name)),
             Kind::Builtin(Builtin::Arg(n)) => Some(format!("arg{}", n + 1)),
             Kind::Builtin(builtin) => {
                 BUILTINS.iter().find(|(_, b)| b == builtin).map(|(name, _)| (*name).to_owned())
             }
             Kind::Retval => Some("retval".to_owned()),
+            Kind::Call { function, .. } => Some(function.name().to_owned()),
             Kind::Index { of, .. }
             | Kind::Cast { of, .. }
+            | Kind::Typed { of, .. }
             | Kind::Deref(of)
             | Kind::AddressOf(of)
             | Kind::Entry(of) => of.default_name(),
+            Kind::Error(_) => Some("err".to_owned()),
             Kind::Int(_)
             | Kind::Text(_)
             | Kind::Null

@@ -1,7 +1,9 @@
 //! Tokens -> [`Expr`] by recursive descent, one function for each level of binding.
 
 use super::lex::{Token, tokens};
-use super::{BUILTINS, Builtin, CastType, Expr, Field, Kind, Op, ParseError, Span};
+use super::{
+    BUILTINS, Builtin, CastType, Expr, FUNCTIONS, Field, Function, Kind, Op, ParseError, Span, c_integer,
+};
 use crate::column::Type;
 
 /// Deepest nesting of parentheses and unary operators; a hostile text must not exhaust the stack.
@@ -32,17 +34,27 @@ pub(super) fn field(text: &str) -> Result<Field, ParseError> {
     Ok(field)
 }
 
+/// Read a predicate, and nothing else.
+pub(super) fn predicate(text: &str) -> Result<Field, ParseError> {
+    let mut parser = Parser::new(text, 0)?;
+    let field = parser.predicate()?;
+    parser.end("an operator, '->' or the end")?;
+    Ok(field)
+}
+
 pub(super) struct Parser<'a> {
     text: &'a str,
     tokens: Vec<(Token, Span)>,
     next: usize,
     depth: u32,
+    /// A `:type` cannot be that of a field: in a predicate, and in parentheses.
+    types_operands: bool,
 }
 
 impl<'a> Parser<'a> {
     /// A parser of `text[from..]`; places are those in the whole text.
     pub(super) fn new(text: &'a str, from: usize) -> Result<Self, ParseError> {
-        Ok(Self { text, tokens: tokens(text, from)?, next: 0, depth: 0 })
+        Ok(Self { text, tokens: tokens(text, from)?, next: 0, depth: 0, types_operands: false })
     }
 
     fn peek_at(&self, ahead: usize) -> &Token {
@@ -116,6 +128,13 @@ impl<'a> Parser<'a> {
         Ok(Field { text: self.text.to_owned(), expr, ty })
     }
 
+    /// An expression that holds or does not hold.
+    pub(super) fn predicate(&mut self) -> Result<Field, ParseError> {
+        self.types_operands = true;
+        let expr = self.expr()?;
+        Ok(Field { text: self.text.to_owned(), expr, ty: None })
+    }
+
     fn column_type(&mut self) -> Result<Type, ParseError> {
         let from = self.span();
         let Token::Ident(_) = self.peek_at(0) else {
@@ -176,13 +195,14 @@ impl<'a> Parser<'a> {
             let of = self.unary()?;
             Expr { span: from.to(of.span), kind: Kind::Cast { to, of: Box::new(of) } }
         } else {
-            self.postfix()?
+            self.operand()?
         };
         self.depth -= 1;
         Ok(expr)
     }
 
-    /// `'(' type '*'+ ')'`, if that is what comes: words, then stars, then the parenthesis.
+    /// `'(' type '*'* ')'`, if that is what comes: words, then stars, then the parenthesis. Without stars it is a cast if
+    /// what follows could not follow a name in parentheses, or if the words are an integer of C.
     fn cast(&mut self) -> Result<Option<CastType>, ParseError> {
         if *self.peek_at(0) != Token::Sign("(") {
             return Ok(None);
@@ -194,15 +214,29 @@ impl<'a> Parser<'a> {
         let stars = (0..).take_while(|n| *self.peek_at(1 + words.len() + n) == Token::Sign("*")).count();
         let closed = *self.peek_at(1 + words.len() + stars) == Token::Sign(")");
         let tag = words.first().and_then(|w| ["struct", "union", "enum"].into_iter().find(|tag| tag == w));
-        if words.is_empty() || !closed || (stars == 0 && tag.is_none()) {
+        if words.is_empty() || !closed {
             return Ok(None);
+        }
+        if stars == 0 && tag.is_none() {
+            let is_cast = match self.peek_at(2 + words.len()) {
+                Token::Ident(_)
+                | Token::Dollar(_)
+                | Token::Int(_)
+                | Token::Text(_)
+                | Token::Sign("(" | "!") => true,
+                Token::Sign("-" | "*" | "&") => c_integer(&words.join(" ")).is_some(),
+                Token::Sign(_) | Token::End => false,
+            };
+            if !is_cast {
+                return Ok(None);
+            }
         }
         let from = self.span();
         for _ in 0..words.len() + stars + 2 {
             self.advance();
         }
         let span = from.to(self.last_span());
-        if stars == 0 {
+        if stars == 0 && matches!(tag, Some("struct" | "union")) {
             let message = "a cast to a struct must be one to a pointer: write (struct X *)";
             return Err(ParseError::new(self.text, span, message));
         }
@@ -211,6 +245,36 @@ impl<'a> Parser<'a> {
             return Err(ParseError::new(self.text, span, "expected the name of a type in this cast"));
         }
         Ok(Some(CastType { tag, name, stars: stars as u8, span }))
+    }
+
+    /// A postfix expression and the type that it is taken for.
+    fn operand(&mut self) -> Result<Expr, ParseError> {
+        let of = self.postfix()?;
+        let before = self.next;
+        if !self.accept(":") {
+            return Ok(of);
+        }
+        let ty = self.column_type()?;
+        let ends_field = match self.peek_at(0) {
+            Token::Sign(sign) => matches!(*sign, "," | "}"),
+            Token::Ident(_) | Token::End => true,
+            _ => false,
+        };
+        if ends_field && !self.types_operands {
+            self.next = before;
+            return Ok(of);
+        }
+        let span = of.span.to(self.last_span());
+        Ok(Expr { kind: Kind::Typed { of: Box::new(of), ty }, span })
+    }
+
+    /// An expression up to the parenthesis that closes it.
+    fn enclosed(&mut self, expected: &str) -> Result<Expr, ParseError> {
+        let outside = std::mem::replace(&mut self.types_operands, true);
+        let of = self.expr()?;
+        self.types_operands = outside;
+        self.expect(")", expected)?;
+        Ok(of)
     }
 
     fn postfix(&mut self) -> Result<Expr, ParseError> {
@@ -247,13 +311,14 @@ impl<'a> Parser<'a> {
             Token::Ident(word) => match word.as_str() {
                 "retval" => Kind::Retval,
                 "NULL" => Kind::Null,
-                "entry" if *self.peek_at(1) == Token::Sign("(") => {
+                "entry" | "err" if *self.peek_at(1) == Token::Sign("(") => {
                     self.advance();
                     self.advance();
-                    let of = self.expr()?;
-                    self.expect(")", "')'")?;
-                    return Ok(Expr { kind: Kind::Entry(Box::new(of)), span: span.to(self.last_span()) });
+                    let of = Box::new(self.enclosed("')'")?);
+                    let kind = if word == "entry" { Kind::Entry(of) } else { Kind::Error(of) };
+                    return Ok(Expr { kind, span: span.to(self.last_span()) });
                 }
+                name if *self.peek_at(1) == Token::Sign("(") => return self.call(name, span),
                 _ => Kind::Name(word),
             },
             Token::Dollar(name) if name == "retval" => Kind::Retval,
@@ -270,8 +335,7 @@ impl<'a> Parser<'a> {
             Token::Text(text) => Kind::Text(text),
             Token::Sign("(") => {
                 self.advance();
-                let inner = self.expr()?;
-                self.expect(")", "an operator or ')'")?;
+                let inner = self.enclosed("an operator or ')'")?;
                 return Ok(Expr { kind: inner.kind, span: span.to(self.last_span()) });
             }
             Token::Sign(_) | Token::End => {
@@ -280,5 +344,22 @@ impl<'a> Parser<'a> {
         };
         self.advance();
         Ok(Expr { kind, span })
+    }
+
+    /// `FUNCTION '(' expr (',' expr)* ')'`.
+    fn call(&mut self, name: &str, span: Span) -> Result<Expr, ParseError> {
+        let Some(function) = Function::by_name(name) else {
+            let known: Vec<&str> = FUNCTIONS.iter().map(|(name, _)| *name).collect();
+            let message = format!("there is no function {name}: there are entry, {}", known.join(", "));
+            return Err(ParseError::new(self.text, span, message));
+        };
+        self.advance();
+        self.advance();
+        let mut arguments = vec![self.expr()?];
+        while self.accept(",") {
+            arguments.push(self.expr()?);
+        }
+        self.expect(")", "',' or ')'")?;
+        Ok(Expr { kind: Kind::Call { function, arguments }, span: span.to(self.last_span()) })
     }
 }

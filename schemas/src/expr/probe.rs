@@ -50,7 +50,7 @@ const KINDS: [(&str, ProbeKind); 10] = [
 pub struct Target {
     /// How to observe.
     pub kind: ProbeKind,
-    /// What: a function, `category:name`, a system call, `path:symbol`.
+    /// What: a function, `category:name`, a system call, `PATH:SYMBOL`.
     pub name: String,
 }
 
@@ -122,12 +122,12 @@ impl Target {
                 }
             },
             ProbeKind::Uprobe | ProbeKind::Uretprobe => match name.rsplit_once(':') {
-                Some((path, symbol)) if path.starts_with('/') && !symbol.is_empty() => {}
+                Some((path, symbol)) if !path.is_empty() && !symbol.is_empty() => {}
                 _ => {
                     return error(
                         from,
                         end,
-                        format!("expected an absolute path and a symbol: {word}:/PATH:SYMBOL"),
+                        format!("expected a program or library and a function: {word}:PATH:SYMBOL"),
                     );
                 }
             },
@@ -171,12 +171,7 @@ impl Probe {
 
         let mut parser = Parser::new(text, head_end)?;
         let fields = if parser.accept("{") { Some(fields(&mut parser)?) } else { None };
-        let predicate = if parser.accept_word("if") {
-            let expr = parser.expr()?;
-            Some(Field { text: text.to_owned(), expr, ty: None })
-        } else {
-            None
-        };
+        let predicate = if parser.accept_word("if") { Some(parser.predicate()?) } else { None };
         parser.end(match (&fields, &predicate) {
             (_, Some(_)) => "an operator or the end",
             (Some(_), None) => "'if' or the end",

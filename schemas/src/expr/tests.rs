@@ -18,12 +18,17 @@ fn shape(expr: &Expr) -> String {
         Kind::Cast { to, of } => {
             format!("({} {}{}){}", to.tag.unwrap_or("-"), to.name, "*".repeat(to.stars.into()), shape(of))
         }
+        Kind::Typed { of, ty } => format!("({}:{ty})", shape(of)),
         Kind::Deref(of) => format!("*({})", shape(of)),
         Kind::AddressOf(of) => format!("&({})", shape(of)),
         Kind::Not(of) => format!("!({})", shape(of)),
         Kind::Negate(of) => format!("-({})", shape(of)),
         Kind::Binary { op, left, right } => format!("({} {op:?} {})", shape(left), shape(right)),
         Kind::Entry(of) => format!("entry({})", shape(of)),
+        Kind::Error(of) => format!("err({})", shape(of)),
+        Kind::Call { function, arguments } => {
+            format!("{}({})", function.name(), arguments.iter().map(shape).collect::<Vec<_>>().join(", "))
+        }
     }
 }
 
@@ -60,6 +65,18 @@ fn expressions_bind_as_the_grammar_says() {
         ("$arg1->fd[3]", "Arg(0).fd[3]"),
         ("$comm == \"nginx\" && retval < -1", "((Comm Equal 'nginx') And (retval Less -(1)))"),
         ("(a * b)", "(a Multiply b)"),
+        ("(int)x < 0", "((- int)x Less 0)"),
+        ("(unsigned int)-1", "(- unsigned int)-(1)"),
+        ("(gfp_t)(a | b)".replace(" | b", "").as_str(), "(- gfp_t)a"),
+        ("(enum zone_type)z == 'ZONE_DMA'", "((enum zone_type)z Equal 'ZONE_DMA')"),
+        // These are names in parentheses, as they always were.
+        ("(a) - 1", "(a Subtract 1)"),
+        ("(a) * b", "(a Multiply b)"),
+        ("(a) & 3", "(a BitAnd 3)"),
+        ("retval:s32 < 0", "((retval:s32) Less 0)"),
+        ("(retval:s32) + 1:u8", "((retval:s32) Add 1) : u8"),
+        ("-x:s32", "-(x) : s32"),
+        ("err(retval)", "err(retval)"),
         ("NULL", "NULL"),
     ] {
         assert_eq!(read(text), expected, "{text}");
@@ -84,12 +101,12 @@ fn a_refused_expression_shows_the_place_and_what_was_expected() {
         (
             "$pad",
             "there is no $pad: use $arg1 .. $arg12, $retval, $task, $item, $comm, $pid, $tid, $uid, $gid, \
-             $cgroup_id, $netns, $kstack, $ustack\n  $pad\n  ^^^^",
+             $cgroup_id, $netns, $kstack, $ustack, $abi\n  $pad\n  ^^^^",
         ),
         (
             "a:u33",
             "unknown type 'u33': use u8..u64, s8..s64, x8..x64, bool, char[N], string[N], ustring[N], ip, ip4, ip6, \
-             mac, sym, hex[N], enum(a,b=7), kstack[N] or ustack[N]\n  a:u33\n    ^^^",
+             mac, sym, hex[N], bytes[N], u16[N]..s64[N], enum(a,b=7), kstack[N] or ustack[N]\n  a:u33\n    ^^^",
         ),
         (
             "a:string[999]",
@@ -152,4 +169,19 @@ fn near_names_come_nearest_first() {
     assert_eq!(near("inim", names), ["inum"]);
     assert_eq!(near("num", names), ["inum", "skc_num"]);
     assert!(near("zzzzzz", names).is_empty());
+}
+
+#[test]
+fn functions_of_packets_have_one_or_more_arguments() {
+    assert_eq!(read("ip_proto(skb) == 17"), "(ip_proto(skb) Equal 17)");
+    assert_eq!(read("ip_upper(skb, skb->data)[3]:u8"), "ip_upper(skb, skb.data)[3] : u8");
+    assert_eq!(read("ip_state"), "ip_state");
+    let field = Field::parse("ip_proto(skb)").unwrap();
+    assert_eq!(field.expr.default_name().as_deref(), Some("ip_proto"));
+    assert_eq!(
+        read("1 + ip_port(skb)"),
+        "there is no function ip_port: there are entry, ip_proto, ip_upper, ip_state\n  1 + ip_port(skb)\n      ^^^^^^^"
+    );
+    assert!(read("ip_proto()").starts_with("expected a name"));
+    assert!(read("ip_proto(skb").starts_with("expected ',' or ')'"));
 }

@@ -69,15 +69,15 @@ pub const LOSS_REASONS: &[LossReason] = &[
         name: "each_cut",
         loses_event: true,
         is_asked_for: false,
-        meaning: "one call handled more items than a probe may loop over; so many are missing, with a filter at most so many",
-        remedy: "none",
+        meaning: "a call handled an array of more than 2176 items, which is what a probe can visit; the items after those were not recorded, and no filter has looked at them",
+        remedy: "observe the single items where the kernel has a probe for them; no array that the kernel frees in bulk is that long with pages of 4 KiB",
     },
     LossReason {
         name: "recursion",
         loses_event: true,
         is_asked_for: false,
-        meaning: "the kernel skipped the probe, because its program (of kprobes and classic tracepoints: any such program) was running on that cpu; at most so many",
-        remedy: "prefer a tracepoint (tp:) or function (fn:) to a kprobe; of tp_btf, raw_tp and fentry: `nests = true` in the event's definition",
+        meaning: "the kernel skipped the probe, because its program was running on that CPU already (for kprobes and classic tracepoints: because any such program was); no filter has looked at these events, so some of them may not have been wanted",
+        remedy: "observe a tracepoint (tp:) or a function (fn:) instead of a kprobe; for those, write `nests = true` into the event's definition, and what happens in interrupts of the program is recorded too",
     },
     LossReason {
         name: "kprobe_missed",
@@ -151,8 +151,7 @@ and CPU, and read each second: table `counts` has `fired = filtered + seen` and 
 says why. (An event that is under way while the counters are read can be in `fired` of one row and in the others of the
 next; the others always fit each other.) Runs that the kernel skipped (`recursion`, `kprobe_missed`) are counted as
 fired, seen and lost in rows whose `cpu` is NULL, because the kernel counts them for all together. No filter has looked
-at them, nor at what `no_entry`, `map_full` and `each_cut` count: with a filter they are upper bounds, \"at most so
-many\". A reason that a kernel cannot report has one row with `count` NULL in the first interval of the recording, which
+at them, nor at what `no_entry`, `map_full` and `each_cut` count: with a filter they are upper bounds. A reason that a kernel cannot report has one row with `count` NULL in the first interval of the recording, which
 holds for all of it: unknown, not zero. `--max-age` and `--max-size` keep that row.
 
 A row is about the time from `since_ts` to `ts`: about a second, but as long as the recorder was held up (by a disk, a
@@ -166,4 +165,9 @@ after the recording began to end: all probes of a recording begin and end at the
 
 `--fail-on-loss` fails for events that are missing, unless that was asked for; not for a reason whose count is unknown.
 It also fails if a trigger may have been missed, which the recorder says: triggers are in no table.
+
+What no probe sees is not counted and no loss: a way into an event that this kernel does not show, such as a system call
+of a 32-bit program where functions cannot be probed. Such ways are rows of table `probes` with kind `not observed`, and
+are named at the end of the recording and below every answer about the event. `--fail-on-loss` does not fail for them;
+`--require` refuses to record an event that has any.
 ";

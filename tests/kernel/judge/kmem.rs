@@ -22,13 +22,15 @@ pub fn own(place: &Recorded) -> Result<()> {
     let mut begun = HashSet::new();
     let mut elsewhere = 0;
     for row in trace.rows("kmem")? {
-        let (pid, ptr) = (int(&row, "pid")?, row.get("ptr").and_then(Value::as_u64));
+        let (pid, ptr) = (row.get("pid").and_then(Value::as_i64), row.get("ptr").and_then(Value::as_u64));
+        // In an interrupt there is no process.
+        let is_followed = pid.is_some_and(|pid| followed.contains(&pid));
         if row["kind"] == "alloc" {
-            ensure!(followed.contains(&pid), "allocated by a process that is not followed: {row:?}");
+            ensure!(is_followed, "allocated by a process that is not followed: {row:?}");
             begun.insert(ptr);
         } else {
             ensure!(begun.contains(&ptr), "freed without having been allocated: {row:?}");
-            elsewhere += u32::from(!followed.contains(&pid));
+            elsewhere += u32::from(!is_followed);
         }
     }
     ensure!(elsewhere > 0, "all frees were in processes of the workload, so nothing was tested");
@@ -93,6 +95,29 @@ pub fn rules(place: &Recorded) -> Result<()> {
     Ok(())
 }
 
+/// Rows of items against the sizes of the calls, which another event records.
+pub fn bulk(place: &Recorded) -> Result<()> {
+    /// Items that a program visited when it ran once for a call.
+    const BEFORE: i64 = 128;
+    let trace = place.trace("kmem")?;
+    // kmem has what the recorder frees too, as memory changes hands; an event of one's own leaves the recorder out.
+    let is_recorder = |row: &Row| int(row, "pid").ok() == Some(i64::from(trace.meta.recorder_pid));
+    let items = trace.rows("kmem")?.iter().filter(|row| row["via"] == "bulk" && !is_recorder(row)).count();
+    let calls = trace.rows("bulks")?;
+    let longest = calls.iter().map(|row| int(row, "size")).collect::<Result<Vec<_>>>()?.into_iter().max();
+    ensure!(
+        longest.is_some_and(|size| size > BEFORE),
+        "no call was long, so nothing was tested: {longest:?}"
+    );
+    let size = super::sum(&calls, "size")?;
+    ensure!(items as i64 == size, "{items} items recorded, {} calls freed {size}", calls.len());
+    let lost = trace.rows("losses")?;
+    let lost: Vec<_> =
+        lost.iter().filter(|row| row["event"] == "bulks" || row["reason"] == "each_cut").collect();
+    ensure!(lost.is_empty(), "{lost:?}");
+    Ok(())
+}
+
 pub fn stacks(place: &Recorded) -> Result<()> {
     let truth: Truth = place.truth("kmem")?;
     let trace = place.trace("kmem")?;
@@ -104,7 +129,7 @@ pub fn stacks(place: &Recorded) -> Result<()> {
     }
     let mut stacked = 0;
     for row in trace.rows("kmem")? {
-        if row["kind"] == "alloc" && int(&row, "pid")? == i64::from(truth.pid) {
+        if row["kind"] == "alloc" && int(&row, "pid").ok() == Some(i64::from(truth.pid)) {
             let stack = int(&row, "kstack")?;
             let frame = first.get(&stack).with_context(|| format!("stack {stack} is not in table stacks"))?;
             let name = names.get(frame).with_context(|| format!("{frame:#x} has no name"))?;

@@ -96,10 +96,10 @@ pub fn flood(place: &Recorded) -> Result<()> {
 /// A kprobe inside the program of a kprobe is missed, one inside the program of a classic tracepoint is skipped.
 pub fn nested(place: &Recorded) -> Result<()> {
     let trace = place.trace("skipped")?;
-    let (outer, classic) = (trace.rows("outer")?.len() as i64, trace.rows("classic")?.len() as i64);
-    ensure!(outer == 50 && classic >= 50, "{outer} directories removed, {classic} entered");
-    ensure!(trace.rows("inner")?.is_empty(), "the inner program ran");
-    skipped(&trace, "inner", [("kprobe_missed", outer), ("recursion", classic)])
+    let (around, classic) = (trace.rows("around")?.len() as i64, trace.rows("classic")?.len() as i64);
+    ensure!(around == 50 && classic >= 50, "{around} directories removed, {classic} entered");
+    ensure!(trace.rows("skipped_inside")?.is_empty(), "the inner program ran");
+    skipped(&trace, "skipped_inside", [("kprobe_missed", around), ("recursion", classic)])
 }
 
 /// 40 readers wait in a call until a writer makes it too, which is more than a kretprobe has room for.

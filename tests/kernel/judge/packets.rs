@@ -1,10 +1,15 @@
 //! Recordings of packets against /proc/net/snmp and the sender's own clock.
 
 use anyhow::{Result, ensure};
+use xtask::workload::headers;
 use xtask::workload::packets::Truth;
 
+use super::same;
 use crate::place::Recorded;
-use crate::trace::{int, text};
+use crate::trace::{Row, int, text};
+
+/// `pkt_type` of packets that `InReceives` does not count.
+const OTHER_HOST: i64 = 3;
 
 pub fn packets(place: &Recorded) -> Result<()> {
     let truth: Truth = place.truth("packets")?;
@@ -64,4 +69,32 @@ pub fn bursts(place: &Recorded) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Headers that are not where a glance would find them: each packet with what its sender knows of it.
+pub fn headers(place: &Recorded) -> Result<()> {
+    let truth: headers::Truth = place.truth("headers")?;
+    let rows = place.trace("headers")?.rows("packets")?;
+    for (family, expected) in [(2, truth.in_receives_v4), (10, truth.in_receives_v6)] {
+        let received = rows.iter().filter(|row| {
+            int(row, "family").ok() == Some(family) && int(row, "pkt_type").ok() != Some(OTHER_HOST)
+        });
+        let received = received.count();
+        ensure!(received as u64 == expected, "family {family}: {received} recorded, {expected} received");
+    }
+    let number = |row: &Row, column: &str| int(row, column).ok();
+    let seen = |row: &Row| -> Result<headers::Packet> {
+        let ports = number(row, "sport").zip(number(row, "dport"));
+        Ok(headers::Packet {
+            saddr: text(row, "saddr").ok().map(str::to_owned),
+            proto: number(row, "proto").map(u8::try_from).transpose()?,
+            upper: text(row, "upper")?.to_owned(),
+            ports: ports
+                .map(|(from, to)| Ok::<_, std::num::TryFromIntError>((from.try_into()?, to.try_into()?)))
+                .transpose()?,
+            tcp_flags: number(row, "tcp_flags").map(u8::try_from).transpose()?,
+        })
+    };
+    let found = rows.iter().map(seen).collect::<Result<Vec<_>>>()?;
+    same("packets", found, truth.packets)
 }

@@ -5,7 +5,7 @@ use xtask::workload::mkdirs;
 
 use super::same;
 use crate::place::Recorded;
-use crate::trace::{Trace, int, text};
+use crate::trace::{Row, Trace, int, text};
 
 pub fn tracepoint(place: &Recorded) -> Result<()> {
     let trace = place.trace("joins")?;
@@ -30,6 +30,35 @@ pub fn function(place: &Recorded) -> Result<()> {
 pub fn kprobe(place: &Recorded) -> Result<()> {
     let trace = place.trace("mkdirs")?;
     removed(&trace, "gone_kprobe", &place.truth("mkdirs")?)
+}
+
+/// Inodes of the files that can be opened, in the order of their names.
+#[derive(serde::Deserialize)]
+struct Opened {
+    inodes: Vec<i64>,
+}
+
+/// Opening a file returns a pointer, or an error number as one.
+pub fn errors(place: &Recorded) -> Result<()> {
+    let trace = place.trace("errors")?;
+    let of = |event: &str, prefix: &str| -> Result<Vec<Row>> {
+        let mut rows = trace.rows(event)?;
+        rows.retain(|row| text(row, "path").is_ok_and(|path| path.starts_with(prefix)));
+        Ok(rows)
+    };
+    types(&trace, "failed", &[("e", "s32"), ("r", "s64"), ("ino", "u64")])?;
+    let failed = of("failed", "/nowhere-")?;
+    ensure!(failed.len() == 20, "{} failed, of 20", failed.len());
+    for row in &failed {
+        let numbers = [int(row, "e")?, int(row, "r")?, int(row, "faults")?];
+        ensure!(numbers == [-i64::from(libc::ENOENT), -i64::from(libc::ENOENT), 0], "{row:?}");
+        ensure!(int(row, "ino").is_err(), "there is no inode behind an error number: {row:?}");
+    }
+    ensure!(of("failed", "/tmp/there-")?.is_empty() && of("opened", "/nowhere-")?.is_empty(), "both ways");
+    let opened = of("opened", "/tmp/there-")?;
+    ensure!(opened.iter().all(|row| int(row, "e").ok() == Some(0)), "{opened:?}");
+    let inodes = opened.iter().map(|row| int(row, "ino")).collect::<Result<Vec<_>>>()?;
+    same("inodes opened", inodes, place.truth::<Opened>("errors")?.inodes)
 }
 
 /// The workload removes each directory it made.

@@ -68,7 +68,12 @@ impl Running {
     }
 
     /// Wait for its end. Fails if that takes longer than `limit`.
-    pub fn end(mut self, limit: Duration) -> Result<(ExitStatus, Usage)> {
+    pub fn end(self, limit: Duration) -> Result<(ExitStatus, Usage)> {
+        self.end_watched(limit, || {})
+    }
+
+    /// The same; `look` is called again and again until then.
+    pub fn end_watched(mut self, limit: Duration, mut look: impl FnMut()) -> Result<(ExitStatus, Usage)> {
         let began = Instant::now();
         loop {
             if let Some(ended) = self.poll()? {
@@ -77,6 +82,7 @@ impl Running {
             if began.elapsed() > limit {
                 bail!("{} did not end within {limit:?}", self.text);
             }
+            look();
             sleep(LOOK);
         }
     }

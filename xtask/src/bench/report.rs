@@ -141,16 +141,19 @@ fn sizes(out: &mut String, guest: &[Sizes]) {
     }
 }
 
-fn percent(part: f64) -> String {
+/// A part as text.
+pub fn percent(part: f64) -> String {
     if part == 0.0 { "0".to_owned() } else { format!("{:.2} %", part * 100.0) }
 }
 
-fn table(out: &mut String, heads: &[&str]) {
+/// The head of a table.
+pub fn table(out: &mut String, heads: &[&str]) {
     line(out, heads);
     line(out, &vec!["---"; heads.len()]);
 }
 
-fn line(out: &mut String, cells: &[&str]) {
+/// A line of a table.
+pub fn line(out: &mut String, cells: &[&str]) {
     // Writing to a String cannot fail.
     let _ = writeln!(out, "| {} |", cells.join(" | "));
 }

@@ -146,11 +146,17 @@ pub fn events(probe: Probe) -> Vec<String> {
     }
 }
 
-/// `perf report --stats` sums up all events first, then each kind: `SAMPLE events: N`, `LOST_SAMPLES events: N`.
 fn in_perf_data(task: &Task<'_>) -> Result<Found> {
     let data = task.dir.join("perf.data");
-    let text = host::output(Command::new("perf").args(["report", "--stats", "-i"]).arg(&data))?;
-    let mut found = Found { events: 0, lost: 0, bytes: size_bytes(&data)? };
+    let (events, lost) = perf_stats(&data)?;
+    Ok(Found { events, lost, bytes: size_bytes(&data)? })
+}
+
+/// Samples, and lost samples. `perf report --stats` sums up all events first, then each kind: `SAMPLE events: N`,
+/// `LOST_SAMPLES events: N`.
+pub fn perf_stats(data: &Path) -> Result<(u64, u64)> {
+    let text = host::output(Command::new("perf").args(["report", "--stats", "-i"]).arg(data))?;
+    let (mut events, mut lost) = (0, 0);
     let mut is_sum = false;
     for line in text.lines().map(str::trim) {
         if line.ends_with("stats:") {
@@ -159,13 +165,13 @@ fn in_perf_data(task: &Task<'_>) -> Result<Found> {
             let count = count.split_whitespace().next().and_then(|word| word.parse().ok());
             let count: u64 = count.with_context(|| format!("perf report says: {line}"))?;
             match name {
-                "SAMPLE" => found.events += count,
-                "LOST_SAMPLES" => found.lost += count,
+                "SAMPLE" => events += count,
+                "LOST_SAMPLES" => lost += count,
                 _ => {}
             }
         }
     }
-    Ok(found)
+    Ok((events, lost))
 }
 
 fn bpftrace(task: &Task<'_>) -> Result<Command> {

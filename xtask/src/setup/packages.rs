@@ -1,14 +1,15 @@
-//! Programs wanted in, Debian packages installed (as root or through sudo) or unpacked beside out.
+//! Debian packages: installed (as root or through sudo) without removing others, or unpacked somewhere.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use crate::host;
 
-/// Install the packages of those programs that are missing, and `others`. Fails, naming them, where there is no apt.
+/// Install the packages of those programs that are missing, and `others`. Fails, naming them, where there is no apt, and
+/// where a package that is installed would have to be removed.
 pub fn install(tools: &[(&str, &str)], others: &[&str]) -> Result<()> {
     let missing = tools.iter().filter(|(program, _)| host::which(program).is_none());
     let mut packages: Vec<&str> =
@@ -26,14 +27,27 @@ pub fn install(tools: &[(&str, &str)], others: &[&str]) -> Result<()> {
     refresh_lists(packages[0])?;
     let mut words = vec!["install", "-y", "-q", "--no-install-recommends"];
     words.extend(packages);
+    // What is not possible at all is told by the installation itself.
+    let plan = Command::new("apt-get").arg("--simulate").args(&words).output();
+    let plan = plan.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    refuse_removals(&plan, &names)?;
+    // Should the plan change meanwhile, apt refuses.
+    words.push("--no-remove");
     as_root("apt-get", &words).with_context(|| format!("cannot install {names}"))
 }
 
-/// busybox must be static to run in a guest; the package of that name is not.
-pub fn static_busybox() -> Vec<&'static str> {
-    let dynamic =
-        host::which("busybox").is_some_and(|file| host::output(Command::new("ldd").arg(file)).is_ok());
-    if dynamic { vec!["busybox-static"] } else { Vec::new() }
+/// Fails if `plan`, which `apt-get --simulate` printed for installing `names`, removes packages.
+fn refuse_removals(plan: &str, names: &str) -> Result<()> {
+    let removed: Vec<&str> =
+        plan.lines().filter_map(|line| line.strip_prefix("Remv ")?.split_whitespace().next()).collect();
+    if !removed.is_empty() {
+        bail!(
+            "installing {names} would remove {}; set-up removes nothing: install {names} yourself, or programs that \
+             do the same, and start again",
+            removed.join(", ")
+        );
+    }
+    Ok(())
 }
 
 /// Are we root?
@@ -61,6 +75,33 @@ pub fn extract(packages: &[String], into: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Packages of services unpacked, with those that they need and that are not installed here. Nothing is installed, and
+/// nothing is started.
+pub fn services(names: &[&str]) -> Result<PathBuf> {
+    let dir = host::target_dir()?.join("guest").join(format!("services-{}", names.join("-")));
+    let done = dir.join("ktape-ready");
+    if !done.is_file() {
+        println!("setup: fetching {}", names.join(" and "));
+        let mut simulate = Command::new("apt-get");
+        if !is_root() {
+            simulate.args(["-o", "Debug::NoLocking=true"]);
+        }
+        let plan = host::output(simulate.args(["install", "-s", "--no-install-recommends"]).args(names))?;
+        let named = plan.lines().filter_map(|line| line.strip_prefix("Inst ")?.split(' ').next());
+        let packages: Vec<String> = named.map(str::to_owned).collect();
+        extract(&packages, &dir)?;
+        fs::write(&done, packages.join("\n")).with_context(|| format!("cannot write {}", done.display()))?;
+    }
+    Ok(dir)
+}
+
+/// Where unpacked packages have their shared libraries.
+pub fn library_dirs(root: &Path) -> Vec<PathBuf> {
+    let architecture = format!("{}-linux-gnu", std::env::consts::ARCH);
+    let places = ["usr/lib", "lib"].map(|place| root.join(place).join(&architecture));
+    places.into_iter().filter(|dir| dir.is_dir()).collect()
+}
+
 /// Names of all packages that begin with `prefix`.
 pub fn names(prefix: &str) -> Result<Vec<String>> {
     let listing = host::output(Command::new("apt-cache").args(["pkgnames", prefix]))?;
@@ -83,4 +124,20 @@ fn as_root(program: &str, args: &[&str]) -> Result<()> {
         bail!("this needs root and there is no sudo; as root, run: {program} {}", args.join(" "));
     }
     host::status(command.arg("DEBIAN_FRONTEND=noninteractive").arg(program).args(args))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Plans as apt 2.6 printed them.
+    #[test]
+    fn an_installation_that_would_remove_a_package_is_refused() {
+        let plan = "The following packages will be REMOVED:\n  qemu-utils\n\
+                    Remv qemu-utils [1:10.0.2+ds-2+deb13u1~bpo12+1]\n\
+                    Inst busybox-static (1:1.35.0-4+deb12u1+b1 Debian:12.15/oldstable [amd64])\n";
+        let error = refuse_removals(plan, "qemu-system-x86").unwrap_err().to_string();
+        assert!(error.contains("installing qemu-system-x86 would remove qemu-utils;"), "{error}");
+        refuse_removals("Inst strace (6.1-0.1 Debian:12.15/oldstable [amd64])\n", "strace").unwrap();
+    }
 }

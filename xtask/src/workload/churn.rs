@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -25,6 +26,9 @@ pub struct Options {
     /// Begin when standard input ends
     #[arg(long)]
     pub wait: bool,
+    /// Have a timer send a signal this often, for which the kernel allocates memory in the interrupt
+    #[arg(long)]
+    pub alarm_us: Option<u32>,
 }
 
 /// What was done.
@@ -32,7 +36,15 @@ pub struct Options {
 pub struct Truth {
     pub pid: u32,
     pub files: u64,
+    /// Signals that the timer sent and this process got.
+    pub alarms: u64,
     pub cost: Cost,
+}
+
+static ALARMS: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn on_alarm(_: i32) {
+    ALARMS.fetch_add(1, Ordering::Relaxed);
 }
 
 pub fn run(options: &Options) -> Result<Truth> {
@@ -44,9 +56,31 @@ pub fn run(options: &Options) -> Result<Truth> {
     }
     let limit = options.files.unwrap_or(u64::MAX);
     let duration = options.seconds.map(Duration::try_from_secs_f64).transpose().context("--seconds")?;
+    if let Some(every) = options.alarm_us {
+        set_alarm(every)?;
+    }
     let (files, cost) = cost::of(|| churns(&path, limit, duration))?;
+    set_alarm(0)?;
     let files = files.with_context(|| format!("cannot make, write and remove {}", path.display()))?;
-    Ok(Truth { pid, files, cost })
+    Ok(Truth { pid, files, alarms: ALARMS.load(Ordering::Relaxed), cost })
+}
+
+/// Start the timer, or stop it (0).
+fn set_alarm(every_us: u32) -> Result<()> {
+    let action = nix::sys::signal::SigAction::new(
+        nix::sys::signal::SigHandler::Handler(on_alarm),
+        nix::sys::signal::SaFlags::SA_RESTART,
+        nix::sys::signal::SigSet::empty(),
+    );
+    // SAFETY: the handler only counts.
+    unsafe { nix::sys::signal::sigaction(nix::sys::signal::Signal::SIGALRM, &action) }
+        .context("cannot catch SIGALRM")?;
+    let every = libc::timeval { tv_sec: 0, tv_usec: every_us.into() };
+    let timer = libc::itimerval { it_interval: every, it_value: every };
+    // SAFETY: the kernel reads a local variable.
+    let done = unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
+    nix::errno::Errno::result(done).context("cannot set a timer")?;
+    Ok(())
 }
 
 fn churns(path: &Path, limit: u64, duration: Option<Duration>) -> std::io::Result<u64> {

@@ -59,16 +59,33 @@ pub fn socket(family: i32, kind: i32, protocol: i32) -> Result<OwnedFd> {
 
 fn loopback_up() -> Result<()> {
     let socket = socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
-    // SAFETY: all zeroes is a valid ifreq.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
-        *to = from.cast_signed();
-    }
+    let mut request = loopback();
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
     // SAFETY: SIOCSIFFLAGS reads an ifreq, which outlives the call.
     let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
     nix::errno::Errno::result(done).context("cannot bring the loopback up")?;
     Ok(())
+}
+
+/// Let larger packets be fragments on the loopback of the thread's namespace.
+pub fn set_loopback_mtu(bytes: u16) -> Result<()> {
+    let socket = socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
+    let mut request = loopback();
+    request.ifr_ifru.ifru_mtu = bytes.into();
+    // SAFETY: SIOCSIFMTU reads an ifreq, which outlives the call.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFMTU, &raw const request) };
+    nix::errno::Errno::result(done).context("cannot set the MTU of the loopback")?;
+    Ok(())
+}
+
+/// A request about the loopback.
+fn loopback() -> libc::ifreq {
+    // SAFETY: all zeroes is a valid ifreq.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = from.cast_signed();
+    }
+    request
 }
 
 /// IP packets that the thread's namespace received, as the kernel counts them: IPv4, IPv6.

@@ -24,6 +24,7 @@ use super::super::compact::compact_table;
 use super::super::count_rows::side_schema;
 use super::super::files::{FILE_MODE, create_dir, sync_dir};
 use super::super::meta::write_meta;
+use super::super::priority::Priority;
 use super::super::segment::{Segment, segment_name, writer_properties};
 use super::place::Place;
 use super::shelf::Table;
@@ -59,7 +60,7 @@ impl Keeper {
             .unpublished(freeze.meta.end_ns.unwrap_or_default())
             .and_then(|counts| Half::begin(self, &mut freeze, counts));
         let reply = freeze.reply.clone();
-        match half.and_then(|half| half.finish(freeze)) {
+        match half.and_then(|half| half.finish(freeze, &self.priority)) {
             Ok(thread) => self.freezing.push(thread),
             Err(error) => {
                 // Whoever asked may have gone.
@@ -146,8 +147,11 @@ impl Half {
     }
 
     /// Do the rest in a thread, which replies.
-    fn finish(mut self, freeze: Freeze) -> Result<JoinHandle<()>> {
+    fn finish(mut self, freeze: Freeze, priority: &Priority) -> Result<JoinHandle<()>> {
+        let priority = priority.clone();
         let run = move || {
+            // Somebody waits for it.
+            let _urgent = (priority.register(), priority.hurry());
             let result = self.complete(&freeze);
             // Whatever is left of it is gone when the reply comes.
             drop(self);

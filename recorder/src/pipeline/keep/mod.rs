@@ -38,6 +38,7 @@ use anyhow::{Context, Result};
 use schemas::trace::Meta;
 
 use super::meta::{tables, write_meta};
+use super::priority::Priority;
 use super::progress::RowsBySource;
 use super::segment::segment_name;
 use crate::source::ProbeId;
@@ -61,6 +62,7 @@ pub struct Keeper {
     kept: SharedKept,
     warn: Warn,
     tidy: Tidy,
+    priority: Priority,
     running: Option<Running>,
     /// With their era.
     retired: VecDeque<(u64, Retired)>,
@@ -85,7 +87,14 @@ pub struct Keeper {
 impl Keeper {
     /// For the trace in `dir`, whose tables are empty; `warn` is told what is not as it should be. Fails if `limits`
     /// cannot be kept on this file system.
-    pub fn start(dir: &Path, meta: Meta, limits: Limits, kept: SharedKept, warn: Warn) -> Result<Self> {
+    pub fn start(
+        dir: &Path,
+        meta: Meta,
+        limits: Limits,
+        kept: SharedKept,
+        warn: Warn,
+        priority: Priority,
+    ) -> Result<Self> {
         if !limits.is_none() {
             exchange::check(dir).context(
                 "the oldest rows cannot be removed safely here: record to another file system, or without \
@@ -103,7 +112,8 @@ impl Keeper {
             meta,
             kept,
             warn,
-            tidy: Tidy::start()?,
+            tidy: Tidy::start(priority.clone())?,
+            priority,
             running: None,
             retired: VecDeque::new(),
             era: 0,

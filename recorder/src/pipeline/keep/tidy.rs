@@ -18,6 +18,7 @@ use arrow_select::filter::filter_record_batch;
 use super::super::compact::units;
 use super::super::files::TempFile;
 use super::super::merged::{Input, Merged};
+use super::super::priority::Priority;
 use super::carry::{self, Alive};
 use super::shelf::{Entry, SETTLED, Sources};
 
@@ -63,12 +64,13 @@ pub struct Tidy {
 
 impl Tidy {
     /// Start it.
-    pub fn start() -> Result<Self> {
+    pub fn start(priority: Priority) -> Result<Self> {
         let (tasks, todo) = channel::<Task>();
         let (done, results) = channel();
         let thread = std::thread::Builder::new()
             .name("tidy".to_owned())
             .spawn(move || {
+                let _registered = priority.register();
                 for task in todo {
                     if done.send(build(&task)).is_err() {
                         break;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::super::clock;
 use super::super::count_rows::Interval;
 use super::super::counts::Snapshot;
-use super::super::worker::Job;
+use super::super::job::Job;
 use super::TraceWriter;
 use crate::source::ProbeCounters;
 
@@ -38,10 +38,14 @@ impl TraceWriter {
         self.probes.iter().filter_map(|row| row.attached_ns).min().unwrap_or(self.meta.start_ns)
     }
 
-    pub(super) fn clock(&self) -> Result<()> {
-        if self.is_live {
-            let batch = clock::batch(self.meta.utc_minus_boottime_ns)?;
+    /// Write down the steps of the wall clock that were noticed, and the clocks as they are if that `is_due`.
+    pub(super) fn clock(&mut self, is_due: bool) -> Result<()> {
+        let Some(watch) = &self.clock else { return Ok(()) };
+        let readings = if is_due { watch.read() } else { watch.take() };
+        if !readings.is_empty() {
+            let batch = clock::batch(self.meta.utc_minus_boottime_ns, &readings)?;
             self.send(0, Job::Side { table: "clock", batch });
+            self.clock_steps.add(&readings, self.meta.utc_minus_boottime_ns);
         }
         Ok(())
     }

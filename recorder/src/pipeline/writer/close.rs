@@ -1,5 +1,6 @@
 //! A trace being written in, a closed one and what it holds out.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -9,16 +10,17 @@ use schemas::trace::{PROBES, State};
 use super::TraceWriter;
 use crate::pipeline::compact;
 use crate::pipeline::failure;
+use crate::pipeline::job::Job;
 use crate::pipeline::meta::write_meta;
 use crate::pipeline::options::{End, Summary};
 use crate::pipeline::probes;
 use crate::pipeline::progress::Progress;
-use crate::pipeline::worker::Job;
 
 impl TraceWriter {
     /// Write what is left, say how it ended, merge small segments. A failure to write is in the summary.
     pub fn close(mut self, end: End) -> Result<Summary> {
         let End { command_exit_code, counters, is_hurried } = end;
+        self.priority.end();
         self.wait_for_room();
         for event in 0..self.events.len() {
             self.cut(event, None);
@@ -32,9 +34,12 @@ impl TraceWriter {
         self.wait_for_encoder();
         // Only now it is known what the disk has lost; on a full one there is room to say it.
         self.reserve = None;
+        if self.progress.lock().failure.is_some() {
+            self.settle();
+        }
         self.send(0, Job::Retry);
         self.send(0, Job::ReplaceSide { table: PROBES, batch: probes::batch(&self.probes)? });
-        self.clock()?;
+        self.clock(true)?;
         self.count(&counters, now_ns, true)?;
         self.send(0, Job::Finish);
         self.end_encoder();
@@ -65,7 +70,22 @@ impl TraceWriter {
             compact::size_of_trace(&self.dir).unwrap_or((progress.bytes, progress.segments));
         let events = self.counts.totals().clone();
         let failure = failure.map(|failure| Arc::new(anyhow!(failure::line(&failure, &self.dir))));
-        Ok(Summary { events, bytes, segments, kept_from_ns: kept.from_ns, failure, not_compacted })
+        Ok(Summary {
+            events,
+            bytes,
+            segments,
+            kept_from_ns: kept.from_ns,
+            unknown_cgroups: progress.unknown_cgroups,
+            clock_steps: self.clock_steps.clone(),
+            failure,
+            not_compacted,
+        })
+    }
+
+    /// Let the file system finish what was removed: one that copies on write gives room and quota back only then.
+    fn settle(&self) {
+        // If it fails, what is written next fails too and is told.
+        let _ = File::open(&self.dir).map(nix::unistd::syncfs);
     }
 
     pub(super) fn wait_for_encoder(&self) {

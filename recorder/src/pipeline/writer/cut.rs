@@ -1,6 +1,6 @@
 //! What is staged in; what is old enough, or much, on its way to the encoder out.
 
-use super::super::worker::Job;
+use super::super::job::Job;
 use super::{CUT_BYTES, Event, TraceWriter};
 
 /// Age of staged records after which they go to the encoder, so that its work comes in small pieces.

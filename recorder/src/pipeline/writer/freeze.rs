@@ -8,8 +8,8 @@ use anyhow::Result;
 use schemas::trace::{Frozen, Meta, State};
 
 use super::TraceWriter;
+use crate::pipeline::job::Job;
 use crate::pipeline::keep::Freeze;
-use crate::pipeline::worker::Job;
 use crate::source::ProbeCounters;
 
 /// Where a snapshot goes.
@@ -38,7 +38,7 @@ impl TraceWriter {
         let now_ns = self.now_ns();
         let counters = counters()?;
         self.count(&counters, now_ns, false)?;
-        self.clock()?;
+        self.clock(true)?;
         let ts_ns = self.utc_ns(now_ns);
         let meta = Meta { state: State::Closed, end_ns: Some(ts_ns), frozen: Some(why), ..self.meta.clone() };
         let (reply, answer) = channel();

@@ -35,7 +35,7 @@ impl Recording<'_> {
     ) -> Result<u8> {
         let Self { options, plan, mut engine, mut writer, attached, mut triggers, mut freezer, .. } = self;
         let Self { shown, unwanted, printing, snapshot_rows, .. } = self;
-        let Ended { command_exit_code, still_running, is_stuck, mut failure } = ended;
+        let Ended { command_exit_code, still_running, has_nobody, is_stuck, mut failure } = ended;
         let counters = match engine.counters() {
             Ok(counters) => triggers.without(counters),
             Err(error) => {
@@ -66,6 +66,9 @@ impl Recording<'_> {
             in_time(close, patience, &printing)?
         };
         progress.clear();
+        if has_nobody {
+            say("every followed process has ended");
+        }
         if let Some(pid) = still_running {
             say(format_args!("warning: the command still runs, as process {pid}"));
         }
@@ -116,7 +119,7 @@ fn in_time(
     }
 }
 
-/// Tell how many rows were not printed; what standard output failed with is a failure, unless its reader went away.
+/// Tell how many rows were not printed; what printing failed with is a failure, unless its reader went away.
 fn unprinted(printing: &Printing, is_kept: bool, failure: &mut Option<anyhow::Error>) -> u64 {
     match printing.finish() {
         (_, Some(error)) if is_reader_gone(&error) => 0,
@@ -128,8 +131,8 @@ fn unprinted(printing: &Printing, is_kept: bool, failure: &mut Option<anyhow::Er
         (rows, None) => {
             let place = if is_kept { "they are in the trace" } else { "-o keeps them" };
             say(format_args!(
-                "warning: {rows} rows were not printed, because whoever reads standard output has stopped reading: \
-                 {place}"
+                "warning: {rows} rows were not printed, because whoever reads {} has stopped reading: {place}",
+                printing.sink().shown()
             ));
             rows
         }

@@ -6,7 +6,8 @@ mod follow;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use schemas::trace::PROCESSES;
+use schemas::trace::{CGROUP_CHANGES, PROCESSES};
+use schemas::wire::interrupts;
 
 use super::ask::Usr1;
 use super::attach::{Attached, attach};
@@ -19,6 +20,7 @@ use super::seed::{self, LISTENS, Snapshot, Wanted};
 use super::session::{Ended, Session};
 use super::setup::{self, Unwanted, meta, symbolizer};
 use super::signals::{ENDED_EARLY, Signals};
+use super::sink::Sink;
 use super::trigger::Triggers;
 use crate::cli::options::Options;
 use crate::cli::say;
@@ -26,11 +28,12 @@ use crate::cli::units::show_size;
 use crate::command::Held;
 use crate::engine::Engine;
 use crate::kernel::KernelSymbols;
-use crate::pipeline::cgroups::CgroupPaths;
-use crate::pipeline::{self, TraceWriter};
+use crate::pipeline::{self, Priority, TraceWriter};
 use crate::privileges::{Identity, KILL, renounce};
 use crate::snapshot::cgroups::Hierarchy;
-use crate::snapshot::{clock, processes};
+use crate::snapshot::{cgroups, clock, processes};
+
+pub use follow::Watch;
 
 /// A recording whose probes are attached.
 pub struct Recording<'a> {
@@ -38,6 +41,8 @@ pub struct Recording<'a> {
     plan: Plan,
     command: Option<Held>,
     engine: Engine,
+    /// Looks whether a followed process is left, if the recording ends with them.
+    watch: Option<Watch>,
     writer: TraceWriter,
     attached: Attached,
     triggers: Triggers,
@@ -66,28 +71,27 @@ impl<'a> Recording<'a> {
         signals: &Signals,
     ) -> Result<Self> {
         let shown = dir.as_ref().map(|dir| dir.display().to_string());
-        let printing = Printing::default();
+        let owner = Identity::of_caller();
+        let place = options.print.as_ref().and_then(|print| print.place.as_deref());
+        let printing = Printing::new(Sink::open(place, owner.as_ref())?);
         let utc_minus_boottime_ns = clock::utc_minus_boottime_ns();
         let meta = meta(options, &plan, utc_minus_boottime_ns)?;
+        let priority = Priority::start(owner.clone())?;
         let writer_options = pipeline::Options {
             segment_age: options.segment_age,
             limits: options.flight.limits(),
             compact_at_close: dir.is_some(),
             symbolizer: symbolizer(),
-            cgroups: {
-                let mut paths = CgroupPaths::new();
-                Box::new(move |id| paths.find(id))
-            },
-            on_batch: options.print.map(|format| {
+            on_batch: options.print.as_ref().map(|print| {
                 let asked = plan.asked().iter().map(|event| event.def.name.clone()).collect();
-                printing.hook(asked, format)
+                printing.hook(asked, print.format, priority.clone())
             }),
             warn: Box::new(|text| say(format_args!("warning: {text}"))),
             // So that signals, the clock and the command are looked at while the disk takes nothing.
             waits: false,
+            priority,
             ..pipeline::Options::default()
         };
-        let owner = Identity::of_caller();
         let dir = setup::trace_dir(dir.as_deref(), owner.as_ref())?;
         let must_freeze = !plan.triggers.is_empty();
         let unwanted = shown.is_none().then(|| Unwanted::new(&dir));
@@ -95,7 +99,14 @@ impl<'a> Recording<'a> {
         let freezer = Freezer::new(&dir, usr1, &options.flight);
         let held = command.as_ref().map(Held::pid);
         match Self::attach(options, &mut plan, held, utc_minus_boottime_ns, signals) {
-            Ok((engine, mut attached, triggers)) => {
+            Ok((mut engine, mut attached, triggers)) => {
+                // With a command, it is the command that ends the recording.
+                let is_alone = command.is_none() && !options.pids.is_empty();
+                let watch = is_alone.then(|| Watch::new(engine.pids())).transpose();
+                let watch = match watch {
+                    Ok(watch) => watch,
+                    Err(error) => return Err(abandon(writer, error)),
+                };
                 // A trace that goes away has no snapshots.
                 attached.warnings.extend(no_snapshots.filter(|_| shown.is_some()));
                 Ok(Self {
@@ -103,6 +114,7 @@ impl<'a> Recording<'a> {
                     plan,
                     command,
                     engine,
+                    watch,
                     writer,
                     attached,
                     triggers,
@@ -145,7 +157,8 @@ impl<'a> Recording<'a> {
 
     /// Record until something ends it. Gives the exit code.
     pub fn run(mut self, signals: &Signals) -> Result<u8> {
-        let mut progress = Progress::new(self.options.print.is_none());
+        let is_busy = self.options.print.is_some() && self.printing.sink().is_for_terminal();
+        let mut progress = Progress::new(!is_busy);
         match self.record(signals, &mut progress) {
             Ok(Some((ended, patience))) => self.finish(ended, &progress, signals, &patience),
             Ok(None) => Err(abandon(self.writer, anyhow!(ENDED_EARLY))),
@@ -156,9 +169,10 @@ impl<'a> Recording<'a> {
     /// `None` if a signal came before the recording had begun.
     fn record(&mut self, signals: &Signals, progress: &mut Progress) -> Result<Option<(Ended, Patience)>> {
         self.writer.get_ready();
+        let starts = self.engine.process_starts();
         let start_ns = self.engine.start()?;
         self.attached.started(start_ns.cast_signed() + self.writer.meta().utc_minus_boottime_ns);
-        let thread = seed::start(self.wanted())?;
+        let thread = seed::start(self.wanted(), starts)?;
         let command = self.command.take();
         for row in &self.attached.rows {
             self.writer.add_probe(row.clone())?;
@@ -166,7 +180,7 @@ impl<'a> Recording<'a> {
         let mut session = self.session(signals, progress, 0);
         let Some(snapshot) = session.until_snapshot(thread, start_ns)? else { return Ok(None) };
         let records = session.records;
-        for (event, target) in [(PROCESSES, "/proc"), (LISTENS, "sock_diag")] {
+        for (event, target) in [(CGROUP_CHANGES, "cgroup2"), (PROCESSES, "/proc"), (LISTENS, "sock_diag")] {
             if self.plan.events.iter().any(|planned| planned.def.name == event) {
                 self.snapshot_rows +=
                     feed_snapshot(&mut self.attached, &mut self.writer, &snapshot, event, target)?;
@@ -176,16 +190,20 @@ impl<'a> Recording<'a> {
         self.look_for_names();
         let keep = if command.is_some() { &[KILL][..] } else { &[] };
         renounce(self.owner.as_ref(), keep, self.writer.dir())?;
+        // Draining is short work that must not wait.
+        pipeline::short_slices();
         if self.shown.is_some() {
             self.freezer.listen();
         }
         let utc_ns = clock::boottime_ns() + self.writer.meta().utc_minus_boottime_ns;
         self.writer.update_meta(|meta| meta.start_ns = utc_ns);
+        self.printing.sink().keep();
         self.announce(&snapshot);
         let mut session = self.session(signals, progress, records);
         let mut ended = session.run(command)?;
         // From here on there is something to keep: what fails is told, and the trace stays.
         let patience = Patience::start(signals, session.writer.steps());
+        session.writer.hurry();
         session.printing.end(patience.is_hurried());
         let detaching = session.source.start_detaching();
         match session.drain_rest(&detaching, &patience) {
@@ -221,6 +239,7 @@ impl<'a> Recording<'a> {
             signals,
             progress,
             printing: &self.printing,
+            watch: self.watch.as_mut(),
             duration: self.options.duration,
             records,
         }
@@ -247,7 +266,8 @@ impl<'a> Recording<'a> {
 
     /// Say what is being recorded, and what is to be known about it.
     fn announce(&self, snapshot: &Snapshot) {
-        for warning in self.attached.warnings.iter().chain(&snapshot.found.problems).chain(&snapshot.hidden) {
+        let Attached { warnings, notes, .. } = &self.attached;
+        for warning in warnings.iter().chain(notes).chain(&snapshot.found.problems).chain(&snapshot.hidden) {
             say(format_args!("warning: {warning}"));
         }
         let (made, asked) = (self.engine.ring_bytes_made(), self.options.buffer_bytes);
@@ -259,14 +279,37 @@ impl<'a> Recording<'a> {
                 show_size(asked)
             ));
         }
-        let Options { comm, cgroups, .. } = self.options;
-        if self.options.follows_processes() || !comm.is_empty() || !cgroups.is_empty() {
+        let is_by_process = self.options.follows_processes()
+            || !self.options.comm.is_empty()
+            || !self.options.cgroups.is_empty();
+        if is_by_process {
             for event in self.plan.unfiltered() {
                 say(format_args!(
                     "warning: {event} happen in interrupts: filters by process do not apply, all are recorded; \
                      --netns filters them"
                 ));
             }
+        }
+        if cgroups::is_namespaced() {
+            say(format_args!(
+                "warning: in a cgroup namespace the paths of cgroups that exist already begin at its root, and others \
+                 are not known: run the recorder outside to have all of them"
+            ));
+        }
+        if self.plan.interrupts.how == interrupts::UNKNOWN {
+            say(format_args!(
+                "warning: the types of this kernel do not tell where its preempt count is, so an interrupt is not told from \
+                 the task that it interrupts: column ctx is NULL, and pid, tid, comm and cgroup_id may be a bystander's"
+            ));
+        }
+        if self.options.print.is_some()
+            && !self.options.command.is_empty()
+            && self.printing.sink().is_shared_with_command()
+        {
+            say(format_args!(
+                "the command may write to {} too, between the lines of --print; --print=FORMAT:PATH keeps them apart",
+                self.printing.sink().shown()
+            ));
         }
         if self.options.cgroups.iter().any(|cgroup| cgroup.level.is_none()) {
             say(format_args!(
@@ -277,7 +320,11 @@ impl<'a> Recording<'a> {
         let names =
             self.plan.asked().iter().map(|event| event.def.name.as_str()).collect::<Vec<_>>().join(", ");
         let place = self.shown.as_ref().map(|shown| format!(" into {shown}")).unwrap_or_default();
-        let until = if self.options.command.is_empty() { "; Ctrl-C ends it" } else { "" };
+        let until = match (self.options.command.is_empty(), &self.watch) {
+            (true, Some(_)) => "; Ctrl-C ends it, or the end of every followed process",
+            (true, None) => "; Ctrl-C ends it",
+            (false, _) => "",
+        };
         say(format_args!("recording {names}{place}{until}"));
     }
 }
@@ -300,11 +347,13 @@ fn feed_snapshot(
 ) -> Result<u64> {
     let layout = writer.meta().events.iter().find(|layout| layout.event == event).cloned();
     let layout = layout.with_context(|| format!("event {event} has no layout"))?;
-    let (records, reason) = if event == PROCESSES {
-        (seed::process_records(&layout, snapshot), None)
-    } else {
-        let problems = snapshot.found.problems.join("; ");
-        (seed::listener_records(&layout, snapshot), (!problems.is_empty()).then_some(problems))
+    let (records, reason) = match event {
+        PROCESSES => (seed::process_records(&layout, snapshot), None),
+        CGROUP_CHANGES => (seed::cgroup_records(&layout, snapshot), None),
+        _ => {
+            let problems = snapshot.found.problems.join("; ");
+            (seed::listener_records(&layout, snapshot), (!problems.is_empty()).then_some(problems))
+        }
     };
     let now_ns = snapshot.ts_ns.cast_signed() + writer.meta().utc_minus_boottime_ns;
     let probe = attached.snapshot(event, target, reason, now_ns);

@@ -20,6 +20,7 @@ fn no_typing_error_makes_it_panic() {
     let mut resolved = 0;
     for text in [
         "a=fn:tcp_close{ x=sk->__sk_common.skc_net.net->ns.inum:u32, y=(*(u8 *)(sk + 3) & 0xf0) >> 2 } if sk->sk_uid.val != 5",
+        "b=tp:net:net_dev_queue{ ip_proto(skb), p=((struct udphdr *)ip_upper(skb, skb->data))->dest } if ip_state(skb) == 0",
         "fn:vfs_read{ c=$comm, k=$kstack, p=entry(pos), n=file->f_path.dentry->d_name.name:string[20] } if !(count & 7)",
     ] {
         let (head, tail) = text.split_once('{').unwrap();
@@ -56,6 +57,16 @@ fn a_probe_that_does_not_resolve_says_what_is_near() {
             "event inet_listen: column retval: retval is known at return only: use fn:, fexit: or kretprobe:",
             "retval",
         ),
+        (
+            "fn:vfs_read{ ip_proto(count) }",
+            "event vfs_read: column ip_proto: size_t is no pointer: it cannot be followed; cast it, as in ((struct X *)expression)->member",
+            "count",
+        ),
+        (
+            "fn:ip_rcv_core{ ip_proto(skb, 1, 2) }",
+            "event ip_rcv_core: column ip_proto: ip_proto takes a struct sk_buff * and, if it is elsewhere, the IP header",
+            "ip_proto(skb, 1, 2)",
+        ),
         ("fn:tcp_close{ retval }", "event tcp_close: column retval: tcp_close returns nothing", "retval"),
         (
             "fn:tcp_close{ timeout->x }",
@@ -64,9 +75,9 @@ fn a_probe_that_does_not_resolve_says_what_is_near() {
             "timeout",
         ),
         (
-            "tp:task:task_rename{ comm }",
-            "event task_rename: column comm: this is a char *: say :string (kernel memory) or :ustring (user memory)",
-            "comm",
+            "tp:task:task_rename{ comm_ }",
+            "event task_rename: column comm_: this is a char *: say :string (kernel memory) or :ustring (user memory)",
+            "comm_",
         ),
         (
             "fn:tcp_close{ sk->sk_lock }",
@@ -82,6 +93,45 @@ fn a_probe_that_does_not_resolve_says_what_is_near() {
             "fn:tcp_close{ a=timeout * 3 }",
             "event tcp_close: column a: only a power of two can be multiplied with",
             "timeout * 3",
+        ),
+        (
+            "fn:tcp_close if timeout:u8 == 300",
+            "event tcp_close: predicate: this never holds: the value on the other side is u8, here from 0 to 255",
+            "timeout:u8 == 300",
+        ),
+        (
+            "fn:tcp_close if sk->__sk_common.skc_family == -1",
+            "event tcp_close: predicate: this never holds: the value on the other side is short unsigned int, here from \
+             0 to 65535; for its sign bit write a cast, as in (int)x",
+            "sk->__sk_common.skc_family == -1",
+        ),
+        (
+            "fn:tcp_close if timeout:u32 < 0",
+            "event tcp_close: predicate: this never holds: the value on the other side is u32, here from 0 to \
+             4294967295; for its sign bit write a cast, as in (int)x",
+            "timeout:u32 < 0",
+        ),
+        (
+            "fn:tcp_close if timeout & 4 == 2",
+            "event tcp_close: predicate: this never holds: the value on the other side is s64, here from 0 to 4",
+            "timeout & 4 == 2",
+        ),
+        (
+            "fn:tcp_close{ a=timeout >> 64 }",
+            "event tcp_close: column a: a value of 64 bits is shifted by a constant from 0 to 63",
+            "timeout >> 64",
+        ),
+        (
+            "fn:tcp_close{ a=sk:u32 }",
+            "event tcp_close: column a: this is a pointer, which u32 does not hold: the error number that it may carry is \
+             err(..)",
+            "sk",
+        ),
+        (
+            "tp:signal:signal_generate if seq == 3",
+            "event signal_generate: predicate: there is no field seq: signal:signal_generate has sig, errno, code, comm_, pid_, \
+             group, result",
+            "seq",
         ),
         ("fn:tcp_close{ a=$arg3 }", "event tcp_close: column a: tcp_close has 2 arguments", "$arg3"),
     ] {

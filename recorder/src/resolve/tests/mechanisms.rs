@@ -7,7 +7,11 @@ fn every_built_in_source_has_the_mechanisms_that_were_meant() {
     let tracepoint = "tp_btf, raw_tp";
     let classic_too = "tp_btf, raw_tp, tracepoint";
     let syscall = "fexit, kretprobe, syscall tracepoints";
+    // By which 32-bit programs enter.
+    let entry = "fexit, kretprobe";
     let expected = [
+        ("cgroup_changes", "mkdir", tracepoint),
+        ("cgroup_changes", "rmdir", tracepoint),
         ("kmem", "kmalloc", classic_too),
         ("kmem", "kmem_cache_alloc", tracepoint),
         ("kmem", "kfree", classic_too),
@@ -17,13 +21,21 @@ fn every_built_in_source_has_the_mechanisms_that_were_meant() {
         ("listens", "mptcp_listen", "fexit, kretprobe"),
         ("listens", "stop", tracepoint),
         ("mkdirs", "mkdir", syscall),
+        ("mkdirs", "mkdir ia32", entry),
         ("mkdirs", "mkdirat", syscall),
+        ("mkdirs", "mkdirat ia32", entry),
+        ("mkdirs", "io_uring", "fexit, kretprobe, tp_btf, raw_tp"),
         ("netns_joins", "setns", syscall),
+        ("netns_joins", "setns ia32", entry),
         ("packets", "v4", "fentry, kprobe, tp_btf, raw_tp"),
-        ("packets", "v6", tracepoint),
+        ("packets", "v6", "fentry, kprobe, tp_btf, raw_tp"),
         ("processes", "fork", tracepoint),
         ("processes", "exec", tracepoint),
-        ("processes", "exit", classic_too),
+        (
+            "processes",
+            "exit",
+            "tp_btf, raw_tp, tracepoint, tp_btf, raw_tp, tracepoint, tp_btf, raw_tp, tracepoint",
+        ),
         ("processes", "rename", tracepoint),
         ("switches", "sched_switch", tracepoint),
     ];
@@ -53,14 +65,14 @@ fn without_kprobes_they_are_left_out_and_the_reason_is_told() {
 }
 
 #[test]
-fn a_second_program_is_only_where_the_first_alone_is_skipped() {
+fn further_programs_are_only_where_the_first_alone_is_skipped() {
     let event = event("kmem");
     let copies = |source, mechanism| candidate(&event, source, mechanism).copies();
-    assert_eq!(copies("kmalloc", Mechanism::TpBtf), 2);
-    assert_eq!(copies("kmalloc", Mechanism::RawTp), 2);
+    assert_eq!(copies("kmalloc", Mechanism::TpBtf), 3);
+    assert_eq!(copies("kmalloc", Mechanism::RawTp), 3);
     // Programs on classic tracepoints and kprobes are skipped while any other of them runs.
     assert_eq!(copies("kmalloc", Mechanism::Tracepoint), 1);
-    assert_eq!(copies("kmem_cache_free_bulk", Mechanism::Fentry), 2);
+    assert_eq!(copies("kmem_cache_free_bulk", Mechanism::Fentry), 3);
     assert_eq!(copies("kmem_cache_free_bulk", Mechanism::Kprobe), 1);
     assert_eq!(candidate(&self::event("switches"), "sched_switch", Mechanism::TpBtf).copies(), 1);
 }
@@ -76,4 +88,86 @@ fn of_probes_that_cannot_be_tried_those_that_would_be_better_come_first() {
     assert_eq!(better, [(Mechanism::Fexit, 0), (Mechanism::TpBtf, 1), (Mechanism::RawTp, 1)]);
     let refused: Vec<&str> = source.refused.iter().map(|(probe, _)| probe.as_str()).collect();
     assert_eq!(refused, ["fn:inet_listen (kretprobe)", "tp:sock:inet_sock_set_state (tracepoint)"]);
+}
+
+/// Names of the sources, and the ways that none observes, of the system call `call` on this kernel.
+fn ways(call: &str) -> (Vec<String>, String) {
+    let event = inline(&format!("e=syscall:{call}{{ retval }}"));
+    let sources = event.sources.iter().map(|source| {
+        let targets: Vec<&str> = source.candidates.iter().map(|c| c.target.as_str()).collect();
+        targets.first().copied().unwrap_or_default().to_owned()
+    });
+    let unobserved: Vec<&str> =
+        event.sources.iter().flat_map(|source| &source.unobserved).map(|way| way.what.as_str()).collect();
+    (sources.collect(), unobserved.join("; "))
+}
+
+#[test]
+fn a_system_call_is_observed_where_32_bit_programs_enter() {
+    // What the kernel's own table (syscall_32.tbl) says of these calls.
+    for (call, entries, unobserved) in [
+        ("setns", &["__x64_sys_setns", "__ia32_sys_setns"][..], ""),
+        ("mkdirat", &["__x64_sys_mkdirat", "__ia32_sys_mkdirat"], "mkdirat by io_uring (IORING_OP_MKDIRAT)"),
+        (
+            "openat",
+            &["__x64_sys_openat", "__ia32_compat_sys_openat"],
+            "openat by io_uring (IORING_OP_OPENAT)",
+        ),
+        (
+            "clock_nanosleep",
+            &["__x64_sys_clock_nanosleep", "__ia32_sys_clock_nanosleep", "__ia32_sys_clock_nanosleep_time32"],
+            "",
+        ),
+        (
+            "pread64",
+            &["__x64_sys_pread64"],
+            "pread64 of 32-bit programs (and int 0x80); pread64 by io_uring (IORING_OP_READ)",
+        ),
+        (
+            "chown",
+            &["__x64_sys_chown", "__ia32_sys_chown"],
+            "chown of 32-bit programs (and int 0x80) by chown16",
+        ),
+        (
+            "connect",
+            &["__x64_sys_connect", "__ia32_sys_connect"],
+            "connect of 32-bit programs (and int 0x80) by socketcall; connect by io_uring (IORING_OP_CONNECT)",
+        ),
+        (
+            "mmap",
+            &["__x64_sys_mmap"],
+            "mmap of 32-bit programs (and int 0x80); mmap of 32-bit programs (and int 0x80) by mmap2",
+        ),
+    ] {
+        let (found, ways) = ways(call);
+        assert_eq!(found, entries, "{call}");
+        assert_eq!(ways, unobserved, "{call}");
+    }
+}
+
+#[test]
+fn a_source_of_its_own_covers_a_request_of_io_uring() {
+    let event = event("mkdirs");
+    assert!(event.sources.iter().all(|source| source.unobserved.is_empty()), "all is observed");
+    let submitted = candidate(&event, "io_uring", Mechanism::TpBtf);
+    assert_eq!(submitted.misses[0].what, "results of io_uring requests (ret is NULL)");
+    assert!(candidate(&event, "io_uring", Mechanism::Fexit).misses.is_empty());
+}
+
+#[test]
+fn what_32_bit_programs_lay_out_otherwise_is_not_read() {
+    // iovec is two pointers: as 64-bit programs have it, it would be read wrongly.
+    let event = inline("e=syscall:writev{ fd, base=vec->iov_base:x64 }");
+    let entry = event.sources.iter().find(|source| source.name == "writev ia32").unwrap();
+    assert!(entry.candidates.is_empty() && !entry.refused.is_empty());
+    let event = inline("e=syscall:bind{ fd, family=umyaddr->sa_family }");
+    let entry = event.sources.iter().find(|source| source.name == "bind ia32").unwrap();
+    assert!(!entry.candidates.is_empty(), "a sockaddr is the same for all: {:?}", entry.refused);
+}
+
+#[test]
+fn the_tracepoint_of_a_system_call_is_silent_for_32_bit_programs() {
+    let event = inline("tp:syscalls:sys_enter_setns");
+    let misses = &candidate(&event, "sys_enter_setns", Mechanism::Tracepoint).misses;
+    assert_eq!(misses[0].what, "setns of 32-bit programs (and int 0x80)");
 }

@@ -51,12 +51,15 @@ fn check_plan(layout: &Layout, plan: &Plan, name: &str) {
         if slot.op == op::PRED {
             reads.extend(temps_of(plan, slot.clause_from, slot.clause_to));
         }
+        if slot.op == op::HEADERS {
+            reads.extend([slot.clause_from, slot.clause_to]);
+        }
         for temp in reads.into_iter().filter(|temp| *temp != NONE) {
             assert!(saved & (1 << temp) != 0, "{name}: slot {i} reads temporary {temp} before it is there");
         }
-        if slot.save != NONE {
-            assert_eq!(saved & (1 << slot.save), 0, "{name}: temporary {} is saved twice", slot.save);
-            saved |= 1 << slot.save;
+        for temp in results(slot) {
+            assert_eq!(saved & (1 << temp), 0, "{name}: temporary {temp} is saved twice");
+            saved |= 1 << temp;
         }
         if i < usize::from(plan.n_pre) {
             assert_eq!((slot.dst, slot.bit), (NO_DST, NONE), "{name}: slot {i} stores before the filter");
@@ -74,7 +77,16 @@ fn check_plan(layout: &Layout, plan: &Plan, name: &str) {
         assert!(temp == NONE || slots(plan).take(plan.n_pre.into()).any(|slot| slot.save == temp), "{name}");
     }
     for temp in temps_of(plan, plan.where_from, plan.where_to) {
-        assert!(slots(plan).take(plan.n_pre.into()).any(|slot| slot.save == temp), "{name}");
+        assert!(slots(plan).take(plan.n_pre.into()).any(|slot| results(slot).contains(&temp)), "{name}");
+    }
+}
+
+/// The temporaries that a slot saves.
+fn results(slot: &Slot) -> std::ops::Range<u8> {
+    match (slot.save, slot.op) {
+        (NONE, _) => 0..0,
+        (first, op::HEADERS) => first..first + headers::RESULTS,
+        (first, _) => first..first + 1,
     }
 }
 
