@@ -1,5 +1,5 @@
-//! What the wall clock of a recorded machine showed when: table `clock` goes in, a time that a user read there comes out
-//! on the trace's own time scale.
+//! Translates a time that a user read on the recorded machine's wall clock to the time scale of the trace, with the help
+//! of table `clock`.
 //!
 //! Times in a trace go on as they began, also when somebody sets the clock. So a time of day is one that the clock
 //! showed, and where the clock was set back it showed some of them twice.

@@ -1,4 +1,4 @@
-//! Directories of traces go in, a [`Session`] comes out that answers SQL.
+//! Opens traces as a [`Session`], which answers SQL about them.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
