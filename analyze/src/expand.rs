@@ -16,6 +16,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 use crate::analysis::{self, Analysis};
+use crate::ordered;
 use crate::words::{self, Words};
 
 /// Schema of the analyses with their default parameters.
@@ -59,6 +60,7 @@ pub fn expand(sql: &str, traces: usize) -> Result<Expanded> {
 }
 
 fn expand_statement(statement: &mut SqlStatement, depth: usize, traces: usize) -> Result<()> {
+    ordered::normalise(statement);
     match statement.visit(&mut Expander { depth, traces }) {
         ControlFlow::Break(error) => Err(error),
         ControlFlow::Continue(()) => Ok(()),
@@ -88,6 +90,9 @@ impl VisitorMut for Expander {
 /// The query to put in the place of `factor`, if that is an analysis.
 fn derived(factor: &TableFactor, depth: usize, traces: usize) -> Result<Option<TableFactor>> {
     let TableFactor::Table { name, alias, args, .. } = factor else { return Ok(None) };
+    if ordered::is_call(factor) {
+        return Ok(None);
+    }
     let parts = parts(name);
     let (found, given) = match (parts.as_slice(), args) {
         ([name], Some(args)) => match analysis::find(name) {

@@ -17,6 +17,7 @@ pub mod listing;
 pub mod loss;
 pub mod names;
 pub mod notations;
+pub mod ordered;
 pub mod output;
 pub mod pairs;
 pub mod pairs_table;

@@ -34,7 +34,7 @@ use crate::symbols::Symbols;
 use crate::tables::Tables;
 use crate::trace::Trace;
 use crate::window::{self, Window};
-use crate::{errors, expand, functions, notations};
+use crate::{errors, expand, functions, notations, ordered};
 
 /// Where DataFusion keeps tables.
 const CATALOG: &str = "datafusion";
@@ -287,6 +287,8 @@ fn context(options: &Options, symbols: &Arc<Symbols>) -> Result<SessionContext> 
         .with_runtime_env(runtime)
         .with_default_features()
         .with_analyzer_rules(rules)
+        .with_relation_planners(vec![Arc::new(ordered::Relations)])
+        .with_query_planner(Arc::new(ordered::Planner))
         .build();
     Ok(SessionContext::new_with_state(state))
 }

@@ -1,0 +1,177 @@
+//! The logical plan of an operator, and what the optimiser may do with it.
+//!
+//! A condition on the key alone goes below the operator, because rows of other keys change nothing. One on time, or on
+//! any other column, does not: without the rows before, a gap would be another.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow_schema::Schema;
+use async_trait::async_trait;
+use datafusion::catalog::Session;
+use datafusion::common::{DFSchema, DFSchemaRef, Result, internal_err};
+use datafusion::execution::context::QueryPlanner;
+use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
+
+use super::call::Operator;
+use super::exec::OrderedExec;
+use super::layout::{self, Layout};
+
+/// An operator over its input.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Ordered {
+    /// Which.
+    pub operator: Operator,
+    /// Longest pause within a run.
+    pub max_gap_ns: Option<i64>,
+    /// Columns that are passed on and are the key.
+    pub keys: Vec<String>,
+    /// The rows, with the columns of [`layout`].
+    pub input: LogicalPlan,
+    schema: DFSchemaRef,
+}
+
+impl Ordered {
+    /// An operator over `input`, whose columns are named as [`layout`] says.
+    pub fn new(
+        operator: Operator,
+        max_gap_ns: Option<i64>,
+        keys: Vec<String>,
+        input: LogicalPlan,
+    ) -> Result<Self> {
+        let has_runs = max_gap_ns.is_some();
+        let fields = layout::output(operator, has_runs, input.schema().as_arrow());
+        let metadata = input.schema().metadata().clone();
+        let schema = Arc::new(DFSchema::try_from(Schema::new_with_metadata(fields, metadata))?);
+        Ok(Self { operator, max_gap_ns, keys, input, schema })
+    }
+
+    fn layout(&self) -> Result<Layout> {
+        Layout::of(self.input.schema().fields().iter().map(|field| field.name().as_str()))
+    }
+
+    /// Do the columns that decide between rows of the same time make a difference for these output columns?
+    fn needs_ties(&self, wanted: &[usize], layout: &Layout) -> bool {
+        let input = self.input.schema();
+        match self.operator {
+            Operator::Gaps | Operator::Pairs | Operator::StateAt => wanted.iter().any(|wanted| {
+                layout.passed.get(*wanted).is_some_and(|(index, _)| {
+                    let name = input.field(*index).name();
+                    let is_end_ts = name.strip_prefix(layout::OF_END) == Some("end_ts");
+                    name != "ts" && !is_end_ts && !self.keys.contains(name)
+                })
+            }),
+            _ => false,
+        }
+    }
+}
+
+impl PartialOrd for Ordered {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        let by_setting = (self.operator, self.max_gap_ns, &self.keys).partial_cmp(&(
+            other.operator,
+            other.max_gap_ns,
+            &other.keys,
+        ))?;
+        let order = by_setting.then(self.input.partial_cmp(&other.input)?);
+        (order.is_ne() || self == other).then_some(order)
+    }
+}
+
+impl UserDefinedLogicalNodeCore for Ordered {
+    fn name(&self) -> &str {
+        "Ordered"
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        vec![&self.input]
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        &self.schema
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        Vec::new()
+    }
+
+    fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
+        let names = self.schema.fields().iter().map(|field| field.name().clone());
+        names.filter(|name| !self.keys.contains(name)).collect()
+    }
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "Ordered: {}", describe(self.operator, &self.keys, self.max_gap_ns))
+    }
+
+    fn with_exprs_and_inputs(&self, _: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
+        match <[_; 1]>::try_from(inputs) {
+            Ok([input]) => Self::new(self.operator, self.max_gap_ns, self.keys.clone(), input),
+            Err(_) => internal_err!("an ordered operator has one input"),
+        }
+    }
+
+    fn necessary_children_exprs(&self, wanted: &[usize]) -> Option<Vec<Vec<usize>>> {
+        let layout = self.layout().ok()?;
+        let mut needed: Vec<usize> =
+            wanted.iter().filter_map(|wanted| layout.passed.get(*wanted)).map(|(index, _)| *index).collect();
+        needed.extend([layout.ts]);
+        needed.extend(layout.keys.iter().chain(&layout.until).chain(&layout.begin).chain(&layout.end));
+        if self.needs_ties(wanted, &layout) {
+            needed.extend(&layout.ties);
+        }
+        needed.sort_unstable();
+        needed.dedup();
+        Some(vec![needed])
+    }
+}
+
+/// One line for plans.
+pub fn describe(operator: Operator, keys: &[String], max_gap_ns: Option<i64>) -> String {
+    let max_gap = max_gap_ns.map_or_else(String::new, |ns| format!(", max_gap={ns}ns"));
+    format!("{} key=[{}]{max_gap}", operator.name(), keys.join(", "))
+}
+
+/// Makes physical plans, also of operators.
+#[derive(Debug)]
+pub struct Planner;
+
+#[async_trait]
+impl QueryPlanner for Planner {
+    async fn create_physical_plan(
+        &self,
+        plan: &LogicalPlan,
+        state: &dyn Session,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(Self)]);
+        planner.create_physical_plan(plan, state).await
+    }
+}
+
+#[async_trait]
+impl ExtensionPlanner for Planner {
+    async fn plan_extension(
+        &self,
+        _: &dyn PhysicalPlanner,
+        node: &dyn UserDefinedLogicalNode,
+        _: &[&LogicalPlan],
+        inputs: &[Arc<dyn ExecutionPlan>],
+        session: &dyn Session,
+        _: &datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let Some(node) = node.as_any().downcast_ref::<Ordered>() else { return Ok(None) };
+        let [input] = inputs else { return internal_err!("an ordered operator has one input") };
+        let workers = if node.layout()?.keys.is_empty() { 1 } else { session.config().target_partitions() };
+        let exec = OrderedExec::new(
+            node.operator,
+            node.max_gap_ns,
+            node.keys.clone(),
+            input.clone(),
+            super::exec::Spread::Here(workers),
+        )?;
+        Ok(Some(Arc::new(exec)))
+    }
+}
