@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 mod order;
 
-use crate::analysis::{self, Analysis, ParamType};
+use crate::library::analysis::{self, Analysis, ParamType};
 use crate::output::Format;
 use crate::session::Options;
 
@@ -169,7 +169,7 @@ pub fn call(analysis: &Analysis) -> String {
         .map(|p| {
             let value = match &p.ty {
                 ParamType::Time => "NULL".to_owned(),
-                ty => crate::params::literal(ty, &p.default, 0).unwrap_or_default(),
+                ty => crate::library::params::literal(ty, &p.default, 0).unwrap_or_default(),
             };
             format!("{} => {value}", p.name)
         })

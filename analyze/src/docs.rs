@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::analysis::{self, Analysis, ParamType};
 use crate::cli::call;
 use crate::functions;
+use crate::library::analysis::{self, Analysis, ParamType};
 
 /// The text of `docs/analyses.md`.
 pub fn analyses_md() -> String {

@@ -15,7 +15,7 @@ use datafusion::logical_expr::{
 };
 use schemas::column::timestamp;
 
-use crate::symbols::{Symbols, name_of};
+use crate::trace::symbols::{Symbols, name_of};
 
 /// A function: name, arguments, what it returns.
 pub const DOCS: &[(&str, &str)] = &[

@@ -1,36 +1,24 @@
 //! Answer questions about a trace with SQL.
 //!
 //! ```text
-//! DIR --trace, segment--> Trace --provider, session--> tables
-//! sql/NAME.sql --analysis, params--> query --words, expand--> SQL --pasted, DataFusion--> rows --output--> text, CSV, JSON
+//! DIR --trace--> Trace --provider, session--> tables
+//! sql/NAME.sql --library--> query --sql::words, sql::expand--> SQL --sql::pasted, DataFusion--> rows --output--> text, CSV, JSON
 //! ```
 
-pub mod analysis;
 pub mod cli;
-pub mod clock;
 pub mod docs;
-pub mod errors;
-pub mod expand;
-pub mod file;
 pub mod functions;
-pub mod listing;
+pub mod library;
 pub mod loss;
-pub mod names;
-pub mod notations;
 pub mod ordered;
 pub mod output;
 pub mod pairs;
 pub mod pairs_table;
-pub mod params;
-pub mod pasted;
 pub mod provider;
 pub mod run;
-pub mod segment;
 pub mod session;
+pub mod sql;
 pub mod summary;
-pub mod symbols;
 pub mod tables;
 pub mod trace;
-pub mod whole;
 pub mod window;
-pub mod words;

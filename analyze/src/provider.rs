@@ -19,8 +19,8 @@ use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 
-use crate::file::Readers;
-use crate::segment::Segment;
+use crate::trace::file::Readers;
+use crate::trace::segment::Segment;
 
 /// Chains of files that do not overlap are merged while reading; with more of them the rows are sorted instead.
 const MAX_CHAINS: usize = 8;

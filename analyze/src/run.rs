@@ -7,13 +7,14 @@ use anyhow::Result;
 use arrow_array::cast::AsArray;
 use futures::StreamExt;
 
-use crate::analysis::{self, Analysis, ParamType};
 use crate::cli::{Action, Request, call};
-use crate::errors::explain;
+use crate::library::analysis::{self, Analysis, ParamType};
+use crate::library::params;
 use crate::loss::Doubts;
 use crate::output::{Format, Writer};
 use crate::session::{Question, Session};
-use crate::{functions, params, summary};
+use crate::sql::errors::explain;
+use crate::{functions, summary};
 
 /// Answered.
 pub const OK: u8 = 0;

@@ -22,19 +22,20 @@ use datafusion::prelude::{DataFrame, SQLOptions, SessionConfig, SessionContext};
 use schemas::column::{field, timestamp};
 use schemas::trace::LOSS_REASONS;
 
-use crate::clock::Clock;
-use crate::expand::Expanded;
-use crate::names::HOST;
+use crate::library::params::is_date;
 use crate::output::Shape;
 use crate::pairs_table::PairsTable;
-use crate::params::is_date;
-use crate::pasted::Pasted;
 use crate::provider::SegmentTable;
-use crate::symbols::Symbols;
+use crate::sql::expand::Expanded;
+use crate::sql::pasted::Pasted;
+use crate::sql::{errors, expand, notations};
 use crate::tables::Tables;
 use crate::trace::Trace;
+use crate::trace::clock::Clock;
+use crate::trace::names::HOST;
+use crate::trace::symbols::Symbols;
 use crate::window::{self, Window};
-use crate::{errors, expand, functions, notations, ordered};
+use crate::{functions, ordered};
 
 /// Where DataFusion keeps tables.
 const CATALOG: &str = "datafusion";

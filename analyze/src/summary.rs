@@ -9,7 +9,7 @@ use arrow_array::{Array, RecordBatch, TimestampNanosecondArray};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use schemas::trace::{Frozen, FrozenBy, NOT_OBSERVED};
 
-use crate::analysis;
+use crate::library::analysis;
 use crate::loss::{Loss, known_line, losses, seconds, unobserved};
 use crate::session::Session;
 use crate::trace::Trace;

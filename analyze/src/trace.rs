@@ -3,6 +3,14 @@
 //! A trace may come from anywhere, so nothing in it is believed: names that lead out of the directory, files that are
 //! none, damaged segments and wrong types give an error or a warning that names the file.
 
+pub mod clock;
+pub mod file;
+pub mod listing;
+pub mod names;
+pub mod segment;
+pub mod symbols;
+pub mod whole;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,11 +21,9 @@ use schemas::column::{Layout, standard_fields};
 use schemas::trace::{FORMAT_VERSION, META_FILE, Meta, PROCESSES, SIDE_TABLES, State};
 use serde::Deserialize;
 
-use crate::analysis;
-use crate::listing::{Listing, until_it_stays};
-use crate::names;
-use crate::segment::Segment;
-use crate::whole;
+use self::listing::{Listing, until_it_stays};
+use self::segment::Segment;
+use crate::library::analysis;
 
 /// A `trace.json` is a few KiB per event; more than this is not one.
 const MAX_META_BYTES: u64 = 16 << 20;

@@ -11,8 +11,8 @@ use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::prelude::{col, lit};
 use schemas::trace::PROCESSES;
 
-use crate::clock::{Clock, Meaning};
-use crate::params::{is_date, time_ns};
+use crate::library::params::{is_date, time_ns};
+use crate::trace::clock::{Clock, Meaning};
 
 /// Rows of tables `counts` and `losses` that do not say when their interval began tell of this long before their time.
 const INTERVAL_NS: i64 = 1_000_000_000;

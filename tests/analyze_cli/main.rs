@@ -218,7 +218,7 @@ fn help_names_every_analysis_and_the_exit_codes() {
     let bench = Bench::with(&[]);
     let run = bench.analyze(&["--help"]);
     assert_eq!(run.code, 0);
-    for analysis in analyze::analysis::all() {
+    for analysis in analyze::library::analysis::all() {
         assert!(run.out.contains(&format!("\n  {} ", analysis.name)), "{}", run.out);
     }
     assert!(

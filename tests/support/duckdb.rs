@@ -140,7 +140,7 @@ impl DuckDb {
             self.ask(&json!({"open": tables, "functions": FUNCTIONS}))?;
             return Ok(DBOutput::StatementComplete(0));
         }
-        let written_out = analyze::expand::expand(sql, 1)?.statement.to_string();
+        let written_out = analyze::sql::expand::expand(sql, 1)?.statement.to_string();
         let answer = self.ask(&json!({"sql": written_out}))?;
         let types: Vec<char> = answer["types"].as_str().unwrap_or_default().chars().collect();
         let mut rows = Vec::new();

@@ -15,8 +15,8 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 
-use crate::file::Reader;
 use crate::trace::Trace;
+use crate::trace::file::Reader;
 
 /// More addresses or frames than any recording has; beyond it memory would not be bounded.
 const MAX_ENTRIES: usize = 8_000_000;

@@ -13,7 +13,7 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::Length;
 use parquet::file::statistics::Statistics as ColumnStatistics;
 
-use crate::file::TraceFile;
+use crate::trace::file::TraceFile;
 
 /// A segment whose footer is sound.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, anyhow, bail};
 use arrow_cast::parse::string_to_timestamp_nanos;
 
-use crate::analysis::ParamType;
+use crate::library::analysis::ParamType;
 
 const UNITS: &[(&str, f64)] = &[
     ("ns", 1.0),

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use nix::fcntl::OFlag;
 use schemas::trace::{Meta, PROBES, SEGMENT_SUFFIX, State, whole_segment};
 
-use crate::file::TraceFile;
+use crate::trace::file::TraceFile;
 
 /// Times that something is read which changes meanwhile.
 const MOST_TRIES: usize = 20;

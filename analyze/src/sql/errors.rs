@@ -82,7 +82,7 @@ fn damaged(session: &Session) -> Option<Error> {
 fn no_table(table: &str, session: &Session) -> Error {
     let tables = session.table_names();
     let table = &*table.to_ascii_lowercase();
-    let builtin = crate::analysis::all().iter().flat_map(|a| &a.tables).any(|t| t.name == table);
+    let builtin = crate::library::analysis::all().iter().flat_map(|a| &a.tables).any(|t| t.name == table);
     if table == "kmem_pairs" || builtin {
         let event = if table == "kmem_pairs" { "kmem" } else { table };
         return anyhow!(
@@ -90,10 +90,11 @@ fn no_table(table: &str, session: &Session) -> Error {
             tables.join(", ")
         );
     }
-    let known = tables.iter().map(String::as_str).chain(crate::analysis::all().iter().map(|a| a.name));
+    let known =
+        tables.iter().map(String::as_str).chain(crate::library::analysis::all().iter().map(|a| a.name));
     let hint = near(table, known);
-    let call = if crate::analysis::find(table).is_some() {
-        format!("; the analysis is '{table}()' or '{}.{table}'", crate::expand::VIEW_SCHEMA)
+    let call = if crate::library::analysis::find(table).is_some() {
+        format!("; the analysis is '{table}()' or '{}.{table}'", crate::sql::expand::VIEW_SCHEMA)
     } else {
         hint
     };

@@ -13,8 +13,8 @@ use arrow_array::types::Int64Type;
 use arrow_schema::DataType;
 use schemas::trace::State;
 
-use crate::symbols::{column, each_batch};
 use crate::trace::Trace;
+use crate::trace::symbols::{column, each_batch};
 
 /// What is missing, or too much. Nothing of a trace that is open, because what is counted is behind what is there, and of
 /// one that has no counts.

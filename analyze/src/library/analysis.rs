@@ -94,7 +94,7 @@ pub struct ColumnDoc {
 
 macro_rules! files {
     ($($name:literal),* $(,)?) => {
-        &[$(($name, include_str!(concat!("../sql/", $name, ".sql")))),*]
+        &[$(($name, include_str!(concat!("../../sql/", $name, ".sql")))),*]
     };
 }
 
@@ -231,7 +231,7 @@ impl Analysis {
         for param in params {
             let value = match given.iter().find(|(name, _)| *name == param.name) {
                 Some((_, value)) => value.clone(),
-                None => crate::params::literal(&param.ty, &param.default, 0)?,
+                None => crate::library::params::literal(&param.ty, &param.default, 0)?,
             };
             sql = sql.replace(&format!("${}", param.name), &value);
         }

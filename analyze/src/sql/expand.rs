@@ -15,9 +15,9 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
-use crate::analysis::{self, Analysis};
+use crate::library::analysis::{self, Analysis};
 use crate::ordered;
-use crate::words::{self, Words};
+use crate::sql::words::{self, Words};
 
 /// Schema of the analyses with their default parameters.
 pub const VIEW_SCHEMA: &str = "a";
@@ -103,7 +103,7 @@ fn derived(factor: &TableFactor, depth: usize, traces: usize) -> Result<Option<T
             Some(found) => (found, Vec::new()),
             None => bail!(
                 "there is no analysis '{name}'{}",
-                crate::errors::near(name, analysis::all().iter().map(|a| a.name))
+                crate::sql::errors::near(name, analysis::all().iter().map(|a| a.name))
             ),
         },
         _ => return Ok(None),

@@ -10,8 +10,8 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_schema::DataType;
 
-use crate::symbols::{column, each_batch};
 use crate::trace::Trace;
+use crate::trace::symbols::{column, each_batch};
 
 /// Readings of older recorders differ by their errors, which are smaller; they did not say what was a step.
 const NO_STEP_NS: i64 = 1_000_000;
