@@ -17,14 +17,13 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
-use datafusion::optimizer::{Analyzer, AnalyzerRule};
+use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::prelude::{DataFrame, SQLOptions, SessionConfig, SessionContext};
 use schemas::column::{field, timestamp};
 use schemas::trace::LOSS_REASONS;
 
 use crate::library::params::is_date;
 use crate::output::Shape;
-use crate::pairs_table::PairsTable;
 use crate::provider::SegmentTable;
 use crate::sql::expand::Expanded;
 use crate::sql::pasted::Pasted;
@@ -35,7 +34,7 @@ use crate::trace::clock::Clock;
 use crate::trace::names::HOST;
 use crate::trace::symbols::Symbols;
 use crate::window::{self, Window};
-use crate::{functions, ordered};
+use crate::{functions, ordered, percentile};
 
 /// Where DataFusion keeps tables.
 const CATALOG: &str = "datafusion";
@@ -105,9 +104,6 @@ impl Session {
         for name in &names {
             let is_event = traces.iter().any(|t| t.table(name).is_some_and(|t| t.is_event));
             let table = window.limit(name, unite(name, &traces, several)?, is_event)?;
-            if name.eq_ignore_ascii_case("kmem") {
-                ctx.register_table("kmem_pairs", Arc::new(PairsTable::new(table.clone(), several)))?;
-            }
             ctx.register_table(TableReference::bare(name.as_str()), table)?;
         }
         ctx.register_table("traces", traces_table(&traces, window)?)?;
@@ -115,8 +111,8 @@ impl Session {
         for function in functions::all(&symbols) {
             ctx.register_udf(function);
         }
-        if names.iter().any(|n| n.eq_ignore_ascii_case("kmem")) {
-            names.push("kmem_pairs".to_owned());
+        for aggregate in percentile::all() {
+            ctx.register_udaf(aggregate);
         }
         names.extend(["traces", "loss_reasons"].map(str::to_owned));
         Ok(Self { ctx, traces, tables: names, window, notes })
@@ -178,7 +174,6 @@ impl Session {
         plan.apply_with_subqueries(|node| {
             if let LogicalPlan::TableScan(scan) = node {
                 let name = scan.table_name.table();
-                let name = if name == "kmem_pairs" { "kmem" } else { name };
                 for table in self.traces.iter().filter_map(|t| t.table(name)).filter(|t| t.is_event) {
                     if !events.contains(&table.recorded) {
                         events.push(table.recorded.clone());
@@ -283,11 +278,16 @@ fn context(options: &Options, symbols: &Arc<Symbols>) -> Result<SessionContext> 
     let pasted: Arc<dyn AnalyzerRule + Send + Sync> =
         Arc::new(Pasted { symbol: Arc::new(functions::symbol(symbols)) });
     let rules = std::iter::once(pasted).chain(Analyzer::new().rules).collect();
+    // Before the others, which then know of what it makes; and after them, which find what is constant.
+    let mut optimizer: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![Arc::new(percentile::Together)];
+    optimizer.extend(Optimizer::new().rules);
+    optimizer.push(Arc::new(percentile::ConstantKeys));
     let state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(runtime)
         .with_default_features()
         .with_analyzer_rules(rules)
+        .with_optimizer_rules(optimizer)
         .with_relation_planners(vec![Arc::new(ordered::Relations)])
         .with_query_planner(Arc::new(ordered::Planner))
         .build();

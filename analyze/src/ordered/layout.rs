@@ -73,8 +73,10 @@ impl Layout {
     /// Fails if there is no time among them.
     pub fn of<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Result<Self> {
         let find = |wanted: &str| names.clone().position(|name| name == wanted);
-        let numbered =
-            |prefix: &str| (0..).map_while(|i: usize| find(&format!("{prefix}{i}"))).collect::<Vec<usize>>();
+        let numbered = |prefix: &str| {
+            let columns = names.clone().enumerate().filter(|(_, name)| name.starts_with(prefix));
+            columns.map(|(i, _)| i).collect::<Vec<usize>>()
+        };
         Ok(Self {
             passed: names
                 .clone()

@@ -12,7 +12,9 @@ use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::{DFSchema, DFSchemaRef, Result, internal_err};
 use datafusion::execution::context::QueryPlanner;
-use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore};
+use datafusion::logical_expr::{
+    Expr, LogicalPlan, Projection, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
+};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
@@ -47,6 +49,33 @@ impl Ordered {
         let metadata = input.schema().metadata().clone();
         let schema = Arc::new(DFSchema::try_from(Schema::new_with_metadata(fields, metadata))?);
         Ok(Self { operator, max_gap_ns, keys, input, schema })
+    }
+
+    /// Does this column of the output have the value that it has in the row that comes in?
+    pub fn passes_as_it_is(&self, name: &str) -> bool {
+        let is_there = self.input.schema().fields().iter().any(|field| field.name() == name);
+        is_there && (self.operator != Operator::Pairs || self.keys.iter().any(|key| key == name))
+    }
+
+    /// The same without the parts of the key that are the same for all rows; `None` if there are none.
+    ///
+    /// Fails if its input cannot be made anew.
+    pub fn without_constant_keys(&self) -> Result<Option<Self>> {
+        let LogicalPlan::Projection(projection) = &self.input else { return Ok(None) };
+        let is_constant = |expr: &Expr| {
+            let Expr::Alias(alias) = expr else { return false };
+            let is_key = alias.name.starts_with(layout::KEY);
+            // A pair without a key is none.
+            let is_pair = self.operator == Operator::Pairs;
+            is_key && matches!(alias.expr.as_ref(), Expr::Literal(value, _) if !(is_pair && value.is_null()))
+        };
+        if !projection.expr.iter().any(is_constant) {
+            return Ok(None);
+        }
+        let left = projection.expr.iter().filter(|expr| !is_constant(expr)).cloned().collect();
+        let input = Projection::try_new(left, projection.input.clone())?;
+        let (operator, max_gap_ns) = (self.operator, self.max_gap_ns);
+        Self::new(operator, max_gap_ns, self.keys.clone(), LogicalPlan::Projection(input)).map(Some)
     }
 
     fn layout(&self) -> Result<Layout> {

@@ -99,6 +99,10 @@ fn derived(factor: &TableFactor, depth: usize, traces: usize) -> Result<Option<T
             Some(found) => (found, arguments(found, &args.args)?),
             None => return Ok(None),
         },
+        ([name], None) if name.eq_ignore_ascii_case("kmem_pairs") => match analysis::find(name) {
+            Some(found) => (found, Vec::new()),
+            None => return Ok(None),
+        },
         ([schema, name], None) if schema.eq_ignore_ascii_case(VIEW_SCHEMA) => match analysis::find(name) {
             Some(found) => (found, Vec::new()),
             None => bail!(
