@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use crate::cli::call;
 use crate::functions;
-use crate::ordered::Operator;
 use crate::library::analysis::{self, Analysis, ParamType};
+use crate::ordered::Operator;
 
 /// The text of `docs/analyses.md`.
 pub fn analyses_md() -> String {

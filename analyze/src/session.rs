@@ -200,6 +200,17 @@ impl Session {
         Ok(Question { frame: DataFrame::new(state, plan), titles })
     }
 
+    /// `sql` with every analysis and every ordered operator written out: plain SQL, which other engines run too.
+    ///
+    /// Fails as [`Self::ask`] does.
+    pub fn written_out(&self, sql: &str) -> Result<String> {
+        let mut statement = expand::expand(sql, self.traces.len())?.statement;
+        if let datafusion::sql::parser::Statement::Statement(inner) = &mut statement {
+            ordered::written_out(inner, &self.ctx.state())?;
+        }
+        Ok(statement.to_string())
+    }
+
     /// [`Self::ask`], for rows that are not shown.
     pub async fn query(&self, sql: &str) -> Result<DataFrame> {
         Ok(self.ask(sql).await?.frame)

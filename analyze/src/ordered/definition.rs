@@ -253,7 +253,7 @@ fn overlaps(call: &Call, columns: &[InputColumn], other: &[InputColumn]) -> Resu
             bail!("the key of overlaps must be a column that both tables have, not an expression");
         }
         let key = ident(&key);
-        write!(same, "\"$a\".{key} IS NOT DISTINCT FROM \"$b\".{key} AND ")?;
+        write!(same, "(\"$a\".{key} IS NOT DISTINCT FROM \"$b\".{key}) AND ")?;
     }
     Ok(format!(
         "SELECT {list}greatest(\"$a\".ts, \"$b\".ts) AS overlap_ts, least(\"$a\".end_ts, \"$b\".end_ts) AS overlap_end_ts FROM ({}) \

@@ -7,12 +7,12 @@ use datafusion::common::DFSchema;
 use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement as DFStatement;
 use datafusion::sql::sqlparser::ast::{
-    Expr as SqlExpr, ExprWithAlias as SqlExprWithAlias, Ident, Query, Statement, TableAlias, TableFactor,
-    VisitMut, VisitorMut,
+    Expr as SqlExpr, ExprWithAlias as SqlExprWithAlias, Query, Statement, TableAlias, TableFactor, VisitMut,
+    VisitorMut,
 };
 use futures::FutureExt;
 
-use super::call::{Call, normalise};
+use super::call::{Call, ident, normalise};
 use super::definition;
 use super::relation::{constants, input_columns, parsed};
 
@@ -59,7 +59,7 @@ impl Writer<'_> {
         let sql = definition::sql(&call, constants(&call, plan)?, &columns, &other)?;
         let alias = alias.clone().unwrap_or_else(|| TableAlias {
             explicit: true,
-            name: Ident::new(call.operator.name()),
+            name: ident(call.operator.name()),
             columns: Vec::new(),
             at: None,
         });
