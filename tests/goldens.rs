@@ -39,12 +39,14 @@ fn slt_files() -> Vec<PathBuf> {
 fn open(sql: &str, dir: &Path) -> anyhow::Result<Option<Session>> {
     let Some(names) = sql.trim().strip_prefix("OPEN ") else { return Ok(None) };
     let mut paths = Vec::new();
-    for name in names.split(',').map(str::trim) {
+    for name in names.trim_end_matches(" MANY").split(',').map(str::trim) {
         // An absolute name is that of a trace that a test made.
         let built = if name.starts_with('/') { name.into() } else { dir.join(format!("{name}.trace")) };
         paths.push(if built.exists() { built } else { fixtures::trace(name, dir)? });
     }
-    Session::open(&paths, &Options { threads: 2, ..Options::default() }).map(Some)
+    // `MANY` makes plans as several machines would run them.
+    let is_for_many_machines = sql.trim().ends_with(" MANY");
+    Session::open(&paths, &Options { threads: 2, is_for_many_machines, ..Options::default() }).map(Some)
 }
 
 struct Analyze {

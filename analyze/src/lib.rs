@@ -10,6 +10,7 @@ pub mod docs;
 pub mod functions;
 pub mod library;
 pub mod loss;
+pub mod memory;
 pub mod ordered;
 pub mod output;
 pub mod percentile;

@@ -13,7 +13,6 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Column, TableReference};
 use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
@@ -23,6 +22,7 @@ use schemas::column::{field, timestamp};
 use schemas::trace::LOSS_REASONS;
 
 use crate::library::params::is_date;
+use crate::memory::ProcessPool;
 use crate::output::Shape;
 use crate::provider::SegmentTable;
 use crate::sql::expand::Expanded;
@@ -51,6 +51,8 @@ pub struct Options {
     pub threads: usize,
     /// Where to spill; default: the system's directory for temporary files.
     pub spill_dir: Option<PathBuf>,
+    /// Make plans whose parts can run on different machines; on one they are slower.
+    pub is_for_many_machines: bool,
     /// Nothing that happened before, as the user wrote it (`+1.5s`, RFC 3339).
     pub from: Option<String>,
     /// Nothing that happened from then on.
@@ -60,7 +62,14 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(2, |n| n.get());
-        Self { memory_bytes: 1 << 30, threads, spill_dir: None, from: None, to: None }
+        Self {
+            memory_bytes: 1 << 30,
+            threads,
+            spill_dir: None,
+            is_for_many_machines: false,
+            from: None,
+            to: None,
+        }
     }
 }
 
@@ -272,7 +281,7 @@ fn context(options: &Options, symbols: &Arc<Symbols>) -> Result<SessionContext> 
         None => DiskManagerMode::OsTmpDirectory,
     };
     let runtime = RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(FairSpillPool::new(options.memory_bytes)))
+        .with_memory_pool(Arc::new(ProcessPool::new(options.memory_bytes)))
         .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(mode))
         .build_arc()
         .context("cannot set up temporary files")?;
@@ -300,7 +309,7 @@ fn context(options: &Options, symbols: &Arc<Symbols>) -> Result<SessionContext> 
         .with_analyzer_rules(rules)
         .with_optimizer_rules(optimizer)
         .with_relation_planners(vec![Arc::new(ordered::Relations)])
-        .with_query_planner(Arc::new(ordered::Planner))
+        .with_query_planner(Arc::new(ordered::Planner { is_for_many_machines: options.is_for_many_machines }))
         .build();
     Ok(SessionContext::new_with_state(state))
 }

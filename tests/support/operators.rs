@@ -149,12 +149,16 @@ fn operators_give_the_rows_of_their_definition_on_generated_traces() {
         let open = format!("OPEN {}", trace.display());
         rows(&mut analyze, &open);
         rows(&mut duckdb, &open);
+        let mut many = Analyze::new();
+        rows(&mut many, &format!("{open} MANY"));
         for question in questions() {
             // A join of all with all takes long where there are many.
             if count > 1000 && question.contains("overlaps(") {
                 continue;
             }
             compare(&mut analyze, &mut duckdb, &question, &format!("seed {seed}"));
+            let (one, many) = (rows(&mut analyze, &question), rows(&mut many, &question));
+            assert_eq!(one, many, "spread by the plan: {question}");
         }
     }
 }
@@ -181,4 +185,89 @@ fn analyses_give_the_rows_of_their_definition_on_every_fixture() {
         }
     }
     assert!(answers > 20, "{answers} analyses had rows");
+}
+
+/// The steps of a plan, from the first to the last that runs.
+fn steps(analyze: &mut Analyze, sql: &str) -> Vec<String> {
+    let plan = rows(analyze, &format!("EXPLAIN {sql}"));
+    let logical = plan.iter().find(|row| row[0] == "logical_plan").map(|row| row[1].clone());
+    let mut steps: Vec<String> = logical.unwrap().lines().map(|line| line.trim().to_owned()).collect();
+    steps.reverse();
+    steps
+}
+
+#[test]
+fn conditions_go_below_an_operator_only_where_the_rows_stay_the_same() {
+    let mut analyze = Analyze::new();
+    rows(&mut analyze, "OPEN kmem");
+    let time = "utc(1800000000000000500)";
+    let calls = [
+        "gaps(kmem, ptr)",
+        "runs(kmem, ptr, 5)",
+        "pairs(kmem, kind = 'alloc', kind = 'free', ptr)",
+        "state_at(kmem, ptr)",
+        "covered((SELECT *, ts AS end_ts FROM kmem), ptr)",
+        "concurrency((SELECT *, ts AS end_ts FROM kmem), ptr)",
+    ];
+    for call in calls {
+        let place = |steps: &[String], text: &str| {
+            let operator = steps.iter().position(|step| step.starts_with("Ordered: ")).unwrap();
+            let condition = steps.iter().position(|step| step.contains(text));
+            condition.map(|condition| condition < operator)
+        };
+        let by_key = steps(&mut analyze, &format!("SELECT * FROM {call} WHERE ptr = 77"));
+        assert_eq!(place(&by_key, "UInt64(77)"), Some(true), "the key, below {call}: {by_key:#?}");
+        let by_time = steps(&mut analyze, &format!("SELECT * FROM {call} WHERE ts > {time}"));
+        assert_eq!(place(&by_time, "1800000000000000500"), Some(false), "time, above {call}: {by_time:#?}");
+        let some = steps(&mut analyze, &format!("SELECT ts FROM {call}"));
+        let scan = some.iter().find(|step| step.starts_with("TableScan")).unwrap();
+        assert!(!scan.contains("comm") && !scan.contains("bytes_req"), "columns that {call} reads: {scan}");
+    }
+    // What is asked of an earlier time needs nothing that came later.
+    let earlier = steps(&mut analyze, &format!("SELECT * FROM state_at(kmem, ptr, {time})"));
+    assert!(earlier[0].contains("1800000000000000500"), "{earlier:#?}");
+    // A key that is the same for all rows is none.
+    let one = steps(
+        &mut analyze,
+        "SELECT NULL AS k, count(*), max(gap_ns) FROM gaps((SELECT ts, NULL AS k FROM kmem), k) GROUP BY k",
+    );
+    assert!(one.iter().any(|step| step.contains("groupBy=[[]]")), "{one:#?}");
+}
+
+#[test]
+fn a_wrong_call_is_told_what_is_wrong_and_how_to_write_it() {
+    let mut analyze = Analyze::new();
+    rows(&mut analyze, "OPEN kmem");
+    let wrong = [
+        ("gaps(kmem, nothing)", "nothing"),
+        ("runs(kmem)", "argument 'max_gap' is missing"),
+        ("runs(kmem, ptr, 'soon')", "'soon' is no duration"),
+        ("runs(kmem, ptr, bytes_req)", "max_gap must be the same for all rows"),
+        ("pairs(kmem, kind, kind, ptr)", "begin must be a condition"),
+        ("pairs(kmem, true, true, NULL)", "pairs needs a key"),
+        ("pairs(kmem, begin => true, stop => true, key => ptr)", "no argument 'stop'"),
+        ("state_at('kmem', ptr)", "its first argument must be a table"),
+        ("state_at((SELECT ptr FROM kmem), ptr)", "no column ts"),
+        ("state_at((SELECT 5 AS ts FROM kmem), ts)", "must be a time"),
+        ("rate(kmem, 0)", "interval must be longer"),
+        ("covered(kmem)", "no column end_ts"),
+        ("overlaps(kmem, other => 5)", "other must be a table"),
+        ("gaps((SELECT ts, 1 AS a, 2 AS a FROM kmem), a)", "a"),
+    ];
+    for (call, text) in wrong {
+        let error = analyze
+            .run(&format!("SELECT * FROM {call}"))
+            .err()
+            .unwrap_or_else(|| panic!("{call} is answered"));
+        assert!(error.to_string().contains(text), "{call}: {error}");
+    }
+    for (sql, text) in [
+        ("SELECT percentile(bytes_req, 2) FROM kmem", "from 0 to 1"),
+        ("SELECT percentile(bytes_req, bytes_req) FROM kmem", "from 0 to 1"),
+        ("SELECT percentile(comm, 0.5) FROM kmem", "percentile(x, 0.99)"),
+        ("SELECT linear_histogram(bytes_req, 0) FROM kmem", "width is a whole number above 0"),
+    ] {
+        let error = analyze.run(sql).err().unwrap_or_else(|| panic!("{sql} is answered"));
+        assert!(error.to_string().contains(text), "{sql}: {error}");
+    }
 }

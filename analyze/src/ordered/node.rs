@@ -19,7 +19,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
 use super::call::Operator;
-use super::exec::OrderedExec;
+use super::exec::{OrderedExec, Spread};
 use super::layout::{self, Layout};
 
 /// An operator over its input.
@@ -165,8 +165,11 @@ pub fn describe(operator: Operator, keys: &[String], max_gap_ns: Option<i64>) ->
 }
 
 /// Makes physical plans, also of operators.
-#[derive(Debug)]
-pub struct Planner;
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Planner {
+    /// Rows are spread by key by the plan, as parts of it need that run on different machines; on one it is slower.
+    pub is_for_many_machines: bool,
+}
 
 #[async_trait]
 impl QueryPlanner for Planner {
@@ -175,7 +178,7 @@ impl QueryPlanner for Planner {
         plan: &LogicalPlan,
         state: &dyn Session,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(Self)]);
+        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(*self)]);
         planner.create_physical_plan(plan, state).await
     }
 }
@@ -193,14 +196,13 @@ impl ExtensionPlanner for Planner {
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         let Some(node) = node.as_any().downcast_ref::<Ordered>() else { return Ok(None) };
         let [input] = inputs else { return internal_err!("an ordered operator has one input") };
-        let workers = if node.layout()?.keys.is_empty() { 1 } else { session.config().target_partitions() };
-        let exec = OrderedExec::new(
-            node.operator,
-            node.max_gap_ns,
-            node.keys.clone(),
-            input.clone(),
-            super::exec::Spread::Here(workers),
-        )?;
+        let spread = match (self.is_for_many_machines, node.layout()?.keys.is_empty()) {
+            (true, _) => Spread::Below,
+            (false, true) => Spread::Here(1),
+            (false, false) => Spread::Here(session.config().target_partitions()),
+        };
+        let exec =
+            OrderedExec::new(node.operator, node.max_gap_ns, node.keys.clone(), input.clone(), spread)?;
         Ok(Some(Arc::new(exec)))
     }
 }
