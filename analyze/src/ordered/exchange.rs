@@ -14,7 +14,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::keys::{Hasher, KeyReader};
 use super::layout::Layout;
-use super::rows::Rows;
+use super::rows::{Moment, Rows};
 
 /// Batches that wait between two stages.
 const WAITING: usize = 4;
@@ -71,7 +71,7 @@ pub fn start(
         let (sender, receiver) = channel(WAITING);
         let reading = reading.clone();
         readers.push(SpawnedTask::spawn(async move { read(input, &reading, sender).await }));
-        heads.push(Head { receiver, rows: None, is_ended: false, last_ts: i64::MIN });
+        heads.push(Head { receiver, rows: None, is_ended: false, last: Moment::FIRST });
     }
     let (senders, receivers) = (0..workers).map(|_| channel(WAITING)).unzip();
     let mut merge = Merge { heads, reading: reading.clone(), workers: senders, held: Vec::new() };
@@ -103,7 +103,7 @@ struct Head {
     receiver: Receiver<Message>,
     rows: Option<Rows>,
     is_ended: bool,
-    last_ts: i64,
+    last: Moment,
 }
 
 impl Head {
@@ -115,11 +115,11 @@ impl Head {
                     if rows.is_empty() {
                         continue;
                     }
-                    if rows.first_ts() < self.last_ts {
+                    if rows.first() < self.last {
                         let wrong = "an ordered operator got batches that are not in order of time";
                         return Err(Arc::new(DataFusionError::Execution(wrong.to_owned())));
                     }
-                    self.last_ts = rows.last_ts();
+                    self.last = rows.last();
                     self.rows = Some(rows);
                 }
             }
@@ -161,7 +161,7 @@ impl Merge {
         for head in &mut self.heads {
             head.fill().await?;
         }
-        let first = |head: &Head| head.rows.as_ref().map(Rows::first_ts);
+        let first = |head: &Head| head.rows.as_ref().map(Rows::first);
         let earliest = (0..self.heads.len())
             .filter(|i| self.heads[*i].rows.is_some())
             .min_by_key(|i| first(&self.heads[*i]));
@@ -172,26 +172,26 @@ impl Merge {
         let missing = || Arc::new(internal_datafusion_err!("a partition has no rows"));
         let rows = slot.as_mut().ok_or_else(missing)?;
         match others {
-            Some(other) if rows.last_ts() > other => Ok(Some(rows.take_until(other))),
+            Some(other) if rows.last() > other => Ok(Some(rows.take_until(other))),
             _ => Ok(slot.take()),
         }
     }
 
     /// Rows are told once no more of the same time can come.
     async fn settle(&mut self, mut rows: Rows) -> std::result::Result<bool, Failure> {
-        let held_ts = self.held.last().map(Rows::last_ts);
-        match held_ts {
-            Some(ts) if rows.first_ts() > ts => {
+        let held = self.held.last().map(Rows::last);
+        match held {
+            Some(last) if rows.first() > last => {
                 let held = self.reading.together(&std::mem::take(&mut self.held))?;
                 if !self.tell(Ok(Some(held))).await {
                     return Ok(false);
                 }
             }
-            Some(ts) => {
-                if let Some(last) = self.held.pop() {
-                    self.hold_tail(last).await?;
+            Some(last) => {
+                if let Some(rows) = self.held.pop() {
+                    self.hold_tail(rows).await?;
                 }
-                let same = rows.take_until(ts);
+                let same = rows.take_until(last);
                 self.held.push(same);
                 if rows.is_empty() {
                     return Ok(true);

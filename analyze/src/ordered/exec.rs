@@ -83,6 +83,7 @@ impl OrderedExec {
         let mut equivalence = EquivalenceProperties::new(out.clone());
         // Rows of gaps stay in order; `ts` may also be a column that is only called so.
         if operator == Operator::Gaps
+            && layout.trace.is_none()
             && let Some(ts) = layout.passed.iter().position(|(index, _)| schema.field(*index).name() == "ts")
         {
             let ts: Arc<dyn PhysicalExpr> = Arc::new(Column::new("ts", ts));
@@ -102,9 +103,11 @@ impl OrderedExec {
         Ok(Self { operator, max_gap_ns, keys, input, spread, layout, properties, begun })
     }
 
-    fn time(&self) -> Result<PhysicalSortExpr> {
-        let ts: Arc<dyn PhysicalExpr> = Arc::new(Column::new(super::layout::TS, self.layout.ts));
-        Ok(PhysicalSortExpr::new(ts, Default::default()))
+    /// The order in which rows must come: that of time, trace by trace.
+    fn order(&self) -> Option<LexOrdering> {
+        let trace = self.layout.trace.map(|index| Column::new(super::layout::TRACE, index));
+        let columns = trace.into_iter().chain([Column::new(super::layout::TS, self.layout.ts)]);
+        LexOrdering::new(columns.map(|column| PhysicalSortExpr::new(Arc::new(column), Default::default())))
     }
 
     fn reading(&self, hasher: Hasher) -> Result<Reading> {
@@ -183,8 +186,7 @@ impl ExecutionPlan for OrderedExec {
     }
 
     fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
-        let ordering = self.time().ok().and_then(|ts| LexOrdering::new([ts]));
-        vec![ordering.map(OrderingRequirements::from)]
+        vec![self.order().map(OrderingRequirements::from)]
     }
 
     fn maintains_input_order(&self) -> Vec<bool> {

@@ -11,6 +11,8 @@ use super::call::Operator;
 
 /// Time of a row.
 pub const TS: &str = "$ts";
+/// Number of the trace, where there are several: rows are in order of it, then of time.
+pub const TRACE: &str = "$trace";
 /// End of an interval.
 pub const UNTIL: &str = "$until";
 /// Part of the key: `$key0`, `$key1`, ...
@@ -44,6 +46,8 @@ pub struct Layout {
     pub passed: Vec<(usize, Role)>,
     /// Time.
     pub ts: usize,
+    /// Number of the trace.
+    pub trace: Option<usize>,
     /// End of an interval.
     pub until: Option<usize>,
     /// Parts of the key.
@@ -84,6 +88,7 @@ impl Layout {
                 .filter_map(|(i, name)| passed(name).map(|(_, role)| (i, role)))
                 .collect(),
             ts: find(TS).ok_or_else(|| exec_datafusion_err!("an ordered operator has no time"))?,
+            trace: find(TRACE),
             until: find(UNTIL),
             keys: numbered(KEY),
             ties: numbered(TIE),

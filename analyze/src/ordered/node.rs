@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow_schema::Schema;
 use async_trait::async_trait;
 use datafusion::catalog::Session;
-use datafusion::common::{DFSchema, DFSchemaRef, Result, internal_err};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, Result, internal_err};
 use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::{
     Expr, LogicalPlan, Projection, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
@@ -76,6 +76,18 @@ impl Ordered {
         let input = Projection::try_new(left, projection.input.clone())?;
         let (operator, max_gap_ns) = (self.operator, self.max_gap_ns);
         Self::new(operator, max_gap_ns, self.keys.clone(), LogicalPlan::Projection(input)).map(Some)
+    }
+
+    /// The same over rows of several traces, of which `number` says the one of each row: no trace knows of another.
+    ///
+    /// Fails if the input has no such column.
+    pub fn per_trace(&self, input: LogicalPlan, number: &Column) -> Result<Self> {
+        let mut columns: Vec<Expr> = input.schema().columns().into_iter().map(Expr::Column).collect();
+        columns.push(Expr::Column(number.clone()).alias(layout::TRACE));
+        columns.push(Expr::Column(number.clone()).alias(format!("{}_trace", layout::KEY)));
+        let input = LogicalPlan::Projection(Projection::try_new(columns, Arc::new(input))?);
+        let keys = self.keys.iter().cloned().chain([number.name.clone()]).collect();
+        Self::new(self.operator, self.max_gap_ns, keys, input)
     }
 
     fn layout(&self) -> Result<Layout> {
@@ -148,7 +160,15 @@ impl UserDefinedLogicalNodeCore for Ordered {
         let mut needed: Vec<usize> =
             wanted.iter().filter_map(|wanted| layout.passed.get(*wanted)).map(|(index, _)| *index).collect();
         needed.extend([layout.ts]);
-        needed.extend(layout.keys.iter().chain(&layout.until).chain(&layout.begin).chain(&layout.end));
+        needed.extend(
+            layout
+                .keys
+                .iter()
+                .chain(&layout.trace)
+                .chain(&layout.until)
+                .chain(&layout.begin)
+                .chain(&layout.end),
+        );
         if self.needs_ties(wanted, &layout) {
             needed.extend(&layout.ties);
         }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::TimestampNanosecondType;
+use arrow_array::types::{Int32Type, TimestampNanosecondType};
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow_buffer::ScalarBuffer;
 use arrow_ord::ord::make_comparator;
@@ -29,8 +29,22 @@ pub struct Rows {
 struct Shared {
     batch: RecordBatch,
     ts: ScalarBuffer<i64>,
+    /// Number of the trace of each row, if there are several.
+    traces: Option<ScalarBuffer<i32>>,
     keys: Keys,
     hashes: Vec<u64>,
+}
+
+/// A place in the order of rows: traces one after the other, each in order of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment {
+    trace: i32,
+    ts: i64,
+}
+
+impl Moment {
+    /// Before all others.
+    pub const FIRST: Self = Self { trace: i32::MIN, ts: i64::MIN };
 }
 
 /// A row, and for operators that know begins and ends which of both is meant.
@@ -64,7 +78,13 @@ impl Rows {
             }
         };
         let ts = batch.column(layout.ts).as_primitive::<TimestampNanosecondType>().values().clone();
-        if !ts.is_sorted() {
+        let traces =
+            layout.trace.map(|index| batch.column(index).as_primitive::<Int32Type>().values().clone());
+        let is_sorted = match &traces {
+            None => ts.is_sorted(),
+            Some(traces) => traces.iter().zip(ts.iter()).is_sorted(),
+        };
+        if !is_sorted {
             return exec_err!("an ordered operator got rows that are not in order of time");
         }
         let columns: Vec<ArrayRef> = layout.keys.iter().map(|i| batch.column(*i).clone()).collect();
@@ -74,7 +94,7 @@ impl Rows {
             _ => (0..ts.len()).map(|row| hasher.hash(&keys, row)).collect(),
         };
         let range = 0..ts.len();
-        Ok(Self { shared: Arc::new(Shared { batch, ts, keys, hashes }), range, visits: None })
+        Ok(Self { shared: Arc::new(Shared { batch, ts, traces, keys, hashes }), range, visits: None })
     }
 
     /// All columns, of all rows of the batch.
@@ -102,27 +122,39 @@ impl Rows {
         self.range.is_empty()
     }
 
-    /// Time of the first.
-    pub fn first_ts(&self) -> i64 {
-        self.ts()[self.range.start]
+    /// Where in the order the first is.
+    pub fn first(&self) -> Moment {
+        self.moment(self.range.start)
     }
 
-    /// Time of the last.
-    pub fn last_ts(&self) -> i64 {
-        self.ts()[self.range.end - 1]
+    /// Where in the order the last is.
+    pub fn last(&self) -> Moment {
+        self.moment(self.range.end - 1)
     }
 
-    /// Cut off what is not later than `ts`.
-    pub fn take_until(&mut self, ts: i64) -> Self {
-        let count = self.ts()[self.range.clone()].partition_point(|row| *row <= ts);
-        self.cut(count)
+    fn moment(&self, row: usize) -> Moment {
+        let trace = self.shared.traces.as_ref().map_or(0, |traces| traces[row]);
+        Moment { trace, ts: self.ts()[row] }
     }
 
-    /// Cut off what is earlier than the last row.
+    /// Cut off what does not come after `moment`.
+    pub fn take_until(&mut self, moment: Moment) -> Self {
+        self.take_while(|row| row <= moment)
+    }
+
+    /// Cut off what comes before the last row, and not at the same time.
     pub fn take_settled(&mut self) -> Self {
-        let last = self.last_ts();
-        let count = self.ts()[self.range.clone()].partition_point(|row| *row < last);
-        self.cut(count)
+        let last = self.last();
+        self.take_while(|row| row < last)
+    }
+
+    fn take_while(&mut self, is_taken: impl Fn(Moment) -> bool) -> Self {
+        let (mut first, mut behind) = (self.range.start, self.range.end);
+        while first < behind {
+            let middle = first + (behind - first) / 2;
+            if is_taken(self.moment(middle)) { first = middle + 1 } else { behind = middle }
+        }
+        self.cut(first - self.range.start)
     }
 
     fn cut(&mut self, count: usize) -> Self {
