@@ -25,12 +25,12 @@ pub fn analyses_md() -> String {
     }
     text += "\n## Tables made by analyze\n";
     let tables = [
-        ("traces", "The traces that are open.", crate::session::traces_schema()),
-        ("loss_reasons", "What each reason of table `losses` means.", crate::session::loss_reasons_schema()),
+        ("traces", "The traces that are open.", crate::united::traces_schema()),
+        ("loss_reasons", "What each reason of table `losses` means.", crate::united::loss_reasons_schema()),
         (
             "kmem_pairs",
             "Event `kmem` paired by pointer: one row per allocation, one per free that matches none.",
-            crate::pairs::schema(false).as_ref().clone(),
+            crate::pairs::schema(crate::provider::Source::Silent).as_ref().clone(),
         ),
     ];
     for (name, doc, schema) in tables {

@@ -11,12 +11,15 @@ use arrow_array::builder::{StringBuilder, StringDictionaryBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, UInt32Type, UInt64Type};
 use arrow_array::{
-    Array, ArrayRef, Int64Array, RecordBatch, TimestampNanosecondArray, UInt32Array, UInt64Array,
+    Array, ArrayRef, Int32Array, Int64Array, RecordBatch, TimestampNanosecondArray, UInt32Array, UInt64Array,
 };
 use arrow_cast::cast;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use schemas::column::{field, text_dictionary, timestamp, typed};
 use std::sync::Arc;
+
+use crate::provider::{NUMBER, Source};
+use crate::trace::names::{HOST, TRACE};
 
 /// Columns read from `kmem`; those that a trace does not have are NULL.
 pub const INPUT: &[&str] = &[
@@ -31,13 +34,15 @@ pub const INPUT: &[&str] = &[
     "bytes_req",
     "bytes_alloc",
     "kstack",
-    "host",
+    TRACE,
+    HOST,
+    NUMBER,
 ];
 /// Bytes that a pointer takes in the table of last events, and an allocation in the table of live ones.
 const POINTER_BYTES: usize = 32;
 
 /// Schema of `kmem_pairs`.
-pub fn schema(with_host: bool) -> SchemaRef {
+pub fn schema(source: Source) -> SchemaRef {
     let column = |name, ty, unit, doc| field(name, ty, true, unit, doc);
     let mut fields: Vec<Field> = vec![
         column("ts", timestamp(), Some("ns"), "time of the allocation, or of a free that matches none"),
@@ -66,9 +71,7 @@ pub fn schema(with_host: bool) -> SchemaRef {
             column("kstack", DataType::Int64, None, "kernel stack of the allocation: row of table stacks"),
         ),
     ];
-    if with_host {
-        fields.push(crate::provider::host_field());
-    }
+    fields.extend(source.fields());
     Arc::new(Schema::new(fields))
 }
 
@@ -106,6 +109,8 @@ struct Event {
     comm: u32,
     via: u32,
     cache: u32,
+    /// The text of column `trace`, or of the number of the trace.
+    trace: u32,
     host: u32,
 }
 
@@ -149,7 +154,7 @@ const FREED: u32 = u32::MAX;
 #[derive(Debug, Default)]
 pub struct Pairer {
     texts: Texts,
-    /// (pointer, host) to index in `live`, or [`FREED`].
+    /// (pointer, trace) to index in `live`, or [`FREED`].
     last: HashMap<(u64, u32), u32>,
     live: Vec<Event>,
     unused: Vec<u32>,
@@ -211,7 +216,7 @@ impl Pairer {
     }
 
     fn alloc(&mut self, event: Event) {
-        match self.last.entry((event.ptr, event.host)) {
+        match self.last.entry((event.ptr, event.trace)) {
             Entry::Occupied(entry) if *entry.get() != FREED => {
                 if let Some(slot) = self.live.get_mut(*entry.get() as usize) {
                     let before = std::mem::replace(slot, event);
@@ -239,7 +244,7 @@ impl Pairer {
     }
 
     fn free(&mut self, event: Event) {
-        let row = match self.last.insert((event.ptr, event.host), FREED) {
+        let row = match self.last.insert((event.ptr, event.trace), FREED) {
             None => Row { event, class: Class::AllocBeforeRecording, end_ts: None },
             Some(FREED) => Row { event, class: Class::AllocMissed, end_ts: None },
             Some(index) => {
@@ -289,7 +294,12 @@ impl Pairer {
             "kstack" => numbers(|e| e.kstack),
             "comm" => texts(|e| e.comm),
             "via" => texts(|e| e.via),
-            "host" => texts(|e| e.host),
+            TRACE => texts(|e| e.trace),
+            HOST => texts(|e| e.host),
+            NUMBER => {
+                let number = |row: &Row| self.texts.get(row.event.trace)?.parse().ok();
+                Arc::new(rows.iter().map(number).collect::<Int32Array>())
+            }
             "cache" => {
                 let mut text = StringBuilder::new();
                 rows.iter().for_each(|r| text.append_option(self.texts.get(r.event.cache)));
@@ -313,6 +323,7 @@ struct Input {
     kind: Coded,
     comm: Coded,
     via: Coded,
+    trace: Coded,
     host: Coded,
 }
 
@@ -361,7 +372,12 @@ impl Input {
             kind: Coded::new(batch, "kind", texts)?,
             comm: Coded::new(batch, "comm", texts)?,
             via: Coded::new(batch, "via", texts)?,
-            host: Coded::new(batch, "host", texts)?,
+            trace: Coded::new(
+                batch,
+                if batch.column_by_name(NUMBER).is_some() { NUMBER } else { TRACE },
+                texts,
+            )?,
+            host: Coded::new(batch, HOST, texts)?,
         })
     }
 
@@ -396,6 +412,7 @@ impl Input {
             comm: self.comm.get(row),
             via: self.via.get(row),
             cache: cache.map_or(0, |c| texts.number(c.value(row))),
+            trace: self.trace.get(row),
             host: self.host.get(row),
         };
         Some((event, kind))

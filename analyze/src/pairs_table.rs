@@ -26,6 +26,8 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, stream};
 
 use crate::pairs::{INPUT, Pairer, schema};
+use crate::provider::{NUMBER, Source};
+use crate::trace::names::TRACE;
 
 /// The table over `kmem`.
 #[derive(Debug)]
@@ -36,8 +38,8 @@ pub struct PairsTable {
 
 impl PairsTable {
     /// Pairs of the rows of `kmem`.
-    pub fn new(kmem: Arc<dyn TableProvider>, with_host: bool) -> Self {
-        Self { kmem, schema: schema(with_host) }
+    pub fn new(kmem: Arc<dyn TableProvider>, source: Source) -> Self {
+        Self { kmem, schema: schema(source) }
     }
 }
 
@@ -64,7 +66,8 @@ impl TableProvider for PairsTable {
         };
         let kmem = self.kmem.schema();
         let needed = |name: &&&str| {
-            matches!(**name, "ts" | "kind" | "ptr" | "host") || schema.column_with_name(name).is_some()
+            matches!(**name, "ts" | "kind" | "ptr" | TRACE | NUMBER)
+                || schema.column_with_name(name).is_some()
         };
         let columns = INPUT.iter().filter(needed).filter_map(|name| kmem.index_of(name).ok()).collect();
         let input = self.kmem.scan(state, Some(&columns), &[], None).await?;
