@@ -5,6 +5,8 @@
 
 #[path = "support/duckdb.rs"]
 mod duckdb;
+#[path = "per_trace/mod.rs"]
+mod per_trace;
 #[path = "support/readers.rs"]
 mod readers;
 #[path = "support/rows.rs"]

@@ -32,6 +32,9 @@ impl Rewriter<'_> {
                 Ok(Part::Numbered(LogicalPlan::SubqueryAlias(plan), number))
             }
             LogicalPlan::Sort(Sort { expr, input, fetch: None }) => self.first(skip, fetch, input, expr),
+            LogicalPlan::Limit(node) if skip.is_none() && fetch.is_none() => {
+                self.limit(node.skip.as_deref().cloned(), node.fetch.as_deref().cloned(), &node.input)
+            }
             LogicalPlan::Sort(_) => no_form("a limit on a sort that has one"),
             other => self.first(skip, fetch, other, &[]),
         }

@@ -40,8 +40,17 @@ pub fn answer(plan: &LogicalPlan, tables: &[OfTrace], names: &[TraceName]) -> Re
     let (traces, notes) = answering(plan, tables, names)?;
     let is_every_trace = traces.len() == names.len();
     let rewriter = Rewriter { tables, traces, is_every_trace, names_made: Cell::default() };
-    let (mut rewritten, number) = rewriter.numbered(rewriter.part(plan)?)?;
-    if !is_sorted(plan) {
+    let is_sorted = match plan {
+        LogicalPlan::Limit(node) => is_sorted(&node.input),
+        other => is_sorted(other),
+    };
+    let part = match rewriter.part(plan)? {
+        // Its order is that of each trace.
+        Part::Same(_) if is_sorted => rewriter.limit(None, None, plan)?,
+        part => part,
+    };
+    let (mut rewritten, number) = rewriter.numbered(part)?;
+    if !is_sorted {
         rewritten = sorted(rewritten, &number, Vec::new());
     }
     let columns = plan.schema().columns();
@@ -60,13 +69,12 @@ pub fn answer(plan: &LogicalPlan, tables: &[OfTrace], names: &[TraceName]) -> Re
     Ok(Answer { plan, notes })
 }
 
-/// Do the rows of `plan` have an order?
+/// Do the rows of `plan` have an order, which they do not owe to a limit within?
 pub fn is_sorted(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Sort(_) => true,
         LogicalPlan::Projection(node) => is_sorted(&node.input),
         LogicalPlan::SubqueryAlias(node) => is_sorted(&node.input),
-        LogicalPlan::Limit(node) => is_sorted(&node.input),
         _ => false,
     }
 }

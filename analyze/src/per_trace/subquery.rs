@@ -95,8 +95,15 @@ impl Rewriter<'_> {
                 let Some((input, own, aggregates)) = self.input(part, &node.aggr_expr)? else {
                     return Ok(query.clone());
                 };
-                let input = Filter::try_new(same_trace(own, outside, number)?.0, Arc::new(input))?;
-                let input = Arc::new(LogicalPlan::Filter(input));
+                let mut condition = same_trace(own, outside, number)?.0;
+                let input = match input {
+                    LogicalPlan::Filter(Filter { predicate, input, .. }) => {
+                        condition = predicate.and(condition);
+                        input
+                    }
+                    other => Arc::new(other),
+                };
+                let input = Arc::new(LogicalPlan::Filter(Filter::try_new(condition, input)?));
                 Ok(LogicalPlan::Aggregate(Aggregate::try_new(input, vec![], aggregates)?))
             }
             _ => no_form("a query for one value that refers to the row outside and is no plain aggregate"),
