@@ -7,6 +7,8 @@
 mod duckdb;
 #[path = "support/operators.rs"]
 mod operators;
+#[path = "per_trace/mod.rs"]
+mod per_trace;
 #[path = "support/readers.rs"]
 mod readers;
 #[path = "support/rows.rs"]

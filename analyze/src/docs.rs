@@ -30,8 +30,8 @@ pub fn analyses_md() -> String {
     }
     text += "\n## Tables made by analyze\n";
     let tables = [
-        ("traces", "The traces that are open.", crate::session::traces_schema()),
-        ("loss_reasons", "What each reason of table `losses` means.", crate::session::loss_reasons_schema()),
+        ("traces", "The traces that are open.", crate::united::traces_schema()),
+        ("loss_reasons", "What each reason of table `losses` means.", crate::united::loss_reasons_schema()),
     ];
     for (name, doc, schema) in tables {
         text += &format!("\n### {name}\n\n{doc}\n\n| column | doc |\n|---|---|\n");

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int64Type, UInt64Type};
+use arrow_array::types::{Int32Type, Int64Type, UInt64Type};
 use arrow_array::{ArrayRef, Int64Array, StringArray};
 use arrow_cast::cast;
 use arrow_schema::DataType;
 use datafusion::common::{DataFusionError, Result, exec_err};
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
     cast as cast_expr,
 };
-use schemas::column::timestamp;
+use schemas::column::{text_dictionary, timestamp};
 
 use crate::trace::symbols::{Symbols, name_of};
 
@@ -25,6 +25,12 @@ pub const DOCS: &[(&str, &str)] = &[
     ("symbol(addr)", "name of a code address, such as call_site; the address in hexadecimal if unknown"),
     ("stack_text(stack_id)", "names of the frames of a stack, innermost first, separated by ' <- '"),
 ];
+
+/// Does the answer of the function `name` depend on the trace? It then takes the trace as one more argument, which is its
+/// name or, in a plan for many traces, its number; it can be left out where column `trace` of the row has it.
+pub fn depends_on_trace(name: &str) -> bool {
+    matches!(name, "symbol" | "stack_text")
+}
 
 /// All functions, for the traces behind `symbols`.
 pub fn all(symbols: &Arc<Symbols>) -> Vec<ScalarUDF> {
@@ -74,10 +80,33 @@ impl Function {
         // Symbols are read from files, but they do not change while a trace is open.
         let signature = match kind {
             Kind::Log2Floor => Signature::exact(vec![DataType::Int64], Volatility::Immutable),
+            Kind::Ns | Kind::Utc => Signature::any(1, Volatility::Immutable),
             // Of addresses and stacks, also the text that JSON has.
-            Kind::Ns | Kind::Utc | Kind::Symbol | Kind::StackText => Signature::any(1, Volatility::Immutable),
+            Kind::Symbol | Kind::StackText => {
+                Signature::one_of(vec![TypeSignature::Any(1), TypeSignature::Any(2)], Volatility::Immutable)
+            }
         };
         Self { kind, signature, symbols }
+    }
+
+    /// The trace of each row, by its number.
+    fn traces(&self, trace: Option<&ColumnarValue>, rows: usize) -> Result<Vec<Option<usize>>> {
+        let failed = DataFusionError::Execution;
+        let Some(trace) = trace else {
+            return Ok(vec![Some(self.symbols.only_trace().map_err(failed)?); rows]);
+        };
+        let trace = trace.to_array(rows)?;
+        if *trace.data_type() == DataType::Int32 {
+            let numbers = trace.as_primitive::<Int32Type>();
+            return Ok(numbers.iter().map(|number| usize::try_from(number?).ok()).collect());
+        }
+        let trace = cast(&trace, &text_dictionary())?;
+        let trace = trace.as_dictionary::<Int32Type>();
+        let names = trace.values().as_string::<i32>().iter();
+        let number = |name: Option<&str>| name.map(|name| self.symbols.trace_named(name)).transpose();
+        let numbers: Vec<Option<usize>> = names.map(number).collect::<Result<_, _>>().map_err(failed)?;
+        let row = |key: Option<i32>| numbers.get(usize::try_from(key?).ok()?).copied().flatten();
+        Ok(trace.keys().iter().map(row).collect())
     }
 }
 
@@ -144,9 +173,15 @@ impl ScalarUDFImpl for Function {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let [arg] = args.args.as_slice() else { return exec_err!("{} takes one argument", self.name()) };
-        let scalar = matches!(arg, ColumnarValue::Scalar(_));
-        let input = arg.to_array(if scalar { 1 } else { args.number_rows })?;
+        let (arg, trace) = match args.args.as_slice() {
+            [arg] => (arg, None),
+            [arg, trace] if depends_on_trace(self.name()) => (arg, Some(trace)),
+            _ => return exec_err!("{} takes one argument", self.name()),
+        };
+        let scalar = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let rows = if scalar { 1 } else { args.number_rows };
+        let input = arg.to_array(rows)?;
+        let traces = || self.traces(trace, rows);
         let failed = |message: String| DataFusionError::Execution(message);
         let output: ArrayRef = match self.kind {
             Kind::Ns => cast(&cast(&input, &timestamp())?, &DataType::Int64)?,
@@ -156,15 +191,22 @@ impl ScalarUDFImpl for Function {
                 Arc::new(input.as_primitive::<Int64Type>().unary::<_, Int64Type>(floor)) as ArrayRef
             }
             Kind::Symbol => {
-                let names = self.symbols.names().map_err(failed)?;
-                let texts = addresses(&input)?.into_iter().map(|a| a.map(|a| name_of(names, a)));
-                Arc::new(texts.collect::<StringArray>())
+                let name = |(addr, trace): (Option<u64>, Option<usize>)| match addr.zip(trace) {
+                    Some((addr, trace)) => self.symbols.names(trace).map(|names| Some(name_of(names, addr))),
+                    None => Ok(None),
+                };
+                let texts = addresses(&input)?.into_iter().zip(traces()?).map(name);
+                Arc::new(texts.collect::<Result<StringArray, _>>().map_err(failed)?)
             }
             Kind::StackText => {
-                let stacks = self.symbols.stacks().map_err(failed)?;
                 let ids = cast(&input, &DataType::Int64)?;
                 let ids: &Int64Array = ids.as_primitive();
-                Arc::new(ids.iter().map(|id| stacks.get(&id?)).collect::<StringArray>())
+                let text = |(id, trace): (Option<i64>, Option<usize>)| match id.zip(trace) {
+                    Some((id, trace)) => self.symbols.stacks(trace).map(|stacks| stacks.get(&id)),
+                    None => Ok(None),
+                };
+                let texts = ids.iter().zip(traces()?).map(text);
+                Arc::new(texts.collect::<Result<StringArray, _>>().map_err(failed)?)
             }
         };
         if scalar {

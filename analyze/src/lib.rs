@@ -3,6 +3,7 @@
 //! ```text
 //! DIR --trace--> Trace --provider, session--> tables
 //! sql/NAME.sql --library--> query --sql::words, sql::expand--> SQL --sql::pasted, DataFusion--> rows --output--> text, CSV, JSON
+//!                                 plan of an analysis --per_trace--> plan for several traces
 //! ```
 
 pub mod cli;
@@ -13,6 +14,7 @@ pub mod loss;
 pub mod memory;
 pub mod ordered;
 pub mod output;
+pub mod per_trace;
 pub mod percentile;
 pub mod provider;
 pub mod run;
@@ -21,4 +23,5 @@ pub mod sql;
 pub mod summary;
 pub mod tables;
 pub mod trace;
+pub mod united;
 pub mod window;

@@ -7,11 +7,13 @@ use arrow_array::{Array, RecordBatch};
 
 use schemas::trace::{LATE, NOT_OBSERVED};
 
-use crate::session::Session;
+use crate::session::{KnownUntil, Session};
 
 /// A kind of loss within some tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
+    /// Name of the trace, if several are open.
+    pub trace: Option<String>,
     /// Event table.
     pub event: String,
     /// See `schemas::trace::LOSS_REASONS`.
@@ -43,11 +45,13 @@ pub async fn losses(session: &Session, tables: &[String], until_ns: Option<i64>)
          FROM losses({until}) {filter}
          GROUP BY event, reason, loses_event, meaning, remedy ORDER BY event, reason"
     );
-    let batches = session.collect(&sql).await?;
-    batches.iter().map(rows).collect::<Result<Vec<_>>>().map(|rows| rows.concat())
+    let batches = session.collect_each(&sql).await?;
+    let rows = batches.iter().map(|(trace, batch)| rows(trace.as_ref(), batch));
+    rows.collect::<Result<Vec<_>>>().map(|rows| rows.concat())
 }
 
-/// The ways into the events `tables` (all if empty) that no probe observed: one text for each event.
+/// The ways into the events `tables` (all if empty) that no probe observed: one text for each event, which names the
+/// traces if that is not so in all.
 ///
 /// Fails if table probes cannot be read.
 pub async fn unobserved(session: &Session, tables: &[String]) -> Result<Vec<String>> {
@@ -56,19 +60,41 @@ pub async fn unobserved(session: &Session, tables: &[String]) -> Result<Vec<Stri
          ORDER BY event, target",
         events(tables).map_or_else(String::new, |events| format!("AND {events}"))
     );
-    let mut texts: Vec<(String, String)> = Vec::new();
-    for batch in session.collect(&sql).await? {
+    let mut texts: Vec<(Option<String>, String, String)> = Vec::new();
+    for (trace, batch) in session.collect_each(&sql).await? {
         let text = |column: usize| arrow_cast::cast(batch.column(column), &arrow_schema::DataType::Utf8);
         let (names, ways) = (text(0)?, text(1)?);
         for (name, way) in names.as_string::<i32>().iter().zip(ways.as_string::<i32>()) {
             let (name, way) = (name.unwrap_or_default(), way.unwrap_or_default());
             match texts.last_mut() {
-                Some((last, text)) if last.as_str() == name => text.extend([", ", way]),
-                _ => texts.push((name.to_owned(), way.to_owned())),
+                Some((of, last, text)) if last.as_str() == name && *of == trace => text.extend([", ", way]),
+                _ => texts.push((trace.clone(), name.to_owned(), way.to_owned())),
             }
         }
     }
-    Ok(texts.into_iter().map(|(event, ways)| format!("{event}: {ways}")).collect())
+    let mut told: Vec<(String, Vec<String>)> = Vec::new();
+    for (trace, event, ways) in texts {
+        let text = format!("{event}: {ways}");
+        match told.iter_mut().find(|(known, _)| *known == text) {
+            Some((_, traces)) => traces.extend(trace),
+            None => told.push((text, trace.into_iter().collect())),
+        }
+    }
+    let all = session.traces.len();
+    Ok(told.into_iter().map(|(text, traces)| of_traces(&traces, all) + &text).collect())
+}
+
+/// `a.trace, b.trace: `; nothing if there is no need to tell, because it is so in `all`.
+fn of_traces(traces: &[String], all: usize) -> String {
+    const TOLD: usize = 3;
+    if traces.is_empty() || traces.len() == all {
+        return String::new();
+    }
+    let told = traces[..traces.len().min(TOLD)].join(", ");
+    match traces.len().saturating_sub(TOLD) {
+        0 => format!("{told}: "),
+        more => format!("{told} and {more} more: "),
+    }
 }
 
 /// The condition that a row is about one of these events, unless all are meant.
@@ -77,7 +103,7 @@ fn events(tables: &[String]) -> Option<String> {
     (!names.is_empty()).then(|| format!("event IN ({})", names.join(", ")))
 }
 
-fn rows(batch: &RecordBatch) -> Result<Vec<Loss>> {
+fn rows(trace: Option<&String>, batch: &RecordBatch) -> Result<Vec<Loss>> {
     let text = |column: usize| -> Result<_> {
         Ok(arrow_cast::cast(batch.column(column), &arrow_schema::DataType::Utf8)?)
     };
@@ -89,6 +115,7 @@ fn rows(batch: &RecordBatch) -> Result<Vec<Loss>> {
     };
     Ok((0..batch.num_rows())
         .map(|row| Loss {
+            trace: trace.cloned(),
             event: value(&events, row),
             reason: value(&reasons, row),
             // A reason that this programme does not know is taken as the worse one.
@@ -105,7 +132,7 @@ fn rows(batch: &RecordBatch) -> Result<Vec<Loss>> {
 impl Loss {
     /// One line: what, how much, when (after `start_ns`), why, remedy.
     pub fn line(&self, start_ns: i64) -> String {
-        let Self { event, reason, loses_event, events, unknown, span_ns, meaning, remedy } = self;
+        let Self { trace, event, reason, loses_event, events, unknown, span_ns, meaning, remedy } = self;
         let what = if *loses_event { "lost" } else { "incomplete" };
         let count = match (events, unknown) {
             (0, _) => "an unknown number".to_owned(),
@@ -114,7 +141,8 @@ impl Loss {
         };
         let (from, to) = (span_ns.0.saturating_sub(start_ns), span_ns.1.saturating_sub(start_ns));
         let (from, to) = (seconds(from), seconds(to));
-        format!("{event}: {count} {what} from {from} to {to} ({reason}: {meaning}); {remedy}")
+        let of = trace.as_ref().map(|trace| format!("{trace}: ")).unwrap_or_default();
+        format!("{of}{event}: {count} {what} from {from} to {to} ({reason}: {meaning}); {remedy}")
     }
 
     /// Does it put an answer in doubt? Rows that came late are in their place by now, or are put there by whoever reads.
@@ -128,8 +156,8 @@ impl Loss {
 pub struct Doubts {
     /// What was lost.
     pub losses: Vec<Loss>,
-    /// Until when all losses are known (UTC ns), if not to the end; whether a recorder is still counting.
-    known_until: Option<(i64, bool)>,
+    /// Until when all losses of a trace are known, if not to the end.
+    known_until: Vec<KnownUntil>,
     /// Ways into the events that no probe observed. They put no answer in doubt that is about what was observed.
     unobserved: Vec<String>,
 }
@@ -141,23 +169,24 @@ impl Doubts {
     pub async fn of(session: &Session, tables: &[String], until_ns: Option<i64>) -> Result<Self> {
         let mut losses = losses(session, tables, until_ns).await?;
         losses.retain(Loss::is_doubt);
-        let known_until = session.losses_known_until();
-        let known_until = known_until.filter(|(known_ns, _)| until_ns.is_none_or(|until| until > *known_ns));
+        let mut known_until = session.losses_known_until();
+        known_until.retain(|known| until_ns.is_none_or(|until| until > known.ns));
         let unobserved = unobserved(session, tables).await?;
         Ok(Self { losses, known_until, unobserved })
     }
 
     /// There are none: a recorder that is still counting is none.
     pub fn is_none(&self) -> bool {
-        self.losses.is_empty() && self.known_until.is_none_or(|(_, is_live)| is_live)
+        self.losses.is_empty() && self.known_until.iter().all(|known| known.is_live)
     }
 
     /// A line each, and what they make uncertain.
     pub fn lines(&self, session: &Session, doubt: &str) -> Vec<String> {
         let losses = self.losses.iter().map(|loss| format!("loss: {}", loss.line(session.start_ns())));
         let mut lines: Vec<String> = losses.collect();
-        lines
-            .extend(self.known_until.map(|known| format!("loss: {}", known_line(known, session.start_ns()))));
+        lines.extend(
+            self.known_until.iter().map(|known| format!("loss: {}", known_line(known, session.start_ns()))),
+        );
         lines.extend((!self.is_none()).then(|| format!("so: {doubt}")));
         lines.extend(self.unobserved.iter().map(|ways| format!("not observed: {ways}")));
         lines
@@ -165,9 +194,11 @@ impl Doubts {
 }
 
 /// What is not known of losses.
-pub fn known_line((known_ns, is_live): (i64, bool), start_ns: i64) -> String {
-    let known = seconds(known_ns.saturating_sub(start_ns));
-    match is_live {
+pub fn known_line(known: &KnownUntil, start_ns: i64) -> String {
+    let KnownUntil { trace, ns, is_live } = known;
+    let of = trace.as_ref().map(|trace| format!("{trace}: ")).unwrap_or_default();
+    let known = seconds(ns.saturating_sub(start_ns));
+    of + &match is_live {
         true => format!("counted until {known}, and the recording goes on"),
         false => {
             format!("counted until {known}; what was lost after that is not known, because the recorder died")
@@ -187,6 +218,7 @@ mod tests {
     #[test]
     fn what_is_not_known_is_said_beside_what_is() {
         let loss = Loss {
+            trace: None,
             event: "kmem".to_owned(),
             reason: "recursion".to_owned(),
             loses_event: true,

@@ -20,57 +20,111 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 
 use crate::trace::file::Readers;
+use crate::trace::names::{HOST, TRACE};
 use crate::trace::segment::Segment;
 
 /// Chains of files that do not overlap are merged while reading; with more of them the rows are sorted instead.
 const MAX_CHAINS: usize = 8;
 
-/// Where files lie that have no host column.
-pub type HostFiles = (String, Vec<Segment>);
+/// The segments of one trace.
+#[derive(Debug)]
+pub struct TraceFiles {
+    /// Number of the trace: its place among those that are open.
+    pub number: i32,
+    /// Name of the trace.
+    pub trace: String,
+    /// Machine of the recording.
+    pub host: String,
+    /// Its segments of this table.
+    pub segments: Vec<Segment>,
+}
+
+/// Columns that say which trace a row is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// None: one trace is open, or an analysis reads the table as if one were.
+    Silent,
+    /// `trace` and `host`, for users.
+    Named,
+    /// The number of the trace, in column [`NUMBER`], for [`crate::per_trace`].
+    Numbered,
+}
+
+/// The column with the number of the trace.
+pub const NUMBER: &str = "__trace";
+
+impl Source {
+    /// The columns, which stand after those of the table.
+    pub fn fields(self) -> Vec<Field> {
+        match self {
+            Self::Silent => Vec::new(),
+            Self::Named => vec![trace_field(), host_field()],
+            Self::Numbered => vec![Field::new(NUMBER, DataType::Int32, false)],
+        }
+    }
+
+    fn values(self, files: &TraceFiles) -> Vec<ScalarValue> {
+        let text = |text: &str| {
+            let text = ScalarValue::Utf8(Some(text.to_owned()));
+            ScalarValue::Dictionary(Box::new(DataType::Int32), Box::new(text))
+        };
+        match self {
+            Self::Silent => Vec::new(),
+            Self::Named => vec![text(&files.trace), text(&files.host)],
+            Self::Numbered => vec![ScalarValue::Int32(Some(files.number))],
+        }
+    }
+}
 
 /// A table of Parquet segments.
 #[derive(Debug)]
 pub struct SegmentTable {
     schema: SchemaRef,
-    source: TableSchema,
-    /// The virtual column `host` is there: several traces are open.
-    with_host: bool,
-    files: Vec<HostFiles>,
+    files_schema: TableSchema,
+    source: Source,
+    traces: Arc<Vec<TraceFiles>>,
 }
 
+type File<'a> = (&'a TraceFiles, &'a Segment);
+
 impl SegmentTable {
-    /// A table with `schema` over the files of each host; `with_host` adds the column `host`.
-    pub fn new(schema: SchemaRef, files: Vec<HostFiles>, with_host: bool) -> Self {
-        let mut host = Vec::new();
-        if with_host {
-            host.push(Arc::new(host_field()));
-        }
-        let source = TableSchema::builder(schema).with_table_partition_cols(host).build();
-        Self { schema: source.table_schema().clone(), source, with_host, files }
+    /// A table with `schema`, and the columns of `source`, over the files of each trace.
+    pub fn new(schema: SchemaRef, traces: Arc<Vec<TraceFiles>>, source: Source) -> Self {
+        let columns = source.fields().into_iter().map(Arc::new).collect::<Vec<_>>();
+        let files_schema = TableSchema::builder(schema).with_table_partition_cols(columns).build();
+        Self { schema: files_schema.table_schema().clone(), files_schema, source, traces }
     }
 
-    /// File groups, and whether each of them is in order of ts.
+    /// The columns by which the files of a group follow each other.
+    fn order(&self) -> &'static [&'static str] {
+        match self.source {
+            // Traces one after the other, each in order of time: of any number of them, few files are open at a time.
+            Source::Numbered => &[NUMBER, "ts"],
+            Source::Silent | Source::Named => &["ts"],
+        }
+    }
+
+    /// File groups, and whether each of them is in [`Self::order`].
     fn groups(&self, partitions: usize) -> Result<(Vec<FileGroup>, bool)> {
-        let mut files: Vec<(&str, &Segment)> = self
-            .files
-            .iter()
-            .flat_map(|(host, segments)| segments.iter().map(|s| (host.as_str(), s)))
-            .collect();
+        let mut files: Vec<File<'_>> = Vec::new();
+        for trace in self.traces.iter() {
+            files.extend(trace.segments.iter().map(|segment| (trace, segment)));
+        }
         files.retain(|(_, s)| s.rows > 0);
         let timed = self.schema.index_of("ts").is_ok() && files.iter().all(|(_, s)| s.ts_range.is_some());
         if !timed {
             return Ok((vec![self.group(&files)?], false));
         }
-        files.sort_by_key(|(_, s)| s.ts_range);
-        let mut chains: Vec<Vec<(&str, &Segment)>> = Vec::new();
+        let place = |trace: &TraceFiles| if self.source == Source::Numbered { trace.number } else { 0 };
+        files.sort_by_key(|(trace, s)| (place(trace), s.ts_range));
+        let follows = |(trace, next): &File<'_>, (last_trace, last): &File<'_>| {
+            let ((first, until), (_, end)) =
+                (next.ts_range.unwrap_or_default(), last.ts_range.unwrap_or_default());
+            place(last_trace) < place(trace) || end < first || (end == first && first == until)
+        };
+        let mut chains: Vec<Vec<File<'_>>> = Vec::new();
         for file in files {
-            let (first, last) = file.1.ts_range.unwrap_or_default();
-            let free = chains.iter_mut().find(|c| {
-                c.last()
-                    .and_then(|(_, s)| s.ts_range)
-                    .is_some_and(|(_, end)| end < first || (end == first && first == last))
-            });
-            match free {
+            match chains.iter_mut().find(|c| c.last().is_some_and(|last| follows(&file, last))) {
                 Some(chain) => chain.push(file),
                 None => chains.push(vec![file]),
             }
@@ -83,31 +137,31 @@ impl SegmentTable {
         Ok((groups.collect::<Result<_>>()?, ordered))
     }
 
-    fn group(&self, files: &[(&str, &Segment)]) -> Result<FileGroup> {
+    fn group(&self, files: &[File<'_>]) -> Result<FileGroup> {
         let mut group = Vec::with_capacity(files.len());
-        for (host, segment) in files {
+        for (trace, segment) in files {
             let mut file = PartitionedFile::new(object_path(&segment.file.path)?, segment.bytes);
-            if self.with_host {
-                file.partition_values = vec![host_value(host)];
-            }
+            file.partition_values = self.source.values(trace);
             group.push(file.with_statistics(segment.statistics.clone()).with_extension(segment.file.clone()));
         }
         Ok(FileGroup::new(group))
     }
 }
 
+/// The virtual column `trace`.
+pub fn trace_field() -> Field {
+    let doc = "name of the trace, as it was given; there when several traces are open";
+    schemas::column::field(TRACE, schemas::column::text_dictionary(), false, None, doc)
+}
+
 /// The virtual column `host`.
 pub fn host_field() -> Field {
     let doc = "machine of the recording; there when several traces are open";
-    schemas::column::field("host", schemas::column::text_dictionary(), true, None, doc)
-}
-
-fn host_value(host: &str) -> ScalarValue {
-    ScalarValue::Dictionary(Box::new(DataType::Int32), Box::new(ScalarValue::Utf8(Some(host.to_owned()))))
+    schemas::column::field(HOST, schemas::column::text_dictionary(), true, None, doc)
 }
 
 /// Cut a chain into at most `parts` runs of about as many rows each.
-fn split<'a, T>(chain: &'a [(T, &'a Segment)], parts: usize) -> Vec<&'a [(T, &'a Segment)]> {
+fn split<'a, 'f>(chain: &'a [File<'f>], parts: usize) -> Vec<&'a [File<'f>]> {
     let total: u64 = chain.iter().map(|(_, s)| s.rows).sum();
     let share = total.div_ceil(parts.max(1) as u64).max(1);
     let (mut runs, mut start, mut rows) = (Vec::new(), 0, 0);
@@ -155,7 +209,7 @@ impl TableProvider for SegmentTable {
             };
             return Ok(Arc::new(EmptyExec::new(schema)));
         }
-        let source = ParquetSource::new(self.source.clone());
+        let source = ParquetSource::new(self.files_schema.clone());
         let source = Arc::new(source.with_parquet_file_reader_factory(Arc::new(Readers)));
         let mut config =
             FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), source).with_limit(limit);
@@ -163,8 +217,11 @@ impl TableProvider for SegmentTable {
             config = config.with_file_group(group);
         }
         if ordered {
-            let ts = Column::new("ts", self.schema.index_of("ts")?);
-            let ordering = LexOrdering::new([PhysicalSortExpr::new(Arc::new(ts), Default::default())]);
+            let columns = self.order().iter().map(|name| {
+                let column = Arc::new(Column::new(name, self.schema.index_of(name)?));
+                Ok(PhysicalSortExpr::new(column, Default::default()))
+            });
+            let ordering = LexOrdering::new(columns.collect::<Result<Vec<_>>>()?);
             config = config.with_output_ordering(ordering.into_iter().collect());
         }
         let config = config.with_projection_indices(projection.cloned())?.build();

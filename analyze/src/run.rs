@@ -59,13 +59,15 @@ pub async fn run(request: Request, out: impl Write, notes: &mut dyn Write) -> Re
             let session = open(&dirs, notes)?;
             let question = session.ask(&query).await?;
             let events = session.events_of(question.frame.logical_plan())?;
+            let notes_of_answer = question.notes.clone();
             let rows = print(&session, question, format, &mut out).await?;
             let doubts = match events.is_empty() {
                 // No event, no loss: an empty list would ask for those of all.
                 true => Doubts::default(),
                 false => Doubts::of(&session, &events, None).await?,
             };
-            let mut remarks = doubts.lines(&session, ANY_QUERY);
+            let mut remarks = notes_of_answer;
+            remarks.extend(doubts.lines(&session, ANY_QUERY));
             if rows == 0 {
                 remarks.insert(0, "no rows".to_owned());
             }
@@ -103,7 +105,9 @@ async fn analyze(
         args.push((name.clone(), value));
     }
     // As a query of its own it keeps its ORDER BY, which SQL does not promise for a table in FROM.
-    let rows = print(session, session.ask(&analysis.query(&args)?).await?, format, out).await?;
+    let question = session.ask_each(&analysis.query(&args)?).await?;
+    let notes_of_answer = question.notes.clone();
+    let rows = print(session, question, format, out).await?;
     let is_the_list = analysis.name == "losses";
     // The list is about every event.
     let tables = if is_the_list { &[] } else { &analysis.tables[..] };
@@ -117,11 +121,13 @@ async fn analyze(
     if rows == 0 {
         remarks.push("no rows".to_owned());
     }
+    remarks.extend(notes_of_answer);
     remarks.extend(doubts.lines(session, &analysis.loss));
     if !doubts.is_none() && !analysis.note.is_empty() {
-        for batch in session.collect(&analysis.note).await? {
+        for (trace, batch) in session.collect_each(&analysis.note).await? {
+            let of = trace.map(|trace| format!("{trace}: ")).unwrap_or_default();
             let texts = arrow_cast::cast(batch.column(0), &arrow_schema::DataType::Utf8)?;
-            remarks.extend(texts.as_string::<i32>().iter().flatten().map(|text| format!("so: {text}")));
+            remarks.extend(texts.as_string::<i32>().iter().flatten().map(|text| format!("so: {of}{text}")));
         }
     }
     write_remarks(&remarks, format, out, notes)?;

@@ -1,46 +1,43 @@
 //! Opens traces as a [`Session`], which answers SQL about them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, ensure};
-use arrow_array::{ArrayRef, BooleanArray, RecordBatch, StringArray, TimestampNanosecondArray};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
 use arrow_schema::{DataType, Field, Schema};
-use datafusion::catalog::TableProvider;
-use datafusion::catalog::view::ViewTable;
+use datafusion::common::TableReference;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Column, TableReference};
-use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::prelude::{DataFrame, SQLOptions, SessionConfig, SessionContext};
-use schemas::column::{field, timestamp};
-use schemas::trace::LOSS_REASONS;
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 
 use crate::library::params::is_date;
 use crate::memory::ProcessPool;
 use crate::output::Shape;
-use crate::provider::SegmentTable;
+use crate::per_trace::{Answer, Many, OfTrace, Planned, TraceOfRow};
+use crate::provider::Source;
 use crate::sql::expand::Expanded;
 use crate::sql::pasted::Pasted;
 use crate::sql::{errors, expand, notations};
 use crate::tables::Tables;
 use crate::trace::Trace;
 use crate::trace::clock::Clock;
-use crate::trace::names::HOST;
 use crate::trace::symbols::Symbols;
+use crate::united::{RECORDED, United, loss_reasons, traces_table};
 use crate::window::{self, Window};
 use crate::{functions, ordered, percentile};
 
 /// Where DataFusion keeps tables.
 const CATALOG: &str = "datafusion";
 const SCHEMA: &str = "public";
-/// Key in the metadata of a field: the name of the column as recorded, where that is another one.
-const RECORDED: &str = "ktape_name";
 
 /// How to run queries.
 #[derive(Clone, Debug)]
@@ -73,6 +70,17 @@ impl Default for Options {
     }
 }
 
+/// Until when the losses of a trace are known.
+#[derive(Clone, Debug)]
+pub struct KnownUntil {
+    /// Its name, if several are open.
+    pub trace: Option<String>,
+    /// UTC nanoseconds.
+    pub ns: i64,
+    /// A recorder is still counting.
+    pub is_live: bool,
+}
+
 /// Open traces, ready for queries.
 pub struct Session {
     ctx: SessionContext,
@@ -82,16 +90,25 @@ pub struct Session {
     window: Window,
     /// How times that a user wrote were understood, one line each.
     notes: Vec<String>,
+    /// What analyses need to answer for each trace, if there are several.
+    many: Option<Many>,
 }
 
 impl Session {
-    /// Open `dirs` as one database: tables of the same name are put together, with a column `host` if there are several.
+    /// Open `dirs` as one database: tables of the same name are put together, with columns `trace` and `host` if there are
+    /// several.
     ///
-    /// Fails if a directory is no trace, or two traces differ in the type of a column.
+    /// Fails if a directory is no trace, is there twice, or two traces differ in the type of a column.
     pub fn open(dirs: &[PathBuf], options: &Options) -> Result<Self> {
         ensure!(!dirs.is_empty(), "no trace given");
         let traces: Vec<Arc<Trace>> =
             dirs.iter().map(|d| Trace::open(d).map(Arc::new)).collect::<Result<_>>()?;
+        let mut given = HashSet::new();
+        for trace in &traces {
+            let name = trace.name();
+            ensure!(!given.contains(&name), "trace '{name}' is given twice: give it once");
+            given.insert(name);
+        }
         let start_ns = traces.iter().map(|t| t.meta.start_ns).min().unwrap_or_default();
         let has_date = [&options.from, &options.to].into_iter().flatten().any(|text| is_date(text));
         let clocks = if has_date { clocks(&traces)? } else { Vec::new() };
@@ -100,31 +117,48 @@ impl Session {
         let given = given.into_iter().filter_map(|(flag, text, ns)| Some((flag, text.as_deref()?, ns?)));
         let notes = given.filter_map(|(flag, text, ns)| note(flag, text, ns, start_ns, &clocks)).collect();
         let symbols = Arc::new(Symbols::new(traces.clone()));
-        let ctx = context(options, &symbols)?;
         let several = traces.len() > 1;
+        let ctx = context(options, &symbols, several)?;
         let catalog = ctx.catalog(CATALOG).context("DataFusion has no catalog")?;
         catalog.register_schema(SCHEMA, Arc::new(Tables::default()))?;
+        for function in functions::all(&symbols) {
+            ctx.register_udf(function);
+        }
         let mut names: Vec<String> = Vec::new();
         for table in traces.iter().flat_map(|t| &t.tables) {
             if !names.iter().any(|name| name.eq_ignore_ascii_case(&table.name)) {
                 names.push(table.name.clone());
             }
         }
+        let pasted = Pasted { symbol: Arc::new(functions::symbol(&symbols)) };
+        let mut many = several.then(|| Many::new(&ctx, pasted, &traces)).transpose()?;
+        let source = if several { Source::Named } else { Source::Silent };
         for name in &names {
-            let is_event = traces.iter().any(|t| t.table(name).is_some_and(|t| t.is_event));
-            let table = window.limit(name, unite(name, &traces, several)?, is_event)?;
+            let united = United::new(name, &traces)?;
+            let limited = |files, source| window.limit(name, united.named(files, source)?, united.is_event);
+            let table = limited(united.files(source), source)?;
             ctx.register_table(TableReference::bare(name.as_str()), table)?;
+            let Some(many) = &mut many else { continue };
+            let [silent, numbered] = [Source::Silent, Source::Numbered].map(|source| united.files(source));
+            let table = limited(silent.clone(), Source::Silent)?;
+            let (of_trace, missing) = (name.clone(), united.missing);
+            many.add(name, table, OfTrace { name: of_trace, silent, numbered, missing })?;
         }
-        ctx.register_table("traces", traces_table(&traces, window)?)?;
-        ctx.register_table("loss_reasons", loss_reasons()?)?;
-        for function in functions::all(&symbols) {
-            ctx.register_udf(function);
+        let reasons = loss_reasons()?;
+        ctx.register_table("traces", traces_table(&traces, window, source)?)?;
+        ctx.register_table("loss_reasons", reasons.clone())?;
+        if let Some(many) = &mut many {
+            let table = |source| traces_table(&traces, window, source);
+            let (silent, numbered) = (table(Source::Silent)?, table(Source::Numbered)?);
+            let (name, missing) = ("traces".to_owned(), Vec::new());
+            many.add("traces", silent.clone(), OfTrace { name, silent, numbered, missing })?;
+            many.add_same("loss_reasons", reasons)?;
         }
         for aggregate in percentile::all() {
             ctx.register_udaf(aggregate);
         }
         names.extend(["traces", "loss_reasons"].map(str::to_owned));
-        Ok(Self { ctx, traces, tables: names, window, notes })
+        Ok(Self { ctx, traces, tables: names, window, notes, many })
     }
 
     /// Names of all tables.
@@ -168,13 +202,14 @@ impl Session {
         self.traces.iter().map(|t| t.meta.start_ns).min().unwrap_or_default()
     }
 
-    /// UTC nanoseconds until which all losses are known, if that is not to the end of what was asked about; whether a
-    /// recorder is still counting.
-    pub fn losses_known_until(&self) -> Option<(i64, bool)> {
-        let unknown =
-            self.traces.iter().filter_map(|trace| Some((trace.losses_known_until()?, trace.is_live)));
-        let first = unknown.min()?;
-        self.window.to_ns.is_none_or(|to_ns| to_ns > first.0).then_some(first)
+    /// Until when all losses are known, of each trace where that is not to the end of what was asked about.
+    pub fn losses_known_until(&self) -> Vec<KnownUntil> {
+        let known = self.traces.iter().filter_map(|trace| {
+            let ns = trace.losses_known_until()?;
+            let trace_name = self.many.is_some().then(|| trace.name());
+            Some(KnownUntil { trace: trace_name, ns, is_live: trace.is_live })
+        });
+        known.filter(|known| self.window.to_ns.is_none_or(|to_ns| to_ns > known.ns)).collect()
     }
 
     /// Events whose tables `plan` reads, as recorded.
@@ -198,15 +233,36 @@ impl Session {
     ///
     /// Fails if it is no single query, or names what is not there.
     pub async fn ask(&self, sql: &str) -> Result<Question> {
-        let Expanded { statement, titles } = expand::expand(sql, self.traces.len())?;
-        let state = self.ctx.state();
+        let Expanded { statement, analyses, titles } = expand::expand(sql, self.traces.len())?;
+        let (mut planned, mut notes) = (Planned::default(), Vec::new());
+        for (name, query) in analyses {
+            let many = self.many.as_ref().context("one trace is open")?;
+            let answer = many.answer(query).await.map_err(|e| errors::explain(e, self))?;
+            planned.0.insert(name, answer.plan);
+            notes.extend(answer.notes.into_iter().filter(|note| !notes.contains(note)).collect::<Vec<_>>());
+        }
+        let mut state = self.ctx.state();
+        state.register_relation_planner(Arc::new(planned))?;
         let plan = state.statement_to_plan(statement).await.map_err(|e| errors::explain(e, self))?;
         let options =
             SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         options
             .verify_plan(&plan)
             .map_err(|_| anyhow!("only queries are possible: a trace is not changed"))?;
-        Ok(Question { frame: DataFrame::new(state, plan), titles })
+        Ok(Question { frame: DataFrame::new(state, plan), titles, notes })
+    }
+
+    /// Plan `sql`, which is written for one trace, to answer for each: with columns `trace` and `host` in front if there are
+    /// several, in the order of the traces.
+    ///
+    /// Fails as [`Self::ask`], and if it has a form that does not keep traces apart.
+    pub async fn ask_each(&self, sql: &str) -> Result<Question> {
+        let Some(many) = &self.many else { return self.ask(sql).await };
+        let Expanded { statement, titles, .. } = expand::expand(sql, 1)?;
+        let Statement::Statement(statement) = statement else { bail!("an analysis must be a query") };
+        let SqlStatement::Query(query) = *statement else { bail!("an analysis must be a query") };
+        let Answer { plan, notes } = many.answer(*query).await.map_err(|e| errors::explain(e, self))?;
+        Ok(Question { frame: DataFrame::new(self.ctx.state(), plan), titles, notes })
     }
 
     /// `sql` with every analysis and every ordered operator written out: plain SQL, which other engines run too.
@@ -214,7 +270,7 @@ impl Session {
     /// Fails as [`Self::ask`] does.
     pub fn written_out(&self, sql: &str) -> Result<String> {
         let mut statement = expand::expand(sql, self.traces.len())?.statement;
-        if let datafusion::sql::parser::Statement::Statement(inner) = &mut statement {
+        if let Statement::Statement(inner) = &mut statement {
             ordered::written_out(inner, &self.ctx.state())?;
         }
         Ok(statement.to_string())
@@ -236,6 +292,26 @@ impl Session {
     pub async fn collect(&self, sql: &str) -> Result<Vec<RecordBatch>> {
         self.query(sql).await?.collect().await.map_err(|e| errors::explain(e, self))
     }
+
+    /// Run `sql`, which is written for one trace, for each, and keep all rows with the name of their trace, if there are
+    /// several; for small answers.
+    pub async fn collect_each(&self, sql: &str) -> Result<Vec<(Option<String>, RecordBatch)>> {
+        let frame = self.ask_each(sql).await?.frame;
+        let batches = frame.collect().await.map_err(|e| errors::explain(e, self))?;
+        if self.many.is_none() {
+            return Ok(batches.into_iter().map(|batch| (None, batch)).collect());
+        }
+        let mut found = Vec::new();
+        for batch in batches {
+            let traces = arrow_cast::cast(batch.column(0), &DataType::Utf8)?;
+            let traces = traces.as_string::<i32>();
+            let rest = batch.project(&(2..batch.num_columns()).collect::<Vec<_>>())?;
+            for row in 0..batch.num_rows() {
+                found.push((Some(traces.value(row).to_owned()), rest.slice(row, 1)));
+            }
+        }
+        Ok(found)
+    }
 }
 
 fn clocks(traces: &[Arc<Trace>]) -> Result<Vec<Clock>> {
@@ -255,6 +331,8 @@ fn note(flag: &str, text: &str, ns: i64, start_ns: i64, clocks: &[Clock]) -> Opt
 pub struct Question {
     /// Its plan.
     pub frame: DataFrame,
+    /// What it does not answer, one line each.
+    pub notes: Vec<String>,
     titles: HashMap<String, String>,
 }
 
@@ -275,7 +353,7 @@ impl Question {
     }
 }
 
-fn context(options: &Options, symbols: &Arc<Symbols>) -> Result<SessionContext> {
+fn context(options: &Options, symbols: &Arc<Symbols>, several: bool) -> Result<SessionContext> {
     let mode = match &options.spill_dir {
         Some(dir) => DiskManagerMode::Directories(vec![dir.clone()]),
         None => DiskManagerMode::OsTmpDirectory,
@@ -297,7 +375,8 @@ fn context(options: &Options, symbols: &Arc<Symbols>) -> Result<SessionContext> 
     settings.sql_parser.map_string_types_to_utf8view = false;
     let pasted: Arc<dyn AnalyzerRule + Send + Sync> =
         Arc::new(Pasted { symbol: Arc::new(functions::symbol(symbols)) });
-    let rules = std::iter::once(pasted).chain(Analyzer::new().rules).collect();
+    let of_row: Option<Arc<dyn AnalyzerRule + Send + Sync>> = several.then(|| Arc::new(TraceOfRow) as _);
+    let rules = std::iter::once(pasted).chain(of_row).chain(Analyzer::new().rules).collect();
     // Before the others, which then know of what it makes; and after them, which find what is constant.
     let mut optimizer: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![Arc::new(percentile::Together)];
     optimizer.extend(Optimizer::new().rules);
@@ -312,137 +391,4 @@ fn context(options: &Options, symbols: &Arc<Symbols>) -> Result<SessionContext> 
         .with_query_planner(Arc::new(ordered::Planner { is_for_many_machines: options.is_for_many_machines }))
         .build();
     Ok(SessionContext::new_with_state(state))
-}
-
-/// One table over the segments of all traces that have it, its columns under their names in SQL.
-fn unite(name: &str, traces: &[Arc<Trace>], several: bool) -> Result<Arc<dyn TableProvider>> {
-    let mut fields: Vec<Field> = Vec::new();
-    let mut names: Vec<String> = Vec::new();
-    let mut metadata = Default::default();
-    let mut files = Vec::new();
-    for trace in traces {
-        let Some(table) = trace.table(name) else { continue };
-        for (new, new_name) in table.schema.fields().iter().zip(&table.names) {
-            let known = fields.iter().zip(&names).find(|(_, name)| *name == new_name);
-            match known {
-                Some((old, _)) => ensure!(
-                    old.data_type() == new.data_type() && old.name() == new.name(),
-                    "{}: column {name}.{} is {}, but {} is {} in a trace before it: open them apart",
-                    trace.dir.display(),
-                    new.name(),
-                    new.data_type(),
-                    old.name(),
-                    old.data_type()
-                ),
-                None => {
-                    fields.push(new.as_ref().clone());
-                    names.push(new_name.clone());
-                }
-            }
-        }
-        metadata = table.schema.metadata().clone();
-        files.push((trace.meta.host.clone(), table.segments.clone()));
-    }
-    let is_as_recorded = fields.iter().zip(&names).all(|(field, name)| field.name() == name);
-    for field in fields.iter_mut().filter(|_| !is_as_recorded) {
-        let mut metadata = field.metadata().clone();
-        metadata.insert(RECORDED.to_owned(), field.name().clone());
-        field.set_metadata(metadata);
-    }
-    let columns: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
-    let schema = Arc::new(Schema::new(fields).with_metadata(metadata));
-    let table = Arc::new(SegmentTable::new(schema, files, several));
-    if is_as_recorded {
-        return Ok(table);
-    }
-    let host = several.then(|| Expr::Column(Column::new_unqualified(HOST)));
-    let renamed = columns.into_iter().zip(names);
-    let renamed = renamed.map(|(column, name)| Expr::Column(Column::new_unqualified(column)).alias(name));
-    let plan = LogicalPlanBuilder::scan(TableReference::bare(name), provider_as_source(table), None)?
-        .project(renamed.chain(host))?
-        .build()?;
-    Ok(Arc::new(ViewTable::new(plan, None)))
-}
-
-/// Schema of table `traces`.
-pub fn traces_schema() -> Schema {
-    let text = |name, doc| field(name, DataType::Utf8, false, None, doc);
-    Schema::new(vec![
-        text("trace", "directory"),
-        text("host", "machine"),
-        text("kernel_release", "as uname -r says"),
-        text("machine", "as uname -m says"),
-        text("state", "open, closed or recovered"),
-        text("command_line", "the recorder's"),
-        field("start_ts", timestamp(), false, Some("ns"), "every probe was attached"),
-        field(
-            "end_ts",
-            timestamp(),
-            false,
-            Some("ns"),
-            "end of the recording; the last row if it did not end well",
-        ),
-    ])
-}
-
-fn traces_table(traces: &[Arc<Trace>], window: Window) -> Result<Arc<dyn TableProvider>> {
-    let text = |get: &dyn Fn(&Trace) -> String| {
-        Arc::new(traces.iter().map(|t| Some(get(t))).collect::<StringArray>()) as ArrayRef
-    };
-    let time = |get: &dyn Fn(&Trace) -> i64| {
-        let times: Vec<i64> = traces.iter().map(|t| get(t)).collect();
-        Arc::new(TimestampNanosecondArray::from(times).with_timezone("UTC")) as ArrayRef
-    };
-    memory_table(
-        traces_schema(),
-        vec![
-            text(&|t| t.dir.display().to_string()),
-            text(&|t| t.meta.host.clone()),
-            text(&|t| t.meta.kernel_release.clone()),
-            text(&|t| t.meta.machine.clone()),
-            text(&|t| format!("{:?}", t.meta.state).to_lowercase()),
-            text(&|t| t.meta.command_line.join(" ")),
-            time(&|t| window.clip((t.meta.start_ns, t.end_ns())).0),
-            time(&|t| window.clip((t.meta.start_ns, t.end_ns())).1),
-        ],
-    )
-}
-
-/// Schema of table `loss_reasons`.
-pub fn loss_reasons_schema() -> Schema {
-    let text = |name, doc| field(name, DataType::Utf8, false, None, doc);
-    Schema::new(vec![
-        text("reason", "as in table losses"),
-        text("severity", "event missing; event missing, as asked for; or event there, incomplete"),
-        field(
-            "loses_event",
-            DataType::Boolean,
-            false,
-            None,
-            "true: rows are missing; false: values are incomplete",
-        ),
-        text("meaning", "what happened"),
-        text("remedy", "what to do about it"),
-    ])
-}
-
-fn loss_reasons() -> Result<Arc<dyn TableProvider>> {
-    let text = |get: fn(&schemas::trace::LossReason) -> &'static str| {
-        Arc::new(LOSS_REASONS.iter().map(|r| Some(get(r))).collect::<StringArray>()) as ArrayRef
-    };
-    let loses: BooleanArray = LOSS_REASONS.iter().map(|r| Some(r.loses_event)).collect();
-    let columns = vec![
-        text(|r| r.name),
-        text(schemas::trace::LossReason::severity),
-        Arc::new(loses),
-        text(|r| r.meaning),
-        text(|r| r.remedy),
-    ];
-    memory_table(loss_reasons_schema(), columns)
-}
-
-fn memory_table(schema: Schema, columns: Vec<ArrayRef>) -> Result<Arc<dyn TableProvider>> {
-    let schema = Arc::new(schema);
-    let batch = RecordBatch::try_new(schema.clone(), columns)?;
-    Ok(Arc::new(MemTable::try_new(schema, vec![vec![batch]])?))
 }

@@ -11,7 +11,7 @@ use schemas::trace::{Frozen, FrozenBy, NOT_OBSERVED};
 
 use crate::library::analysis;
 use crate::loss::{Loss, known_line, losses, seconds, unobserved};
-use crate::session::Session;
+use crate::session::{KnownUntil, Session};
 use crate::trace::Trace;
 
 /// Write the page; the second value is true if there is doubt: a loss.
@@ -30,7 +30,7 @@ pub async fn write(session: &Session, out: &mut impl Write) -> Result<bool> {
     let lost = losses(session, &[], None).await?;
     let known = session.losses_known_until();
     let is_whole = session.warnings().next().is_none();
-    write_losses(&lost, known, is_whole, session.start_ns(), out)?;
+    write_losses(&lost, &known, is_whole, session.start_ns(), out)?;
     let ways = unobserved(session, &[]).await?;
     if !ways.is_empty() {
         writeln!(out, "Not observed, so neither recorded nor counted as lost:")?;
@@ -40,7 +40,7 @@ pub async fn write(session: &Session, out: &mut impl Write) -> Result<bool> {
     }
     probes(session, out).await?;
     next(session, out)?;
-    Ok(lost.iter().any(Loss::is_doubt) || known.is_some_and(|(_, is_live)| !is_live))
+    Ok(lost.iter().any(Loss::is_doubt) || known.iter().any(|known| !known.is_live))
 }
 
 fn header(trace: &Trace, out: &mut impl Write) -> Result<()> {
@@ -151,24 +151,29 @@ async fn unknown_cgroups(session: &Session, out: &mut impl Write) -> Result<()> 
 
 fn write_losses(
     lost: &[Loss],
-    known: Option<(i64, bool)>,
+    known: &[KnownUntil],
     is_whole: bool,
     start_ns: i64,
     out: &mut impl Write,
 ) -> Result<()> {
-    let known = known.map(|known| known_line(known, start_ns));
-    match (lost.is_empty(), &known) {
-        (true, None) if !is_whole => {
+    let lines: Vec<String> = known.iter().map(|known| known_line(known, start_ns)).collect();
+    let mut below = &lines[..];
+    match (lost.is_empty(), known) {
+        (true, []) if !is_whole => {
             writeln!(out, "\nNo losses are told, but not all of the trace is there: see the warnings.")?
         }
-        (true, None) => writeln!(out, "\nNo losses: every event that the probes saw is there.")?,
-        (true, Some(known)) => writeln!(out, "\nNo losses {known}")?,
+        (true, []) => writeln!(out, "\nNo losses: every event that the probes saw is there.")?,
+        (true, [KnownUntil { trace: None, .. }]) => {
+            writeln!(out, "\nNo losses {}", lines.concat())?;
+            below = &[];
+        }
+        (true, _) => writeln!(out, "\nNo losses, but not all are known")?,
         (false, _) => writeln!(out, "\nLosses")?,
     }
     for loss in lost {
         writeln!(out, "  {}", loss.line(start_ns))?;
     }
-    if let Some(known) = known.filter(|_| !lost.is_empty()) {
+    for known in below {
         writeln!(out, "  {known}")?;
     }
     Ok(())

@@ -182,6 +182,11 @@ impl Trace {
         Ok(is_same.then_some(trace))
     }
 
+    /// Its name: the directory, as the user gave it.
+    pub fn name(&self) -> String {
+        self.dir.display().to_string()
+    }
+
     /// The table of that name in SQL.
     pub fn table(&self, name: &str) -> Option<&Table> {
         self.tables.iter().find(|t| t.name.eq_ignore_ascii_case(name))

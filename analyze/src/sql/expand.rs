@@ -29,14 +29,16 @@ const MAX_DEPTH: usize = 4;
 pub struct Expanded {
     /// For DataFusion to plan.
     pub statement: Statement,
+    /// While several traces are open, the analyses that it reads, and the name that stands for each of them: they are
+    /// planned by themselves, for one trace, and [`crate::per_trace`] makes them answer for each.
+    pub analyses: Vec<(String, Query)>,
     /// See [`Words::titles`].
     pub titles: HashMap<String, String>,
 }
 
-/// Parse `sql`, which must be one statement, and write out its analyses.
+/// Parse `sql`, which must be one statement, and write out its analyses, or name them if several `traces` are open.
 ///
-/// Fails if it is no SQL, several statements, an analysis is called with parameters that it does not have, or at all
-/// while several `traces` are open: what it pairs (pointers, sockets, processors) means nothing across machines.
+/// Fails if it is no SQL, several statements, or an analysis is called with parameters that it does not have.
 pub fn expand(sql: &str, traces: usize) -> Result<Expanded> {
     let Words { tokens, titles } = words::read(sql)?;
     let parsed = DFParserBuilder::new(tokens).build().and_then(|mut parser| parser.parse_statements());
@@ -55,28 +57,33 @@ pub fn expand(sql: &str, traces: usize) -> Result<Expanded> {
         },
         _ => bail!("only queries are possible: a trace is not changed"),
     };
-    expand_statement(inner, 0, traces)?;
-    Ok(Expanded { statement, titles })
-}
-
-fn expand_statement(statement: &mut SqlStatement, depth: usize, traces: usize) -> Result<()> {
-    ordered::normalise(statement);
-    match statement.visit(&mut Expander { depth, traces }) {
-        ControlFlow::Break(error) => Err(error),
-        ControlFlow::Continue(()) => Ok(()),
-    }
+    let mut expander = Expander { depth: 0, apart: (traces > 1).then(Vec::new) };
+    expander.statement(inner)?;
+    let analyses = expander.apart.unwrap_or_default();
+    Ok(Expanded { statement, titles, analyses })
 }
 
 struct Expander {
     depth: usize,
-    traces: usize,
+    /// Analyses that are planned by themselves, if they are.
+    apart: Option<Vec<(String, Query)>>,
+}
+
+impl Expander {
+    fn statement(&mut self, statement: &mut SqlStatement) -> Result<()> {
+        ordered::normalise(statement);
+        match statement.visit(self) {
+            ControlFlow::Break(error) => Err(error),
+            ControlFlow::Continue(()) => Ok(()),
+        }
+    }
 }
 
 impl VisitorMut for Expander {
     type Break = anyhow::Error;
 
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<anyhow::Error> {
-        match derived(factor, self.depth, self.traces) {
+        match self.derived(factor) {
             Ok(Some(query)) => {
                 *factor = query;
                 ControlFlow::Continue(())
@@ -87,54 +94,67 @@ impl VisitorMut for Expander {
     }
 }
 
-/// The query to put in the place of `factor`, if that is an analysis.
-fn derived(factor: &TableFactor, depth: usize, traces: usize) -> Result<Option<TableFactor>> {
-    let TableFactor::Table { name, alias, args, .. } = factor else { return Ok(None) };
-    if ordered::is_call(factor) {
-        return Ok(None);
+impl Expander {
+    /// The query to put in the place of `factor`, if that is an analysis.
+    fn derived(&mut self, factor: &TableFactor) -> Result<Option<TableFactor>> {
+        let TableFactor::Table { name, alias, args, .. } = factor else { return Ok(None) };
+        if ordered::is_call(factor) {
+            return Ok(None);
+        }
+        let parts = parts(name);
+        let (found, given) = match (parts.as_slice(), args) {
+            ([name], Some(args)) => match analysis::find(name) {
+                Some(found) => (found, arguments(found, &args.args)?),
+                None => return Ok(None),
+            },
+            ([name], None) if name.eq_ignore_ascii_case("kmem_pairs") => match analysis::find(name) {
+                Some(found) => (found, Vec::new()),
+                None => return Ok(None),
+            },
+            ([schema, name], None) if schema.eq_ignore_ascii_case(VIEW_SCHEMA) => {
+                match analysis::find(name) {
+                    Some(found) => (found, Vec::new()),
+                    None => bail!(
+                        "there is no analysis '{name}'{}",
+                        crate::sql::errors::near(name, analysis::all().iter().map(|a| a.name))
+                    ),
+                }
+            }
+            _ => return Ok(None),
+        };
+        let alias = alias.clone().unwrap_or_else(|| TableAlias {
+            explicit: true,
+            name: Ident::new(found.name),
+            columns: Vec::new(),
+            at: None,
+        });
+        let subquery = Box::new(parse_query(&found.query(&given)?, self.depth + 1)?);
+        let Some(apart) = &mut self.apart else {
+            return Ok(Some(TableFactor::Derived {
+                lateral: false,
+                subquery,
+                alias: Some(alias),
+                sample: None,
+            }));
+        };
+        let name = format!("__analysis_{}", apart.len());
+        let mut named = factor.clone();
+        if let TableFactor::Table { name: reference, alias: named, args, .. } = &mut named {
+            (*reference, *named, *args) =
+                (ObjectName::from(vec![Ident::new(name.clone())]), Some(alias), None);
+        }
+        apart.push((name, *subquery));
+        Ok(Some(named))
     }
-    let parts = parts(name);
-    let (found, given) = match (parts.as_slice(), args) {
-        ([name], Some(args)) => match analysis::find(name) {
-            Some(found) => (found, arguments(found, &args.args)?),
-            None => return Ok(None),
-        },
-        ([name], None) if name.eq_ignore_ascii_case("kmem_pairs") => match analysis::find(name) {
-            Some(found) => (found, Vec::new()),
-            None => return Ok(None),
-        },
-        ([schema, name], None) if schema.eq_ignore_ascii_case(VIEW_SCHEMA) => match analysis::find(name) {
-            Some(found) => (found, Vec::new()),
-            None => bail!(
-                "there is no analysis '{name}'{}",
-                crate::sql::errors::near(name, analysis::all().iter().map(|a| a.name))
-            ),
-        },
-        _ => return Ok(None),
-    };
-    if traces > 1 && found.name != "losses" {
-        bail!(
-            "analysis '{}' answers for one trace, and {traces} are open: open one, or ask the tables, which have a column host",
-            found.name
-        );
-    }
-    let alias = alias.clone().unwrap_or_else(|| TableAlias {
-        explicit: true,
-        name: Ident::new(found.name),
-        columns: Vec::new(),
-        at: None,
-    });
-    let subquery = Box::new(parse_query(&found.query(&given)?, depth + 1, traces)?);
-    Ok(Some(TableFactor::Derived { lateral: false, subquery, alias: Some(alias), sample: None }))
 }
 
-fn parse_query(sql: &str, depth: usize, traces: usize) -> Result<Query> {
+fn parse_query(sql: &str, depth: usize) -> Result<Query> {
     if depth > MAX_DEPTH {
         bail!("analyses use each other too deeply");
     }
     let mut statements = Parser::parse_sql(&GenericDialect {}, sql)?;
     let mut statement = statements.pop().context("the analysis has no query")?;
-    expand_statement(&mut statement, depth, traces)?;
+    Expander { depth, apart: None }.statement(&mut statement)?;
     match statement {
         SqlStatement::Query(query) => Ok(*query),
         _ => bail!("an analysis must be a query"),

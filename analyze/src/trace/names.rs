@@ -10,7 +10,9 @@ use schemas::name::{misspelt, shortened, side_table};
 const MAX_EVENT: usize = 255;
 /// More than any record of a kernel has.
 const MAX_COLUMN: usize = 1024;
-/// The virtual column of several traces.
+/// The virtual column of several traces that names the trace of a row.
+pub const TRACE: &str = "trace";
+/// The virtual column of several traces that names the machine of a row.
 pub const HOST: &str = "host";
 
 /// Check names that become directories and SQL: identifiers, each once.
@@ -66,7 +68,7 @@ pub fn columns(layout: &Layout) -> Vec<String> {
     let recorded: Vec<&str> = layout.columns.iter().map(|column| column.name.as_str()).collect();
     let standard = standard_fields();
     let is_standard = |name: &str| {
-        name.eq_ignore_ascii_case(HOST)
+        [TRACE, HOST].iter().any(|own| name.eq_ignore_ascii_case(own))
             || standard.iter().any(|field| field.name().eq_ignore_ascii_case(name))
     };
     let named = each(&recorded, |name, taken| {
@@ -130,8 +132,8 @@ mod tests {
 
     #[test]
     fn each_column_has_a_name_of_its_own() {
-        let names = columns(&layout("e", &["Ptr", "ptr", "PID", "host", "pid_", "x"]));
-        assert_eq!(names, ["ptr", "ptr_2", "pid__2", "host_", "pid_", "x"]);
+        let names = columns(&layout("e", &["Ptr", "ptr", "PID", "host", "pid_", "Trace"]));
+        assert_eq!(names, ["ptr", "ptr_2", "pid__2", "host_", "pid_", "trace_"]);
     }
 
     #[test]

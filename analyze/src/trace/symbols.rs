@@ -3,9 +3,10 @@
 //! They are read at the first question, straight from Parquet, and kept: an address is 16 bytes and its name.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt64Type};
 use arrow_array::{Array, RecordBatch};
@@ -23,104 +24,151 @@ const MAX_ENTRIES: usize = 8_000_000;
 /// More text than any recording has for its addresses, or for its stacks.
 const MAX_TEXT_BYTES: usize = 512 << 20;
 
-/// Names of addresses and texts of stacks.
+/// Names of addresses and texts of stacks, for each trace by itself.
 #[derive(Debug)]
 pub struct Symbols {
-    traces: Vec<Arc<Trace>>,
+    traces: Vec<OfTrace>,
+    /// What may still be read, of all traces together.
+    left: Left,
+}
+
+#[derive(Debug)]
+struct OfTrace {
+    trace: Arc<Trace>,
     names: OnceLock<Result<HashMap<u64, String>, String>>,
     stacks: OnceLock<Result<HashMap<i64, String>, String>>,
+}
+
+#[derive(Debug)]
+struct Left {
+    addresses: AtomicUsize,
+    frames: AtomicUsize,
+    name_bytes: AtomicUsize,
+    stack_bytes: AtomicUsize,
+}
+
+fn take(left: &AtomicUsize, wanted: usize, too_much: &'static str) -> Result<()> {
+    let taken = left.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(wanted));
+    taken.map(|_| ()).map_err(|_| anyhow!(too_much))
 }
 
 impl Symbols {
     /// The symbols of `traces`, not read yet.
     pub fn new(traces: Vec<Arc<Trace>>) -> Self {
-        Self { traces, names: OnceLock::new(), stacks: OnceLock::new() }
+        let of_trace = |trace| OfTrace { trace, names: OnceLock::new(), stacks: OnceLock::new() };
+        let left = Left {
+            addresses: AtomicUsize::new(MAX_ENTRIES),
+            frames: AtomicUsize::new(MAX_ENTRIES),
+            name_bytes: AtomicUsize::new(MAX_TEXT_BYTES),
+            stack_bytes: AtomicUsize::new(MAX_TEXT_BYTES),
+        };
+        Self { traces: traces.into_iter().map(of_trace).collect(), left }
     }
 
-    /// Name of every address. An address that has different names in different traces has none.
-    pub fn names(&self) -> Result<&HashMap<u64, String>, String> {
-        self.names
-            .get_or_init(|| self.read_names().map_err(|e| format!("{e:#}")))
-            .as_ref()
-            .map_err(Clone::clone)
+    /// Number of the only trace.
+    ///
+    /// Fails if there are several.
+    pub fn only_trace(&self) -> Result<usize, String> {
+        match self.traces.len() {
+            1 => Ok(0),
+            several => Err(format!("{several} traces are open: say of which one, as in symbol(addr, trace)")),
+        }
     }
 
-    /// Text of every stack: names of its frames, innermost first.
-    pub fn stacks(&self) -> Result<&HashMap<i64, String>, String> {
-        self.stacks
-            .get_or_init(|| self.read_stacks().map_err(|e| format!("{e:#}")))
-            .as_ref()
-            .map_err(Clone::clone)
+    /// Number of the trace of that name.
+    ///
+    /// Fails if there is none.
+    pub fn trace_named(&self, name: &str) -> Result<usize, String> {
+        let found = self.traces.iter().position(|of| of.trace.name() == name);
+        found.ok_or_else(|| {
+            format!("no trace '{}' is open: table traces has their names", name.escape_debug())
+        })
     }
 
-    fn read_names(&self) -> Result<HashMap<u64, String>> {
-        let mut names: HashMap<u64, String> = HashMap::new();
-        let mut left = MAX_TEXT_BYTES;
-        each_batch(self.traces.iter().map(|trace| &**trace), "symbols", |batch| {
-            let addrs = column(batch, "addr", &DataType::UInt64)?;
-            let texts = column(batch, "name", &DataType::Utf8View)?;
-            let offsets = column(batch, "offset_bytes", &DataType::Int64)?;
-            let modules = column(batch, "module", &DataType::Utf8View)?;
-            let (addrs, offsets) = (addrs.as_primitive::<UInt64Type>(), offsets.as_primitive::<Int64Type>());
-            let (texts, modules) = (texts.as_string_view(), modules.as_string_view());
-            for row in 0..batch.num_rows() {
-                if addrs.is_null(row) || texts.is_null(row) {
-                    continue;
-                }
-                let mut name = texts.value(row).to_owned();
-                if offsets.is_valid(row) && offsets.value(row) != 0 {
-                    name = format!("{name}+0x{:x}", offsets.value(row));
-                }
-                if modules.is_valid(row) {
-                    name = format!("{name} [{}]", modules.value(row));
-                }
-                left = left.checked_sub(name.len()).context("table symbols has too much text")?;
-                names
-                    .entry(addrs.value(row))
-                    .and_modify(|known| {
-                        if *known != name {
-                            *known = hex(addrs.value(row));
-                        }
-                    })
-                    .or_insert(name);
+    /// Name of every address of the trace with that number.
+    pub fn names(&self, number: usize) -> Result<&HashMap<u64, String>, String> {
+        let of = self.of(number)?;
+        let read = || read_names(&of.trace, &self.left).map_err(|e| format!("{e:#}"));
+        of.names.get_or_init(read).as_ref().map_err(Clone::clone)
+    }
+
+    /// Text of every stack of the trace with that number: names of its frames, innermost first.
+    pub fn stacks(&self, number: usize) -> Result<&HashMap<i64, String>, String> {
+        let of = self.of(number)?;
+        let names = self.names(number)?;
+        let read = || read_stacks(&of.trace, names, &self.left).map_err(|e| format!("{e:#}"));
+        of.stacks.get_or_init(read).as_ref().map_err(Clone::clone)
+    }
+
+    fn of(&self, number: usize) -> Result<&OfTrace, String> {
+        self.traces.get(number).ok_or_else(|| format!("there is no trace number {number}"))
+    }
+}
+
+fn read_names(trace: &Trace, left: &Left) -> Result<HashMap<u64, String>> {
+    let mut names: HashMap<u64, String> = HashMap::new();
+    each_batch([trace], "symbols", |batch| {
+        let addrs = column(batch, "addr", &DataType::UInt64)?;
+        let texts = column(batch, "name", &DataType::Utf8View)?;
+        let offsets = column(batch, "offset_bytes", &DataType::Int64)?;
+        let modules = column(batch, "module", &DataType::Utf8View)?;
+        let (addrs, offsets) = (addrs.as_primitive::<UInt64Type>(), offsets.as_primitive::<Int64Type>());
+        let (texts, modules) = (texts.as_string_view(), modules.as_string_view());
+        take(&left.addresses, batch.num_rows(), "table symbols has too many rows")?;
+        for row in 0..batch.num_rows() {
+            if addrs.is_null(row) || texts.is_null(row) {
+                continue;
             }
-            ensure!(names.len() <= MAX_ENTRIES, "table symbols has too many rows");
-            Ok(())
-        })?;
-        Ok(names)
-    }
-
-    fn read_stacks(&self) -> Result<HashMap<i64, String>> {
-        let names = self.names().map_err(anyhow::Error::msg)?;
-        let mut stacks = HashMap::new();
-        let (mut frames_read, mut left) = (0, MAX_TEXT_BYTES);
-        each_batch(self.traces.iter().map(|trace| &**trace), "stacks", |batch| {
-            let ids = column(batch, "stack_id", &DataType::Int64)?;
-            let ids = ids.as_primitive::<Int64Type>();
-            let lists = batch.column_by_name("frames").context("column frames is missing")?;
-            let lists = lists.as_list_opt::<i32>().context("column frames is no list")?;
-            for row in 0..batch.num_rows() {
-                if ids.is_null(row) || lists.is_null(row) {
-                    continue;
-                }
-                let frames = cast(&lists.value(row), &DataType::UInt64)?;
-                let frames = frames.as_primitive::<UInt64Type>();
-                frames_read += frames.len();
-                ensure!(frames_read <= MAX_ENTRIES, "table stacks has too many frames");
-                let mut text = String::new();
-                for frame in frames.values() {
-                    let separator = if text.is_empty() { "" } else { " <- " };
-                    let name = name_of(names, *frame);
-                    let bytes = separator.len() + name.len();
-                    left = left.checked_sub(bytes).context("table stacks has too many long names")?;
-                    text.extend([separator, &name]);
-                }
-                stacks.entry(ids.value(row)).or_insert(text);
+            let mut name = texts.value(row).to_owned();
+            if offsets.is_valid(row) && offsets.value(row) != 0 {
+                name = format!("{name}+0x{:x}", offsets.value(row));
             }
-            Ok(())
-        })?;
-        Ok(stacks)
-    }
+            if modules.is_valid(row) {
+                name = format!("{name} [{}]", modules.value(row));
+            }
+            take(&left.name_bytes, name.len(), "table symbols has too much text")?;
+            names
+                .entry(addrs.value(row))
+                .and_modify(|known| {
+                    // Told twice, and differently: a module took the place of another.
+                    if *known != name {
+                        *known = hex(addrs.value(row));
+                    }
+                })
+                .or_insert(name);
+        }
+        Ok(())
+    })?;
+    Ok(names)
+}
+
+fn read_stacks(trace: &Trace, names: &HashMap<u64, String>, left: &Left) -> Result<HashMap<i64, String>> {
+    let mut stacks = HashMap::new();
+    each_batch([trace], "stacks", |batch| {
+        let ids = column(batch, "stack_id", &DataType::Int64)?;
+        let ids = ids.as_primitive::<Int64Type>();
+        let lists = batch.column_by_name("frames").context("column frames is missing")?;
+        let lists = lists.as_list_opt::<i32>().context("column frames is no list")?;
+        for row in 0..batch.num_rows() {
+            if ids.is_null(row) || lists.is_null(row) {
+                continue;
+            }
+            let frames = cast(&lists.value(row), &DataType::UInt64)?;
+            let frames = frames.as_primitive::<UInt64Type>();
+            take(&left.frames, frames.len(), "table stacks has too many frames")?;
+            let mut text = String::new();
+            for frame in frames.values() {
+                let separator = if text.is_empty() { "" } else { " <- " };
+                let name = name_of(names, *frame);
+                let bytes = separator.len() + name.len();
+                take(&left.stack_bytes, bytes, "table stacks has too many long names")?;
+                text.extend([separator, &name]);
+            }
+            stacks.entry(ids.value(row)).or_insert(text);
+        }
+        Ok(())
+    })?;
+    Ok(stacks)
 }
 
 /// Let `visit` see all rows of that table of `traces`. Fails if they cannot be read, or `visit` does.

@@ -1,0 +1,145 @@
+//! Expressions of a plan for one trace go in; for many traces they ask what depends on the trace with the number of theirs.
+
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{Column, DFSchema, Result, plan_err};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::optimizer::AnalyzerRule;
+
+use super::rewrite::{Part, Rewriter, no_form};
+use crate::functions::depends_on_trace;
+use crate::trace::names::TRACE;
+
+impl Rewriter<'_> {
+    /// The input of a node and its expressions for many traces; `None`: it is the same for each.
+    pub fn input(&self, part: Part, exprs: &[Expr]) -> Result<Option<(LogicalPlan, Column, Vec<Expr>)>> {
+        if matches!(part, Part::Same(_)) && !exprs.iter().any(|expr| self.needs_number(expr)) {
+            return Ok(None);
+        }
+        let (mut plan, number) = self.numbered(part)?;
+        let names = NamePreserver::new_for_projection();
+        let mut rewritten = Vec::with_capacity(exprs.len());
+        for expr in exprs {
+            let name = names.save(expr);
+            let expr = expr.clone().transform_up(|expr| self.expr(expr, &mut plan, &number))?;
+            rewritten.push(if expr.transformed { name.restore(expr.data) } else { expr.data });
+        }
+        Ok(Some((plan, number, rewritten)))
+    }
+
+    /// Does `expr` ask for something of a trace?
+    pub fn needs_number(&self, expr: &Expr) -> bool {
+        let needs = |expr: &Expr| match expr {
+            Expr::ScalarFunction(_) => Ok(is_to_be_told(expr)),
+            Expr::ScalarSubquery(query) => Ok(!self.is_same(&query.subquery)?),
+            Expr::InSubquery(query) => Ok(!self.is_same(&query.subquery.subquery)?),
+            Expr::Exists(query) => Ok(!self.is_same(&query.subquery.subquery)?),
+            Expr::SetComparison(query) => Ok(!self.is_same(&query.subquery.subquery)?),
+            _ => Ok(false),
+        };
+        // What cannot be told is looked at with the number.
+        expr.exists(needs).unwrap_or(true)
+    }
+
+    /// `expr` where no input can be joined to the plan.
+    pub fn without_subqueries(&self, expr: Expr, number: &Column) -> Result<Expr> {
+        let rewrite = |expr: Expr| match expr {
+            Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_)
+                if self.needs_number(&expr) =>
+            {
+                no_form("a query within the condition of a join")
+            }
+            other => Ok(with_number(other, number)),
+        };
+        expr.transform_up(rewrite).data()
+    }
+
+    fn expr(&self, expr: Expr, plan: &mut LogicalPlan, number: &Column) -> Result<Transformed<Expr>> {
+        match expr {
+            Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_) => {
+                self.subquery(expr, plan, number)
+            }
+            other => Ok(with_number(other, number)),
+        }
+    }
+}
+
+/// A function that depends on the trace, without the trace.
+pub fn is_to_be_told(expr: &Expr) -> bool {
+    matches!(expr, Expr::ScalarFunction(call) if depends_on_trace(call.name()) && call.args.len() == 1)
+}
+
+fn with_number(expr: Expr, number: &Column) -> Transformed<Expr> {
+    match expr {
+        Expr::ScalarFunction(mut call) if is_to_be_told(&Expr::ScalarFunction(call.clone())) => {
+            call.args.push(Expr::Column(number.clone()));
+            Transformed::yes(Expr::ScalarFunction(call))
+        }
+        other => Transformed::no(other),
+    }
+}
+
+/// A rule for what users ask of several traces: a function that depends on the trace takes it from column `trace` of the
+/// row. It comes after [`crate::sql::pasted::Pasted`], which makes calls of such functions.
+#[derive(Debug)]
+pub struct TraceOfRow;
+
+impl AnalyzerRule for TraceOfRow {
+    fn name(&self) -> &str {
+        "trace_of_row"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        plan.transform_up_with_subqueries(told).data()
+    }
+}
+
+fn told(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let mut schema = merge_schema(&plan.inputs());
+    if let LogicalPlan::TableScan(scan) = &plan {
+        schema.merge(&DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())?);
+    }
+    let names = NamePreserver::new(&plan);
+    plan.map_expressions(|expr| {
+        let name = names.save(&expr);
+        let expr = expr.transform_up(|expr| {
+            if !is_to_be_told(&expr) {
+                return Ok(Transformed::no(expr));
+            }
+            let trace = trace_of(&expr, &schema)?;
+            match expr {
+                Expr::ScalarFunction(mut call) => {
+                    call.args.push(Expr::Column(trace));
+                    Ok(Transformed::yes(Expr::ScalarFunction(call)))
+                }
+                other => Ok(Transformed::no(other)),
+            }
+        })?;
+        Ok(expr.update_data(|expr| name.restore(expr)))
+    })?
+    .map_data(LogicalPlan::recompute_schema)
+}
+
+/// The column `trace` beside the columns of `expr`.
+fn trace_of(expr: &Expr, schema: &DFSchema) -> Result<Column> {
+    let columns = expr.column_refs();
+    let mut relations = columns.iter().map(|column| &column.relation);
+    let relation = relations.next().filter(|first| relations.all(|other| other == *first));
+    let mut beside = schema.columns().into_iter().filter(|column| {
+        column.name == TRACE && relation.is_some_and(|r| r.is_none() || *r == column.relation)
+    });
+    match (beside.next(), beside.next()) {
+        (Some(trace), None) => Ok(trace),
+        _ => {
+            let Expr::ScalarFunction(call) = expr else { return plan_err!("'{expr}' is no call") };
+            let arg = call.args.first().map(ToString::to_string).unwrap_or_default();
+            let name = call.name();
+            plan_err!(
+                "{name}({arg}): several traces are open, and there is no column trace beside it that tells of which one it \
+                 is: write {name}({arg}, trace), and group by trace too where it is grouped"
+            )
+        }
+    }
+}

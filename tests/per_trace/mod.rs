@@ -1,0 +1,177 @@
+//! Over several traces, each analysis and each form of a query has the rows that it has over each of them alone, with the
+//! trace and its host in front.
+
+mod forms;
+mod plan;
+
+use std::path::{Path, PathBuf};
+
+use analyze::library::analysis::{self, Analysis, ParamType};
+use analyze::session::{Options, Session};
+use sqllogictest::DBOutput;
+
+/// Traces that are opened together: of the same host, of other hosts, without rows, with losses in one only, of which one
+/// lacks a table, recorded on a real kernel.
+const TOGETHER: &[&[&str]] = &[
+    &["kmem", "kmem_lossy"],
+    &["kmem_lossy", "open_empty", "kmem_bound", "kmem"],
+    &["listens_b", "listens", "open_empty"],
+    &["packets", "gaps", "netns_reused", "late", "open_empty"],
+    &["switches", "open_empty"],
+    &["mkdirs", "unseen", "losses"],
+    &["joins", "open_empty"],
+    &["kmem", "listens", "packets"],
+    &["captured/kmem", "captured/listens", "captured/packets"],
+    &["captured/joins", "captured/mkdirs", "captured/switches", "open_empty"],
+];
+
+fn session(names: &[&str], dir: &Path) -> Session {
+    let open = |name: &&str| {
+        let built = dir.join(format!("{name}.trace"));
+        if built.exists() { built } else { fixtures::trace(name, dir).unwrap() }
+    };
+    let paths: Vec<PathBuf> = names.iter().map(open).collect();
+    Session::open(&paths, &Options { threads: 2, ..Options::default() }).unwrap()
+}
+
+type Rows = Vec<Vec<String>>;
+
+/// The rows of `sql`, asked of each trace of `session` if it is about one.
+async fn rows(session: &Session, sql: &str) -> anyhow::Result<(Rows, Vec<String>)> {
+    let question = session.ask_each(sql).await?;
+    let notes = question.notes.clone();
+    let schema = question.frame.schema().as_arrow().clone();
+    let batches = question.frame.collect().await.map_err(|e| analyze::sql::errors::explain(e, session))?;
+    match crate::rows::output(&schema, &batches)? {
+        DBOutput::Rows { rows, .. } => Ok((rows, notes)),
+        _ => anyhow::bail!("no rows"),
+    }
+}
+
+/// Traces that are opened together, and each of them alone.
+struct Together {
+    several: Session,
+    alone: Vec<Session>,
+}
+
+impl Together {
+    fn open(names: &[&str], dir: &Path) -> Self {
+        let alone = names.iter().map(|name| session(&[name], dir)).collect();
+        Self { several: session(names, dir), alone }
+    }
+
+    /// What `sql` is to answer over several traces, and the traces that have no answer.
+    async fn wanted(&self, sql: &str) -> (Rows, Vec<String>) {
+        let (mut together, mut without) = (Rows::new(), Vec::new());
+        for session in &self.alone {
+            let trace = &session.traces[0];
+            match rows(session, sql).await {
+                Ok((rows, _)) => {
+                    for mut row in rows {
+                        row.splice(0..0, [trace.name(), trace.meta.host.clone()]);
+                        together.push(row);
+                    }
+                }
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    let is_missing =
+                        error.contains("there is no table") || error.contains("is not in this trace");
+                    assert!(is_missing, "{}: {sql}: {error}", trace.name());
+                    without.push(trace.name());
+                }
+            }
+        }
+        (together, without)
+    }
+
+    /// Compares several traces with each of them, if one of them has an answer; how many rows there were.
+    async fn check(&self, sql: &str) -> usize {
+        let (wanted, without) = self.wanted(sql).await;
+        if without.len() == self.alone.len() {
+            return 0;
+        }
+        let (found, notes) = rows(&self.several, sql).await.unwrap_or_else(|e| panic!("{sql}: {e:#}"));
+        assert_eq!(found, wanted, "{sql}");
+        assert_eq!(notes.len(), without.len(), "{sql}: {notes:?}");
+        for name in without {
+            assert!(
+                notes.iter().any(|note| note.starts_with(&format!("{name} is not in the answer"))),
+                "{notes:?}"
+            );
+        }
+        found.len()
+    }
+}
+
+/// The analysis with its defaults, and with each choice that it offers.
+fn queries(analysis: &Analysis) -> Vec<String> {
+    let mut queries = vec![analysis.query(&[]).unwrap()];
+    for param in &analysis.params {
+        let values = match &param.ty {
+            ParamType::Choice(words) => words.iter().map(|word| format!("'{word}'")).collect(),
+            ParamType::Count => vec!["1".to_owned(), "2".to_owned()],
+            ParamType::Duration => vec!["0".to_owned(), "100".to_owned()],
+            ParamType::Time => vec![(fixtures::BASE_NS + 1_000_000_000).to_string()],
+        };
+        queries
+            .extend(values.into_iter().map(|value| analysis.query(&[(param.name.clone(), value)]).unwrap()));
+    }
+    queries
+}
+
+#[test]
+fn each_analysis_answers_for_each_trace_as_for_it_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut answered: Vec<&str> = Vec::new();
+    for names in TOGETHER {
+        let traces = Together::open(names, dir.path());
+        for analysis in analysis::all() {
+            for sql in queries(analysis) {
+                if runtime.block_on(traces.check(&sql)) > 0 {
+                    answered.push(analysis.name);
+                }
+            }
+            if !analysis.note.is_empty() {
+                runtime.block_on(traces.check(&analysis.note));
+            }
+        }
+    }
+    for analysis in analysis::all() {
+        assert!(
+            answered.contains(&analysis.name),
+            "no traces of this test have an answer to {}",
+            analysis.name
+        );
+    }
+}
+
+#[test]
+fn an_analysis_in_a_query_has_the_columns_trace_and_host() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let several = session(&["listens", "listens_b", "kmem"], dir.path());
+    let ask = |sql: &str| {
+        let question = runtime.block_on(several.ask(sql)).unwrap_or_else(|e| panic!("{sql}: {e:#}"));
+        let notes = question.notes.clone();
+        let schema = question.frame.schema().as_arrow().clone();
+        let batches = runtime.block_on(question.frame.collect()).unwrap();
+        match crate::rows::output(&schema, &batches).unwrap() {
+            DBOutput::Rows { rows, .. } => (rows, notes),
+            _ => unreachable!("a query has rows"),
+        }
+    };
+    let (rows, notes) = ask("WITH listens AS (SELECT 1 AS x)
+         SELECT l.host, l.port, n.listens FROM listens(at => NULL) AS l
+         JOIN a.listens_by_netns AS n ON n.trace = l.trace AND n.netns = l.netns
+         CROSS JOIN listens
+         WHERE l.trace LIKE '%listens_b.trace'");
+    assert_eq!(rows, [["beta", "6379", "1"]]);
+    assert_eq!(notes.len(), 1, "told once: {notes:?}");
+    let (rows, _) = ask("SELECT host, count(*) AS n FROM listens() GROUP BY trace, host ORDER BY host");
+    assert_eq!(rows, [["alpha", "3"], ["beta", "1"]]);
+    let (rows, _) = ask(
+        "SELECT count(*) FROM (SELECT * FROM leaks() UNION ALL SELECT * FROM leaks(top => 1)) AS both_of",
+    );
+    assert_eq!(rows, [["3"]]);
+}

@@ -1,0 +1,1 @@
+//! Plans for very many traces.
