@@ -5,6 +5,8 @@
 
 #[path = "support/duckdb.rs"]
 mod duckdb;
+#[path = "support/operators.rs"]
+mod operators;
 #[path = "per_trace/mod.rs"]
 mod per_trace;
 #[path = "support/readers.rs"]
@@ -39,17 +41,34 @@ fn slt_files() -> Vec<PathBuf> {
 fn open(sql: &str, dir: &Path) -> anyhow::Result<Option<Session>> {
     let Some(names) = sql.trim().strip_prefix("OPEN ") else { return Ok(None) };
     let mut paths = Vec::new();
-    for name in names.split(',').map(str::trim) {
-        let built = dir.join(format!("{name}.trace"));
+    for name in names.trim_end_matches(" MANY").split(',').map(str::trim) {
+        // An absolute name is that of a trace that a test made.
+        let built = if name.starts_with('/') { name.into() } else { dir.join(format!("{name}.trace")) };
         paths.push(if built.exists() { built } else { fixtures::trace(name, dir)? });
     }
-    Session::open(&paths, &Options { threads: 2, ..Options::default() }).map(Some)
+    // `MANY` makes plans as several machines would run them.
+    let is_for_many_machines = sql.trim().ends_with(" MANY");
+    Session::open(&paths, &Options { threads: 2, is_for_many_machines, ..Options::default() }).map(Some)
 }
 
 struct Analyze {
     runtime: tokio::runtime::Runtime,
     dir: tempfile::TempDir,
     session: Option<Session>,
+}
+
+impl Analyze {
+    fn new() -> Self {
+        Self {
+            runtime: tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()
+                .unwrap(),
+            dir: tempfile::tempdir().unwrap(),
+            session: None,
+        }
+    }
 }
 
 impl DB for Analyze {
@@ -94,11 +113,7 @@ fn run_all<D: DB<Error = EngineError, ColumnType = DefaultColumnType> + Send + '
 
 #[test]
 fn analyze_gives_the_golden_rows() {
-    run_all(|| Analyze {
-        runtime: tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap(),
-        dir: tempfile::tempdir().unwrap(),
-        session: None,
-    });
+    run_all(Analyze::new);
 }
 
 #[test]
@@ -145,7 +160,8 @@ fn the_column_types_of_an_analysis_are_those_of_the_events() {
     for analysis in analyze::library::analysis::all() {
         for used in &analysis.tables {
             let Some(layout) = events.get(&used.name) else { continue };
-            for (name, ty) in &used.columns {
+            // A stack is recorded on request, of any event.
+            for (name, ty) in used.columns.iter().filter(|(name, _)| name != "kstack") {
                 let found = layout.column(name).map(|c| &c.ty);
                 assert_eq!(found, Some(ty), "{}: {}.{name}", analysis.name, used.name);
             }

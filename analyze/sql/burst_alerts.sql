@@ -13,14 +13,17 @@
 -- @column counter s64: the detector's counter at that packet
 -- @column netns_cookie u64: number of that namespace that is never used again; NULL as netns, and in older recordings
 -- @loss lost packets make gaps longer, and alarms may be missing
-WITH counted AS (
-    SELECT
-        ts, netns, netns_cookie, source,
-        CAST(row_number() OVER (PARTITION BY netns, netns_cookie, source, run ORDER BY nth) AS BIGINT)
-            - CASE WHEN run = 1 THEN 0 ELSE 1 END AS counter
-    FROM packet_gaps(threshold_ns => $threshold_ns, by => $by)
-)
 SELECT ts, netns, source, counter, netns_cookie
-FROM counted
+FROM (
+    SELECT *, nth_in_run - CASE WHEN run = 1 THEN 0 ELSE 1 END AS counter
+    FROM gaps((
+        SELECT
+            ts, cpu, probe, seq,
+            CASE WHEN $by <> 'all' THEN netns END AS netns,
+            CASE WHEN $by <> 'all' THEN netns_cookie END AS netns_cookie,
+            CASE WHEN $by = 'source' THEN saddr END AS source
+        FROM packets
+    ), key => (netns, netns_cookie, source), max_gap => $threshold_ns - 1)
+) AS counted
 WHERE counter > $count
 ORDER BY ts, netns, source, counter

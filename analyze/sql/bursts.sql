@@ -18,23 +18,29 @@
 -- @column packets_per_s f64 [1/s]: packets per second within the burst; NULL if it has no duration
 -- @column netns_cookie u64: number of that namespace that is never used again; NULL as netns, and in older recordings
 -- @loss lost packets make gaps longer: bursts may be missing, or cut in two
-WITH runs AS (
-    SELECT
-        netns, netns_cookie, source, run,
-        min(ts) AS start,
-        max(ns(ts)) - min(ns(ts)) AS duration_ns,
-        count(*) AS skbs,
-        CAST(sum(packets) AS BIGINT) AS packets,
-        CAST(sum(skb_bytes) AS BIGINT) AS skb_bytes,
-        count(*) - CASE WHEN run = 1 THEN 0 ELSE 1 END AS counter
-    FROM packet_gaps(threshold_ns => $threshold_ns, by => $by)
-    GROUP BY netns, netns_cookie, source, run
-)
 SELECT
-    start, duration_ns, netns, source, skbs, packets, skb_bytes,
-    CASE WHEN $count < 0 THEN skbs ELSE counter - $count END AS alerts,
-    CASE WHEN duration_ns > 0 THEN round(packets * 1e9 / duration_ns, 1) END AS packets_per_s,
+    ts AS start,
+    duration_ns,
+    netns,
+    source,
+    row_count AS skbs,
+    sum_packets AS packets,
+    sum_skb_bytes AS skb_bytes,
+    CASE WHEN $count < 0 THEN row_count ELSE counter - $count END AS alerts,
+    CASE WHEN duration_ns > 0 THEN round(sum_packets * 1e9 / duration_ns, 1) END AS packets_per_s,
     netns_cookie
-FROM runs
+FROM (
+    SELECT *, row_count - CASE WHEN run = 1 THEN 0 ELSE 1 END AS counter
+    FROM runs((
+        SELECT
+            ts,
+            CASE WHEN $by <> 'all' THEN netns END AS netns,
+            CASE WHEN $by <> 'all' THEN netns_cookie END AS netns_cookie,
+            CASE WHEN $by = 'source' THEN saddr END AS source,
+            CASE WHEN gso_segs > 1 THEN CAST(gso_segs AS BIGINT) ELSE 1 END AS packets,
+            CAST(skb_bytes AS BIGINT) AS skb_bytes
+        FROM packets
+    ), key => (netns, netns_cookie, source), max_gap => $threshold_ns - 1)
+) AS counted
 WHERE counter > $count
 ORDER BY start, netns, source

@@ -12,7 +12,14 @@
 -- @loss a gap with a lost packet in it is too long
 WITH bucket AS (
     SELECT netns, netns_cookie, source, log2_floor(gap_ns) AS e, count(*) AS gaps
-    FROM packet_gaps(by => $by)
+    FROM gaps((
+        SELECT
+            ts, cpu, probe, seq,
+            CASE WHEN $by <> 'all' THEN netns END AS netns,
+            CASE WHEN $by <> 'all' THEN netns_cookie END AS netns_cookie,
+            CASE WHEN $by = 'source' THEN saddr END AS source
+        FROM packets
+    ), key => (netns, netns_cookie, source))
     WHERE gap_ns IS NOT NULL
     GROUP BY netns, netns_cookie, source, log2_floor(gap_ns)
 )

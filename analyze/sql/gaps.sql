@@ -17,45 +17,27 @@
 -- @column log2_histogram text: e:n for each exponent, n gaps from 2^e to 2^(e+1)-1 ns; 0 holds gap 0 too
 -- @column netns_cookie u64: number of that namespace that is never used again; NULL as netns, and in older recordings
 -- @loss a gap with a lost packet in it is too long
-WITH gap AS (
-    SELECT netns, netns_cookie, source, gap_ns FROM packet_gaps(by => $by) WHERE gap_ns IS NOT NULL
-),
-ranked AS (
-    SELECT
-        *,
-        row_number() OVER (PARTITION BY netns, netns_cookie, source ORDER BY gap_ns) AS nth,
-        count(*) OVER (PARTITION BY netns, netns_cookie, source) AS n
-    FROM gap
-),
-quantiles AS (
-    SELECT
-        netns,
-        netns_cookie,
-        source,
-        count(*) AS gaps,
-        min(gap_ns) AS min_ns,
-        min(gap_ns) FILTER (WHERE nth * 1000 >= n * 500) AS p50_ns,
-        min(gap_ns) FILTER (WHERE nth * 1000 >= n * 900) AS p90_ns,
-        min(gap_ns) FILTER (WHERE nth * 1000 >= n * 990) AS p99_ns,
-        min(gap_ns) FILTER (WHERE nth * 1000 >= n * 999) AS p999_ns,
-        max(gap_ns) AS max_ns
-    FROM ranked
-    GROUP BY netns, netns_cookie, source
-),
-histogram AS (
-    SELECT netns, netns_cookie, source, string_agg(concat(e, ':', gaps), ' ' ORDER BY e) AS log2_histogram
-    FROM (
-        SELECT netns, netns_cookie, source, log2_floor(gap_ns) AS e, count(*) AS gaps
-        FROM gap
-        GROUP BY netns, netns_cookie, source, log2_floor(gap_ns)
-    ) AS buckets
-    GROUP BY netns, netns_cookie, source
-)
 SELECT
-    q.netns, q.source, gaps + 1 AS packets, gaps, min_ns, p50_ns, p90_ns, p99_ns, p999_ns, max_ns, log2_histogram,
-    q.netns_cookie
-FROM quantiles AS q
-JOIN histogram AS h
-    ON (q.netns IS NOT DISTINCT FROM h.netns) AND (q.netns_cookie IS NOT DISTINCT FROM h.netns_cookie)
-    AND (q.source IS NOT DISTINCT FROM h.source)
-ORDER BY gaps DESC, q.netns, q.netns_cookie, q.source
+    netns,
+    source,
+    count(*) AS packets,
+    count(gap_ns) AS gaps,
+    min(gap_ns) AS min_ns,
+    percentile(gap_ns, 0.5) AS p50_ns,
+    percentile(gap_ns, 0.9) AS p90_ns,
+    percentile(gap_ns, 0.99) AS p99_ns,
+    percentile(gap_ns, 0.999) AS p999_ns,
+    max(gap_ns) AS max_ns,
+    log2_histogram(gap_ns) AS log2_histogram,
+    netns_cookie
+FROM gaps((
+    SELECT
+        ts, cpu, probe, seq,
+        CASE WHEN $by <> 'all' THEN netns END AS netns,
+        CASE WHEN $by <> 'all' THEN netns_cookie END AS netns_cookie,
+        CASE WHEN $by = 'source' THEN saddr END AS source
+    FROM packets
+), key => (netns, netns_cookie, source))
+GROUP BY netns, netns_cookie, source
+HAVING count(gap_ns) > 0
+ORDER BY gaps DESC, netns, netns_cookie, source

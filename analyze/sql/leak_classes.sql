@@ -5,7 +5,7 @@
 -- was freed, though the free may be that of the next allocation of the same pointer where one and the free were lost.
 --
 -- @table kmem
--- @column class enum: paired, free_missed, outstanding, alloc_before_recording or alloc_missed
+-- @column class enum: paired, end_missed, outstanding, before_recording or begin_missed (see kmem_pairs)
 -- @column events s64: allocations (the first three), or frees that match no allocation
 -- @column unknown s64: how many of them, at most, are not what they seem, because events were lost or a way to free was not observed
 -- @column bytes s64 [bytes]: size of those allocations; NULL for frees
@@ -36,8 +36,8 @@ unseen AS (
 grouped AS (
     SELECT class, doubt_ts, count(*) AS events, sum(bytes_alloc) AS bytes
     FROM (
-        SELECT k.class, k.bytes_alloc, CASE WHEN k.class = 'outstanding' AND k.ts <= l.lost_ts THEN k.ts END AS doubt_ts
-        FROM lost AS l CROSS JOIN kmem_pairs AS k
+        SELECT class, bytes_alloc, CASE WHEN class = 'outstanding' AND ts <= (SELECT lost_ts FROM lost) THEN ts END AS doubt_ts
+        FROM kmem_pairs()
     ) AS doubted
     GROUP BY class, doubt_ts
 ),
@@ -70,18 +70,18 @@ SELECT
     CAST(events AS BIGINT) AS events,
     CAST(CASE class
         WHEN 'outstanding' THEN CASE WHEN unbounded OR frees_unseen > 0 OR free_missed > lost THEN events ELSE freed END
-        WHEN 'alloc_before_recording' THEN CASE WHEN allocs_unbounded OR allocs_unseen > 0 THEN events ELSE least(events, allocs) END
+        WHEN 'before_recording' THEN CASE WHEN allocs_unbounded OR allocs_unseen > 0 THEN events ELSE least(events, allocs) END
         ELSE 0
     END AS BIGINT) AS unknown,
     CAST(bytes AS BIGINT) AS bytes,
     CASE class
         WHEN 'paired' THEN 'allocated and freed'
-        WHEN 'free_missed' THEN 'allocated, and allocated again without a free between: that free escaped'
+        WHEN 'end_missed' THEN 'allocated, and allocated again without a free between: that free escaped'
         WHEN 'outstanding' THEN 'allocated and not freed until the end'
-        WHEN 'alloc_before_recording' THEN 'freed, allocated before the recording began'
+        WHEN 'before_recording' THEN 'freed, allocated before the recording began'
         ELSE 'freed twice without an allocation between: that allocation escaped'
     END AS meaning
 FROM lost CROSS JOIN lost_allocs CROSS JOIN unseen CROSS JOIN (
-    SELECT *, sum(CASE WHEN class = 'free_missed' THEN events ELSE 0 END) OVER () AS free_missed FROM classes
+    SELECT *, sum(CASE WHEN class = 'end_missed' THEN events ELSE 0 END) OVER () AS free_missed FROM classes
 ) AS seen
 ORDER BY class

@@ -6,7 +6,7 @@
 -- lost. There is no such bound, and all of a site is unknown, where a kernel cannot tell how many frees it skipped; where
 -- more frees of the site have escaped than were lost; or where one of the ways to free could not be observed (probes has
 -- the reason), and no free of the site was seen at all or one has escaped. A pointer that was allocated again without a
--- free between is free_missed: its free escaped. Allocations made before the recording and never freed are not known at
+-- free between is end_missed: its free escaped. Allocations made before the recording and never freed are not known at
 -- all.
 --
 -- @table kmem
@@ -45,15 +45,16 @@ unseen_frees AS (
 ),
 pairs AS (
     SELECT
-        call_site, cache, CASE WHEN $by = 'stack' THEN kstack END AS stack_id, class, bytes_alloc,
-        ns(end_ts) - ns(ts) AS age_ns,
-        class = 'outstanding' AND ns(end_ts) - ns(ts) >= $min_age_ns AS is_out,
-        CASE WHEN class = 'outstanding' AND ns(end_ts) - ns(ts) >= $min_age_ns AND ts <= lost_ts THEN ts END AS doubt_ts
+        call_site, cache, stack_id, class, bytes_alloc, age_ns, is_out,
+        CASE WHEN is_out AND ts <= (SELECT lost_ts FROM lost) THEN ts END AS doubt_ts
     FROM (
-        SELECT k.ts, k.call_site, k.cache, k.kstack, k.class, k.bytes_alloc, t.end_ts, l.lost_ts
-        FROM trace_end AS t CROSS JOIN lost AS l CROSS JOIN kmem_pairs AS k
-        WHERE k.class IN ('outstanding', 'paired', 'free_missed')
-    ) AS timed
+        SELECT
+            *,
+            CASE WHEN $by = 'stack' THEN kstack END AS stack_id,
+            class = 'outstanding' AND age_ns >= $min_age_ns AS is_out
+        FROM (SELECT *, ns((SELECT end_ts FROM trace_end)) - ns(ts) AS age_ns FROM kmem_pairs()) AS aged
+        WHERE class IN ('outstanding', 'paired', 'end_missed')
+    ) AS judged
 ),
 -- A row for each group, and one for each instant at which it made allocations whose frees may be among the lost ones.
 grouped AS (
@@ -64,7 +65,7 @@ grouped AS (
         max(bytes_alloc) FILTER (WHERE is_out) AS largest_bytes,
         min(bytes_alloc) FILTER (WHERE is_out) AS smallest_bytes,
         count(*) FILTER (WHERE class = 'paired') AS paired,
-        count(*) FILTER (WHERE class = 'free_missed') AS free_missed,
+        count(*) FILTER (WHERE class = 'end_missed') AS free_missed,
         max(age_ns) FILTER (WHERE is_out) AS oldest_age_ns
     FROM pairs
     GROUP BY call_site, cache, stack_id, doubt_ts

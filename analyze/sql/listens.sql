@@ -19,13 +19,11 @@
 -- @column inode u64: inode of the socket
 -- @loss a listener may be missing, and one that stopped may still be shown
 SELECT netns, family, addr, port, backlog, v6only, protocol, comm, pid, ev AS seen_as, ts AS since, inode
-FROM (
-    SELECT *, row_number() OVER (
-        PARTITION BY netns, inode
-        ORDER BY ts DESC, CASE WHEN ev = 'stop' THEN 0 ELSE 1 END, seq DESC
-    ) AS news
-    FROM listens
-    WHERE (ev <> 'listen' OR ret = 0) AND ($at IS NULL OR ts <= utc($at))
-) AS latest
-WHERE news = 1 AND ev <> 'stop'
+FROM state_at(
+    (SELECT * FROM listens WHERE ev <> 'listen' OR ret = 0),
+    key => (netns, inode),
+    time => $at,
+    tie => ev = 'stop'
+)
+WHERE ev <> 'stop'
 ORDER BY netns, port, addr, inode

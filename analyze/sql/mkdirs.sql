@@ -10,19 +10,15 @@
 -- @column first time: first call
 -- @column last time: last call
 -- @loss the numbers may be too low
-WITH call AS (
-    SELECT comm, ts, ret, ns(ts) - lag(ns(ts)) OVER (PARTITION BY pid ORDER BY ts) AS interval_ns
-    FROM mkdirs
-)
 SELECT
     comm,
     count(*) AS calls,
     count(*) FILTER (WHERE ret = 0) AS made,
     count(*) FILTER (WHERE ret = -17) AS existed,
     count(*) FILTER (WHERE ret < 0 AND ret <> -17) AS failed,
-    min(interval_ns) AS min_interval_ns,
+    min(gap_ns) AS min_interval_ns,
     min(ts) AS "first",
     max(ts) AS "last"
-FROM call
+FROM gaps(mkdirs, key => pid)
 GROUP BY comm
 ORDER BY calls DESC, comm

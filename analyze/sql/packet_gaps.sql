@@ -16,28 +16,15 @@
 -- @column skb_bytes s64 [bytes]: bytes in it
 -- @column netns_cookie u64: number of that namespace that is never used again; NULL as netns, and in older recordings
 -- @loss a gap with a lost packet in it is too long, and a run may be cut in two
-WITH stream AS (
+SELECT ts, netns, source, gap_ns, nth, run, packets, skb_bytes, netns_cookie
+FROM gaps((
     SELECT
-        ts,
+        ts, cpu, probe, seq,
         CASE WHEN $by <> 'all' THEN netns END AS netns,
         CASE WHEN $by <> 'all' THEN netns_cookie END AS netns_cookie,
         CASE WHEN $by = 'source' THEN saddr END AS source,
         CASE WHEN gso_segs > 1 THEN CAST(gso_segs AS BIGINT) ELSE 1 END AS packets,
         CAST(skb_bytes AS BIGINT) AS skb_bytes
     FROM packets
-),
-gap AS (
-    SELECT
-        *,
-        ns(ts) - lag(ns(ts)) OVER (PARTITION BY netns, netns_cookie, source ORDER BY ts) AS gap_ns,
-        row_number() OVER (PARTITION BY netns, netns_cookie, source ORDER BY ts) AS nth
-    FROM stream
-)
-SELECT
-    ts, netns, source, gap_ns,
-    CAST(nth AS BIGINT) AS nth,
-    CAST(sum(CASE WHEN gap_ns < $threshold_ns THEN 0 ELSE 1 END)
-        OVER (PARTITION BY netns, netns_cookie, source ORDER BY nth ROWS UNBOUNDED PRECEDING) AS BIGINT) AS run,
-    packets, skb_bytes, netns_cookie
-FROM gap
+), key => (netns, netns_cookie, source), max_gap => $threshold_ns - 1)
 ORDER BY ts, netns, source, nth

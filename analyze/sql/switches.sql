@@ -15,25 +15,19 @@
 -- @column run_ns s64 [ns]: their sum
 -- @column max_run_ns s64 [ns]: the longest
 -- @loss switches are missing, and a stretch across the loss may be wrong
-WITH stretch AS (
-    SELECT
-        prev_comm, prev_pid, prev_tid, preempt, prev_state,
-        lag(next_tid) OVER (PARTITION BY cpu ORDER BY ts, seq) AS came_tid,
-        ns(ts) - lag(ns(ts)) OVER (PARTITION BY cpu ORDER BY ts, seq) AS run_ns
-    FROM switches
-)
 SELECT
-    prev_comm AS comm,
-    prev_pid AS pid,
-    prev_tid AS tid,
+    end_prev_comm AS comm,
+    end_prev_pid AS pid,
+    end_prev_tid AS tid,
     count(*) AS switches,
-    count(*) FILTER (WHERE preempt OR prev_state = 0) AS preempted,
-    count(*) FILTER (WHERE NOT (preempt OR prev_state = 0)) AS voluntary,
-    count(*) FILTER (WHERE came_tid = prev_tid) AS runs,
-    CAST(coalesce(sum(run_ns) FILTER (WHERE came_tid = prev_tid), 0) AS BIGINT) AS run_ns,
-    max(run_ns) FILTER (WHERE came_tid = prev_tid) AS max_run_ns
-FROM stretch
-WHERE prev_tid <> 0
-GROUP BY prev_comm, prev_pid, prev_tid
+    count(*) FILTER (WHERE end_preempt OR end_prev_state = 0) AS preempted,
+    count(*) FILTER (WHERE NOT (end_preempt OR end_prev_state = 0)) AS voluntary,
+    count(*) FILTER (WHERE next_tid = end_prev_tid) AS runs,
+    CAST(coalesce(sum(ns(end_ts) - ns(ts)) FILTER (WHERE next_tid = end_prev_tid), 0) AS BIGINT) AS run_ns,
+    max(ns(end_ts) - ns(ts)) FILTER (WHERE next_tid = end_prev_tid) AS max_run_ns
+-- Each switch on a processor ends the stretch that the one before began.
+FROM pairs(switches, begin => true, end => true, key => cpu)
+WHERE end_prev_tid <> 0
+GROUP BY end_prev_comm, end_prev_pid, end_prev_tid
 ORDER BY switches DESC, pid, tid, comm
 LIMIT $top

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::cli::call;
 use crate::functions;
 use crate::library::analysis::{self, Analysis, ParamType};
+use crate::ordered::Operator;
 
 /// The text of `docs/analyses.md`.
 pub fn analyses_md() -> String {
@@ -23,15 +24,14 @@ pub fn analyses_md() -> String {
     for (name, doc) in functions::DOCS {
         text += &format!("| `{name}` | {} |\n", cell(doc));
     }
+    text += "\n## Operators over rows in order of time\n\n| operator | rows |\n|---|---|\n";
+    for operator in Operator::ALL {
+        text += &format!("| `{}` | {} |\n", operator.usage(), cell(operator.doc()));
+    }
     text += "\n## Tables made by analyze\n";
     let tables = [
         ("traces", "The traces that are open.", crate::united::traces_schema()),
         ("loss_reasons", "What each reason of table `losses` means.", crate::united::loss_reasons_schema()),
-        (
-            "kmem_pairs",
-            "Event `kmem` paired by pointer: one row per allocation, one per free that matches none.",
-            crate::pairs::schema(crate::provider::Source::Silent).as_ref().clone(),
-        ),
     ];
     for (name, doc, schema) in tables {
         text += &format!("\n### {name}\n\n{doc}\n\n| column | doc |\n|---|---|\n");

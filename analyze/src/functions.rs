@@ -187,7 +187,7 @@ impl ScalarUDFImpl for Function {
             Kind::Ns => cast(&cast(&input, &timestamp())?, &DataType::Int64)?,
             Kind::Utc => cast(&input, &timestamp())?,
             Kind::Log2Floor => {
-                let floor = |n: i64| i64::from(n.max(1).ilog2());
+                let floor = log2_floor_of;
                 Arc::new(input.as_primitive::<Int64Type>().unary::<_, Int64Type>(floor)) as ArrayRef
             }
             Kind::Symbol => {
@@ -214,4 +214,9 @@ impl ScalarUDFImpl for Function {
         }
         Ok(ColumnarValue::Array(output))
     }
+}
+
+/// The exponent of the largest power of two that is at most `n`; 0 below 2.
+pub fn log2_floor_of(n: i64) -> i64 {
+    i64::from(n.max(1).ilog2())
 }

@@ -3,10 +3,11 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use analyze::{cli, output, run};
+use analyze::{cli, memory, output, run};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 fn main() -> ExitCode {
+    memory::set_up();
     // A damaged segment can make the Parquet reader panic; the answer is one line, not a backtrace.
     std::panic::set_hook(Box::new(|_| {}));
     let request = match cli::parse(std::env::args_os()) {

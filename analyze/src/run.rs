@@ -11,6 +11,7 @@ use crate::cli::{Action, Request, call};
 use crate::library::analysis::{self, Analysis, ParamType};
 use crate::library::params;
 use crate::loss::Doubts;
+use crate::ordered::Operator;
 use crate::output::{Format, Writer};
 use crate::session::{Question, Session};
 use crate::sql::errors::explain;
@@ -177,11 +178,15 @@ fn list(out: &mut impl Write) -> Result<()> {
     for (name, doc) in functions::DOCS {
         writeln!(out, "  {name:22} {doc}")?;
     }
+    writeln!(out, "\nOperators over rows in order of time: in SQL, as tables")?;
+    for operator in Operator::ALL {
+        writeln!(out, "  {}", operator.usage())?;
+        writeln!(out, "  {:22} {}", "", operator.doc())?;
+    }
     writeln!(out, "\nTables: analyze TRACE lists those of a trace; these are always there")?;
     for (name, doc) in [
         ("traces", "the traces that are open: host, kernel, start_ts, end_ts"),
         ("loss_reasons", "what each reason of table losses means, and the remedy"),
-        ("kmem_pairs", "kmem paired by pointer: one row per allocation, with its end (only with event kmem)"),
     ] {
         writeln!(out, "  {name:22} {doc}")?;
     }

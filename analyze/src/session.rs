@@ -11,19 +11,17 @@ use arrow_schema::{DataType, Field, Schema};
 use datafusion::common::TableReference;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::optimizer::{Analyzer, AnalyzerRule};
+use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::prelude::{DataFrame, SQLOptions, SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 
-use crate::functions;
 use crate::library::params::is_date;
+use crate::memory::ProcessPool;
 use crate::output::Shape;
-use crate::pairs_table::PairsTable;
 use crate::per_trace::{Answer, Many, OfTrace, Planned, TraceOfRow};
 use crate::provider::Source;
 use crate::sql::expand::Expanded;
@@ -35,6 +33,7 @@ use crate::trace::clock::Clock;
 use crate::trace::symbols::Symbols;
 use crate::united::{RECORDED, United, loss_reasons, traces_table};
 use crate::window::{self, Window};
+use crate::{functions, ordered, percentile};
 
 /// Where DataFusion keeps tables.
 const CATALOG: &str = "datafusion";
@@ -49,6 +48,8 @@ pub struct Options {
     pub threads: usize,
     /// Where to spill; default: the system's directory for temporary files.
     pub spill_dir: Option<PathBuf>,
+    /// Make plans whose parts can run on different machines; on one they are slower.
+    pub is_for_many_machines: bool,
     /// Nothing that happened before, as the user wrote it (`+1.5s`, RFC 3339).
     pub from: Option<String>,
     /// Nothing that happened from then on.
@@ -58,7 +59,14 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(2, |n| n.get());
-        Self { memory_bytes: 1 << 30, threads, spill_dir: None, from: None, to: None }
+        Self {
+            memory_bytes: 1 << 30,
+            threads,
+            spill_dir: None,
+            is_for_many_machines: false,
+            from: None,
+            to: None,
+        }
     }
 }
 
@@ -129,21 +137,10 @@ impl Session {
             let united = United::new(name, &traces)?;
             let limited = |files, source| window.limit(name, united.named(files, source)?, united.is_event);
             let table = limited(united.files(source), source)?;
-            let is_kmem = name.eq_ignore_ascii_case("kmem");
-            if is_kmem {
-                ctx.register_table("kmem_pairs", Arc::new(PairsTable::new(table.clone(), source)))?;
-            }
             ctx.register_table(TableReference::bare(name.as_str()), table)?;
             let Some(many) = &mut many else { continue };
             let [silent, numbered] = [Source::Silent, Source::Numbered].map(|source| united.files(source));
             let table = limited(silent.clone(), Source::Silent)?;
-            if is_kmem {
-                let pairs = |kmem, source| Arc::new(PairsTable::new(kmem, source));
-                let silent = pairs(table.clone(), Source::Silent);
-                let numbered = pairs(limited(numbered.clone(), Source::Numbered)?, Source::Numbered);
-                let (name, missing) = ("kmem".to_owned(), united.missing.clone());
-                many.add("kmem_pairs", silent.clone(), OfTrace { name, silent, numbered, missing })?;
-            }
             let (of_trace, missing) = (name.clone(), united.missing);
             many.add(name, table, OfTrace { name: of_trace, silent, numbered, missing })?;
         }
@@ -157,8 +154,8 @@ impl Session {
             many.add("traces", silent.clone(), OfTrace { name, silent, numbered, missing })?;
             many.add_same("loss_reasons", reasons)?;
         }
-        if names.iter().any(|n| n.eq_ignore_ascii_case("kmem")) {
-            names.push("kmem_pairs".to_owned());
+        for aggregate in percentile::all() {
+            ctx.register_udaf(aggregate);
         }
         names.extend(["traces", "loss_reasons"].map(str::to_owned));
         Ok(Self { ctx, traces, tables: names, window, notes, many })
@@ -221,7 +218,6 @@ impl Session {
         plan.apply_with_subqueries(|node| {
             if let LogicalPlan::TableScan(scan) = node {
                 let name = scan.table_name.table();
-                let name = if name == "kmem_pairs" { "kmem" } else { name };
                 for table in self.traces.iter().filter_map(|t| t.table(name)).filter(|t| t.is_event) {
                     if !events.contains(&table.recorded) {
                         events.push(table.recorded.clone());
@@ -267,6 +263,17 @@ impl Session {
         let SqlStatement::Query(query) = *statement else { bail!("an analysis must be a query") };
         let Answer { plan, notes } = many.answer(*query).await.map_err(|e| errors::explain(e, self))?;
         Ok(Question { frame: DataFrame::new(self.ctx.state(), plan), titles, notes })
+    }
+
+    /// `sql` with every analysis and every ordered operator written out: plain SQL, which other engines run too.
+    ///
+    /// Fails as [`Self::ask`] does.
+    pub fn written_out(&self, sql: &str) -> Result<String> {
+        let mut statement = expand::expand(sql, self.traces.len())?.statement;
+        if let Statement::Statement(inner) = &mut statement {
+            ordered::written_out(inner, &self.ctx.state())?;
+        }
+        Ok(statement.to_string())
     }
 
     /// [`Self::ask`], for rows that are not shown.
@@ -352,7 +359,7 @@ fn context(options: &Options, symbols: &Arc<Symbols>, several: bool) -> Result<S
         None => DiskManagerMode::OsTmpDirectory,
     };
     let runtime = RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(FairSpillPool::new(options.memory_bytes)))
+        .with_memory_pool(Arc::new(ProcessPool::new(options.memory_bytes)))
         .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(mode))
         .build_arc()
         .context("cannot set up temporary files")?;
@@ -370,11 +377,18 @@ fn context(options: &Options, symbols: &Arc<Symbols>, several: bool) -> Result<S
         Arc::new(Pasted { symbol: Arc::new(functions::symbol(symbols)) });
     let of_row: Option<Arc<dyn AnalyzerRule + Send + Sync>> = several.then(|| Arc::new(TraceOfRow) as _);
     let rules = std::iter::once(pasted).chain(of_row).chain(Analyzer::new().rules).collect();
+    // Before the others, which then know of what it makes; and after them, which find what is constant.
+    let mut optimizer: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![Arc::new(percentile::Together)];
+    optimizer.extend(Optimizer::new().rules);
+    optimizer.push(Arc::new(percentile::ConstantKeys));
     let state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(runtime)
         .with_default_features()
         .with_analyzer_rules(rules)
+        .with_optimizer_rules(optimizer)
+        .with_relation_planners(vec![Arc::new(ordered::Relations)])
+        .with_query_planner(Arc::new(ordered::Planner { is_for_many_machines: options.is_for_many_machines }))
         .build();
     Ok(SessionContext::new_with_state(state))
 }

@@ -163,7 +163,7 @@ fn rows_of_an_analysis_come_in_its_order() {
     let bench = Bench::with(&["kmem"]);
     let run = bench.analyze(&["leak_classes", "kmem.trace", "-f", "csv"]);
     let classes: Vec<&str> = run.out.lines().skip(1).filter_map(|l| l.split(',').next()).collect();
-    assert_eq!(classes, ["alloc_before_recording", "alloc_missed", "free_missed", "outstanding", "paired"]);
+    assert_eq!(classes, ["before_recording", "begin_missed", "end_missed", "outstanding", "paired"]);
 }
 
 #[test]

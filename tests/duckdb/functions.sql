@@ -10,20 +10,8 @@ CREATE VIEW stack_frames AS
     SELECT stack_id, unnest(frames) AS frame, generate_subscripts(frames, 1) AS depth FROM stacks;
 CREATE MACRO stack_text(id) AS
     (SELECT string_agg(symbol(frame), ' <- ' ORDER BY depth) FROM stack_frames WHERE stack_frames.stack_id = id);
-CREATE VIEW kmem_ordered AS
-    SELECT *, lead(kind) OVER w AS next_kind, lead(ts) OVER w AS next_ts, lag(kind) OVER w AS prev_kind
-    FROM (SELECT * FROM kmem UNION ALL BY NAME SELECT CAST(NULL AS BIGINT) AS kstack WHERE false) AS stacked
-    WHERE ptr <> 0
-    WINDOW w AS (PARTITION BY ptr ORDER BY ts, CASE kind WHEN 'free' THEN 0 ELSE 1 END, cpu, seq);
-CREATE VIEW kmem_pairs AS
-    SELECT ts,
-        CASE WHEN kind = 'alloc' AND next_kind = 'free' THEN 'paired'
-             WHEN kind = 'alloc' AND next_kind = 'alloc' THEN 'free_missed'
-             WHEN kind = 'alloc' THEN 'outstanding'
-             WHEN prev_kind IS NULL THEN 'alloc_before_recording'
-             ELSE 'alloc_missed' END AS class,
-        CASE WHEN kind = 'alloc' THEN next_ts END AS end_ts,
-        ptr, pid, comm, call_site, via, cache, bytes_req, bytes_alloc,
-        kstack
-    FROM kmem_ordered
-    WHERE kind = 'alloc' OR prev_kind IS NULL OR prev_kind = 'free'
+CREATE MACRO percentile(x, share) AS quantile_disc(x, share);
+CREATE MACRO histogram_text(counts) AS
+    array_to_string(list_transform(map_entries(counts), lambda e: concat(e.key, ':', e.value)), ' ');
+CREATE MACRO log2_histogram(x) AS histogram_text(histogram(log2_floor(x)));
+CREATE MACRO linear_histogram(x, width) AS histogram_text(histogram(x - ((x % width) + width) % width));

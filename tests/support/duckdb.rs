@@ -59,6 +59,7 @@ pub struct DuckDb {
     stdout: BufReader<ChildStdout>,
     dir: tempfile::TempDir,
     runtime: tokio::runtime::Runtime,
+    session: Option<analyze::session::Session>,
 }
 
 impl DuckDb {
@@ -78,6 +79,7 @@ impl DuckDb {
             stdout,
             dir: tempfile::tempdir().unwrap(),
             runtime: tokio::runtime::Runtime::new().unwrap(),
+            session: None,
         }
     }
 
@@ -98,7 +100,7 @@ impl DuckDb {
     fn tables(&self, session: &analyze::session::Session) -> anyhow::Result<Value> {
         let mut tables = serde_json::Map::new();
         let several = session.traces.len() > 1;
-        for name in session.table_names().iter().filter(|n| *n != "kmem_pairs") {
+        for name in session.table_names() {
             let mut parts = Vec::new();
             for trace in &session.traces {
                 let Some(table) = trace.table(name) else { continue };
@@ -138,9 +140,11 @@ impl DuckDb {
         if let Some(session) = crate::open(sql, self.dir.path())? {
             let tables = self.tables(&session)?;
             self.ask(&json!({"open": tables, "functions": FUNCTIONS}))?;
+            self.session = Some(session);
             return Ok(DBOutput::StatementComplete(0));
         }
-        let written_out = analyze::sql::expand::expand(sql, 1)?.statement.to_string();
+        let session = self.session.as_ref().ok_or_else(|| anyhow::anyhow!("OPEN a fixture first"))?;
+        let written_out = session.written_out(sql)?;
         let answer = self.ask(&json!({"sql": written_out}))?;
         let types: Vec<char> = answer["types"].as_str().unwrap_or_default().chars().collect();
         let mut rows = Vec::new();

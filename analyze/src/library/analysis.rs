@@ -116,6 +116,7 @@ const FILES: &[(&str, &str)] = files![
     "mkdirs",
     "joins",
     "losses",
+    "kmem_pairs",
 ];
 
 /// All analyses.

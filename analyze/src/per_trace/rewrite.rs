@@ -7,13 +7,14 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, Result, not_impl_err, plan_err};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{
-    Expr, Filter, LogicalPlan, LogicalPlanBuilder, Projection, Sort, SortExpr, SubqueryAlias, TableScan,
-    Union, Unnest, UserDefinedLogicalNode, in_list, lit,
+    Expr, Extension, Filter, LogicalPlan, LogicalPlanBuilder, Projection, Sort, SortExpr, SubqueryAlias,
+    TableScan, Union, Unnest, UserDefinedLogicalNode, in_list, lit,
 };
 use datafusion::logical_expr::{Window, expr::WindowFunction};
 
 use super::expressions::is_to_be_told;
 use super::tables::{Answer, OfTrace, TraceName, answering, namings, numbers};
+use crate::ordered::Ordered;
 use crate::provider::NUMBER;
 use crate::trace::names::{HOST, TRACE};
 
@@ -315,9 +316,15 @@ fn partitioned(expr: Expr, number: &Column) -> Result<Expr> {
 /// the column with the number.
 fn ordered_per_trace(
     node: &dyn UserDefinedLogicalNode,
-    _inputs: Vec<(LogicalPlan, Column)>,
+    inputs: Vec<(LogicalPlan, Column)>,
 ) -> Result<(LogicalPlan, Column)> {
-    no_form(node.name())
+    let (Some(ordered), Ok([(input, number)])) =
+        (node.as_any().downcast_ref::<Ordered>(), <[_; 1]>::try_from(inputs))
+    else {
+        return no_form(node.name());
+    };
+    let node = Arc::new(ordered.per_trace(input, &number)?);
+    Ok((LogicalPlan::Extension(Extension { node }), Column::new_unqualified(number.name)))
 }
 
 /// There is no plan that keeps traces apart.

@@ -83,10 +83,9 @@ fn no_table(table: &str, session: &Session) -> Error {
     let tables = session.table_names();
     let table = &*table.to_ascii_lowercase();
     let builtin = crate::library::analysis::all().iter().flat_map(|a| &a.tables).any(|t| t.name == table);
-    if table == "kmem_pairs" || builtin {
-        let event = if table == "kmem_pairs" { "kmem" } else { table };
+    if builtin {
         return anyhow!(
-            "event '{event}' is not in this trace: record it with `recorder record {event}`; tables: {}",
+            "event '{table}' is not in this trace: record it with `recorder record {table}`; tables: {}",
             tables.join(", ")
         );
     }

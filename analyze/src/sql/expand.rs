@@ -16,6 +16,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 use crate::library::analysis::{self, Analysis};
+use crate::ordered;
 use crate::sql::words::{self, Words};
 
 /// Schema of the analyses with their default parameters.
@@ -70,6 +71,7 @@ struct Expander {
 
 impl Expander {
     fn statement(&mut self, statement: &mut SqlStatement) -> Result<()> {
+        ordered::normalise(statement);
         match statement.visit(self) {
             ControlFlow::Break(error) => Err(error),
             ControlFlow::Continue(()) => Ok(()),
@@ -96,10 +98,17 @@ impl Expander {
     /// The query to put in the place of `factor`, if that is an analysis.
     fn derived(&mut self, factor: &TableFactor) -> Result<Option<TableFactor>> {
         let TableFactor::Table { name, alias, args, .. } = factor else { return Ok(None) };
+        if ordered::is_call(factor) {
+            return Ok(None);
+        }
         let parts = parts(name);
         let (found, given) = match (parts.as_slice(), args) {
             ([name], Some(args)) => match analysis::find(name) {
                 Some(found) => (found, arguments(found, &args.args)?),
+                None => return Ok(None),
+            },
+            ([name], None) if name.eq_ignore_ascii_case("kmem_pairs") => match analysis::find(name) {
+                Some(found) => (found, Vec::new()),
                 None => return Ok(None),
             },
             ([schema, name], None) if schema.eq_ignore_ascii_case(VIEW_SCHEMA) => {
