@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_schema::{DataType, Field, SchemaRef};
+use arrow_schema::{DataType, Field, SchemaRef, SortOptions};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
@@ -85,6 +85,11 @@ pub struct SegmentTable {
     traces: Arc<Vec<TraceFiles>>,
 }
 
+/// Columns in order.
+type Order = &'static [&'static str];
+const BY_TIME: Order = &["ts"];
+const BY_TRACE: Order = &[NUMBER, "ts"];
+
 type File<'a> = (&'a TraceFiles, &'a Segment);
 
 impl SegmentTable {
@@ -95,17 +100,8 @@ impl SegmentTable {
         Self { schema: files_schema.table_schema().clone(), files_schema, source, traces }
     }
 
-    /// The columns by which the files of a group follow each other.
-    fn order(&self) -> &'static [&'static str] {
-        match self.source {
-            // Traces one after the other, each in order of time: of any number of them, few files are open at a time.
-            Source::Numbered => &[NUMBER, "ts"],
-            Source::Silent | Source::Named => &["ts"],
-        }
-    }
-
-    /// File groups, and whether each of them is in [`Self::order`].
-    fn groups(&self, partitions: usize) -> Result<(Vec<FileGroup>, bool)> {
+    /// File groups, and the columns in whose order each of them is.
+    fn groups(&self, partitions: usize) -> Result<(Vec<FileGroup>, Vec<Order>)> {
         let mut files: Vec<File<'_>> = Vec::new();
         for trace in self.traces.iter() {
             files.extend(trace.segments.iter().map(|segment| (trace, segment)));
@@ -113,28 +109,25 @@ impl SegmentTable {
         files.retain(|(_, s)| s.rows > 0);
         let timed = self.schema.index_of("ts").is_ok() && files.iter().all(|(_, s)| s.ts_range.is_some());
         if !timed {
-            return Ok((vec![self.group(&files)?], false));
+            return Ok((vec![self.group(&files)?], Vec::new()));
         }
-        let place = |trace: &TraceFiles| if self.source == Source::Numbered { trace.number } else { 0 };
-        files.sort_by_key(|(trace, s)| (place(trace), s.ts_range));
-        let follows = |(trace, next): &File<'_>, (last_trace, last): &File<'_>| {
-            let ((first, until), (_, end)) =
-                (next.ts_range.unwrap_or_default(), last.ts_range.unwrap_or_default());
-            place(last_trace) < place(trace) || end < first || (end == first && first == until)
-        };
-        let mut chains: Vec<Vec<File<'_>>> = Vec::new();
-        for file in files {
-            match chains.iter_mut().find(|c| c.last().is_some_and(|last| follows(&file, last))) {
-                Some(chain) => chain.push(file),
-                None => chains.push(vec![file]),
-            }
+        let (mut found, mut orders) = (chains(files.clone(), |_| 0), vec![BY_TIME]);
+        if self.source == Source::Numbered {
+            // A few traces side by side; more of them one after the other, so that few files are open at a time.
+            let by_trace = chains(files, |trace| trace.number);
+            let of_traces =
+                by_trace.iter().flat_map(|chain| chain.chunk_by(|(a, _), (b, _)| a.number == b.number));
+            let of_traces: Vec<Vec<File<'_>>> = of_traces.map(<[File<'_>]>::to_vec).collect();
+            (found, orders) = match of_traces.len() <= MAX_CHAINS {
+                true => (of_traces, vec![BY_TRACE, BY_TIME]),
+                false => (by_trace, vec![BY_TRACE]),
+            };
         }
-        let ordered = chains.len() <= MAX_CHAINS;
-        if !ordered {
-            chains = vec![chains.concat()];
+        if found.len() > MAX_CHAINS {
+            (found, orders) = (vec![found.concat()], Vec::new());
         }
-        let groups = chains.iter().flat_map(|c| split(c, partitions)).map(|c| self.group(c));
-        Ok((groups.collect::<Result<_>>()?, ordered))
+        let groups = found.iter().flat_map(|c| split(c, partitions)).map(|c| self.group(c));
+        Ok((groups.collect::<Result<_>>()?, orders))
     }
 
     fn group(&self, files: &[File<'_>]) -> Result<FileGroup> {
@@ -146,6 +139,24 @@ impl SegmentTable {
         }
         Ok(FileGroup::new(group))
     }
+}
+
+/// `files` as chains, in each of which a file begins after the one before it has ended, or is of a trace in a later place.
+fn chains<'a>(mut files: Vec<File<'a>>, place: impl Fn(&TraceFiles) -> i32) -> Vec<Vec<File<'a>>> {
+    files.sort_by_key(|(trace, s)| (place(trace), s.ts_range));
+    let follows = |(trace, next): &File<'a>, (last_trace, last): &File<'a>| {
+        let ((first, until), (_, end)) =
+            (next.ts_range.unwrap_or_default(), last.ts_range.unwrap_or_default());
+        place(last_trace) < place(trace) || end < first || (end == first && first == until)
+    };
+    let mut chains: Vec<Vec<File<'a>>> = Vec::new();
+    for file in files {
+        match chains.iter_mut().find(|c| c.last().is_some_and(|last| follows(&file, last))) {
+            Some(chain) => chain.push(file),
+            None => chains.push(vec![file]),
+        }
+    }
+    chains
 }
 
 /// The virtual column `trace`.
@@ -201,7 +212,7 @@ impl TableProvider for SegmentTable {
         _filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let (groups, ordered) = self.groups(state.config().target_partitions())?;
+        let (groups, orders) = self.groups(state.config().target_partitions())?;
         if groups.iter().all(|g| g.is_empty()) {
             let schema = match projection {
                 Some(indices) => Arc::new(self.schema.project(indices)?),
@@ -216,14 +227,19 @@ impl TableProvider for SegmentTable {
         for group in groups {
             config = config.with_file_group(group);
         }
-        if ordered {
-            let columns = self.order().iter().map(|name| {
-                let column = Arc::new(Column::new(name, self.schema.index_of(name)?));
-                Ok(PhysicalSortExpr::new(column, Default::default()))
-            });
-            let ordering = LexOrdering::new(columns.collect::<Result<Vec<_>>>()?);
-            config = config.with_output_ordering(ordering.into_iter().collect());
+        let mut orderings = Vec::new();
+        for order in orders {
+            // Neither column is ever NULL, so either place of NULL is right.
+            for nulls_first in [true, false] {
+                let options = SortOptions { descending: false, nulls_first };
+                let columns = order.iter().map(|name| {
+                    let column = Arc::new(Column::new(name, self.schema.index_of(name)?));
+                    Ok(PhysicalSortExpr::new(column, options))
+                });
+                orderings.extend(LexOrdering::new(columns.collect::<Result<Vec<_>>>()?));
+            }
         }
+        config = config.with_output_ordering(orderings);
         let config = config.with_projection_indices(projection.cloned())?.build();
         Ok(DataSourceExec::from_data_source(config))
     }

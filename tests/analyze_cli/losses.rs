@@ -67,12 +67,15 @@ fn k_lost_frees_hide_at_most_k_allocations() {
 }
 
 #[test]
-fn losses_of_several_traces_are_added_up() {
+fn a_loss_of_several_traces_says_of_which() {
     let bench = Bench::with(&["kmem_lossy"]);
     fixtures::build("kmem_lossy", &bench.path("again.trace")).unwrap();
     let run = bench.analyze(&["sql", "kmem_lossy.trace", "again.trace", "SELECT count(*) AS n FROM kmem"]);
-    assert!(run.code == 1 && run.out.contains("kmem: 14 lost from"), "{}", run.out);
-    assert!(run.out.contains("kmem: 18 incomplete from"), "{}", run.out);
+    assert_eq!(run.code, 1);
+    for trace in ["kmem_lossy.trace", "again.trace"] {
+        assert!(run.out.contains(&format!("-- loss: {trace}: kmem: 7 lost from")), "{}", run.out);
+        assert!(run.out.contains(&format!("-- loss: {trace}: kmem: 9 incomplete from")), "{}", run.out);
+    }
 }
 
 /// A trace that a kernel gave, and its copy without a file of it, or with one more.

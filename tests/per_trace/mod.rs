@@ -103,14 +103,14 @@ impl Together {
     }
 }
 
-/// The analysis with its defaults, and with each choice that it offers.
-fn queries(analysis: &Analysis) -> Vec<String> {
-    let mut queries = vec![analysis.query(&[]).unwrap()];
+/// The analysis with other values of its parameters than the defaults.
+fn variants(analysis: &Analysis) -> Vec<String> {
+    let mut queries = Vec::new();
     for param in &analysis.params {
         let values = match &param.ty {
-            ParamType::Choice(words) => words.iter().map(|word| format!("'{word}'")).collect(),
-            ParamType::Count => vec!["1".to_owned(), "2".to_owned()],
-            ParamType::Duration => vec!["0".to_owned(), "100".to_owned()],
+            ParamType::Choice(words) => words.iter().skip(1).map(|word| format!("'{word}'")).collect(),
+            ParamType::Count => vec!["2".to_owned()],
+            ParamType::Duration => vec!["100".to_owned()],
             ParamType::Time => vec![(fixtures::BASE_NS + 1_000_000_000).to_string()],
         };
         queries
@@ -123,23 +123,26 @@ fn queries(analysis: &Analysis) -> Vec<String> {
 fn each_analysis_answers_for_each_trace_as_for_it_alone() {
     let dir = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let mut answered: Vec<&str> = Vec::new();
+    let mut varied: Vec<&str> = Vec::new();
     for names in TOGETHER {
         let traces = Together::open(names, dir.path());
+        let check = |sql: &str| runtime.block_on(traces.check(sql));
         for analysis in analysis::all() {
-            for sql in queries(analysis) {
-                if runtime.block_on(traces.check(&sql)) > 0 {
-                    answered.push(analysis.name);
-                }
-            }
+            let has_answer = check(&analysis.query(&[]).unwrap()) > 0;
             if !analysis.note.is_empty() {
-                runtime.block_on(traces.check(&analysis.note));
+                check(&analysis.note);
+            }
+            if has_answer && !varied.contains(&analysis.name) {
+                varied.push(analysis.name);
+                for sql in variants(analysis) {
+                    check(&sql);
+                }
             }
         }
     }
     for analysis in analysis::all() {
         assert!(
-            answered.contains(&analysis.name),
+            varied.contains(&analysis.name),
             "no traces of this test have an answer to {}",
             analysis.name
         );
