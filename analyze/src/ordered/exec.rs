@@ -104,10 +104,23 @@ impl OrderedExec {
     }
 
     /// The order in which rows must come: that of time, trace by trace.
+    ///
+    /// The time may be there several times, being passed on as well, and a plan knows the order of one of them only.
     fn order(&self) -> Option<LexOrdering> {
-        let trace = self.layout.trace.map(|index| Column::new(super::layout::TRACE, index));
-        let columns = trace.into_iter().chain([Column::new(super::layout::TS, self.layout.ts)]);
-        LexOrdering::new(columns.map(|column| PhysicalSortExpr::new(Arc::new(column), Default::default())))
+        let schema = self.input.schema();
+        let named = |name: &str| schema.index_of(name).ok();
+        let copies = [named("ts"), named(&format!("{}end_ts", super::layout::OF_END))];
+        let times = [self.layout.ts].into_iter().chain(copies.into_iter().flatten());
+        let mut orders = times.filter_map(|ts| {
+            let columns = self.layout.trace.into_iter().chain([ts]);
+            LexOrdering::new(columns.map(|index| {
+                let column = Column::new(schema.field(index).name(), index);
+                PhysicalSortExpr::new(Arc::new(column), Default::default())
+            }))
+        });
+        let properties = self.input.equivalence_properties();
+        let is_given = |order: &LexOrdering| properties.ordering_satisfy(order.clone()).unwrap_or(false);
+        orders.clone().find(is_given).or_else(|| orders.next())
     }
 
     fn reading(&self, hasher: Hasher) -> Result<Reading> {
