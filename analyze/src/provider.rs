@@ -234,15 +234,13 @@ impl TableProvider for SegmentTable {
         }
         let mut orderings = Vec::new();
         for order in orders {
-            // Neither column is ever NULL, so either place of NULL is right.
-            for nulls_first in [true, false] {
-                let options = SortOptions { descending: false, nulls_first };
-                let columns = order.iter().map(|name| {
-                    let column = Arc::new(Column::new(name, self.schema.index_of(name)?));
-                    Ok(PhysicalSortExpr::new(column, options))
-                });
-                orderings.extend(LexOrdering::new(columns.collect::<Result<Vec<_>>>()?));
-            }
+            // Neither column is ever NULL: this is the place of NULL that ORDER BY means without a word about it.
+            let options = SortOptions { descending: false, nulls_first: false };
+            let columns = order.iter().map(|name| {
+                let column = Arc::new(Column::new(name, self.schema.index_of(name)?));
+                Ok(PhysicalSortExpr::new(column, options))
+            });
+            orderings.extend(LexOrdering::new(columns.collect::<Result<Vec<_>>>()?));
         }
         config = config.with_output_ordering(orderings);
         let config = config.with_projection_indices(projection.cloned())?.build();

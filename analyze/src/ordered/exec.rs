@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow_schema::{Schema, SchemaRef};
+use arrow_schema::{Schema, SchemaRef, SortOptions};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result, exec_err, internal_err};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
@@ -28,6 +28,9 @@ use super::keys::{Hasher, KeyReader};
 use super::layout::{Layout, output};
 use super::machine::{Machine, Setting, machine};
 use super::node::describe;
+
+/// As ORDER BY means it.
+const IN_ORDER: SortOptions = SortOptions { descending: false, nulls_first: false };
 
 /// Who brings the rows of a key together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +90,7 @@ impl OrderedExec {
             && let Some(ts) = layout.passed.iter().position(|(index, _)| schema.field(*index).name() == "ts")
         {
             let ts: Arc<dyn PhysicalExpr> = Arc::new(Column::new("ts", ts));
-            equivalence.add_ordering([PhysicalSortExpr::new(ts, Default::default())]);
+            equivalence.add_ordering([PhysicalSortExpr::new(ts, IN_ORDER)]);
         }
         let partitions = match spread {
             Spread::Here(workers) => workers,
@@ -115,7 +118,7 @@ impl OrderedExec {
             let columns = self.layout.trace.into_iter().chain([ts]);
             LexOrdering::new(columns.map(|index| {
                 let column = Column::new(schema.field(index).name(), index);
-                PhysicalSortExpr::new(Arc::new(column), Default::default())
+                PhysicalSortExpr::new(Arc::new(column), IN_ORDER)
             }))
         });
         let properties = self.input.equivalence_properties();
