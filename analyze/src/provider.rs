@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_schema::{DataType, Field, SchemaRef, SortOptions};
+use arrow_schema::{DataType, Field, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
@@ -229,15 +229,11 @@ impl TableProvider for SegmentTable {
         }
         let mut orderings = Vec::new();
         for order in orders {
-            // Neither column is ever NULL, so either place of NULL is right.
-            for nulls_first in [true, false] {
-                let options = SortOptions { descending: false, nulls_first };
-                let columns = order.iter().map(|name| {
-                    let column = Arc::new(Column::new(name, self.schema.index_of(name)?));
-                    Ok(PhysicalSortExpr::new(column, options))
-                });
-                orderings.extend(LexOrdering::new(columns.collect::<Result<Vec<_>>>()?));
-            }
+            let columns = order.iter().map(|name| {
+                let column = Arc::new(Column::new(name, self.schema.index_of(name)?));
+                Ok(PhysicalSortExpr::new(column, Default::default()))
+            });
+            orderings.extend(LexOrdering::new(columns.collect::<Result<Vec<_>>>()?));
         }
         config = config.with_output_ordering(orderings);
         let config = config.with_projection_indices(projection.cloned())?.build();
