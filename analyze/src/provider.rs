@@ -126,8 +126,14 @@ impl SegmentTable {
         if found.len() > MAX_CHAINS {
             (found, orders) = (vec![found.concat()], Vec::new());
         }
-        let groups = found.iter().flat_map(|c| split(c, partitions)).map(|c| self.group(c));
+        let groups = found.iter().flat_map(|chain| deal(chain, partitions)).map(|chain| self.group(&chain));
         Ok((groups.collect::<Result<_>>()?, orders))
+    }
+
+    /// Are files read by their descriptors? Those of a closed trace stay: its plan holds nothing that another process could
+    /// not open.
+    fn is_held(&self) -> bool {
+        self.traces.iter().flat_map(|trace| &trace.segments).any(|segment| segment.file.is_held())
     }
 
     fn group(&self, files: &[File<'_>]) -> Result<FileGroup> {
@@ -135,7 +141,11 @@ impl SegmentTable {
         for (trace, segment) in files {
             let mut file = PartitionedFile::new(object_path(&segment.file.path)?, segment.bytes);
             file.partition_values = self.source.values(trace);
-            group.push(file.with_statistics(segment.statistics.clone()).with_extension(segment.file.clone()));
+            let file = file.with_statistics(segment.statistics.clone());
+            group.push(match self.is_held() {
+                true => file.with_extension(segment.file.clone()),
+                false => file,
+            });
         }
         Ok(FileGroup::new(group))
     }
@@ -171,19 +181,11 @@ pub fn host_field() -> Field {
     schemas::column::field(HOST, schemas::column::text_dictionary(), true, None, doc)
 }
 
-/// Cut a chain into at most `parts` runs of about as many rows each.
-fn split<'a, 'f>(chain: &'a [File<'f>], parts: usize) -> Vec<&'a [File<'f>]> {
-    let total: u64 = chain.iter().map(|(_, s)| s.rows).sum();
-    let share = total.div_ceil(parts.max(1) as u64).max(1);
-    let (mut runs, mut start, mut rows) = (Vec::new(), 0, 0);
-    for (i, (_, segment)) in chain.iter().enumerate() {
-        rows += segment.rows;
-        if rows >= share || i + 1 == chain.len() {
-            runs.push(&chain[start..=i]);
-            (start, rows) = (i + 1, 0);
-        }
-    }
-    runs
+/// Deal the files of a chain out to at most `parts` chains, like cards: who reads all of them in order of time reads them
+/// side by side, and none has to wait until another ends.
+fn deal<'f>(chain: &[File<'f>], parts: usize) -> Vec<Vec<File<'f>>> {
+    let parts = parts.clamp(1, chain.len().max(1));
+    (0..parts).map(|part| chain.iter().skip(part).step_by(parts).copied().collect()).collect()
 }
 
 fn object_path(path: &Path) -> Result<String> {
@@ -220,8 +222,11 @@ impl TableProvider for SegmentTable {
             };
             return Ok(Arc::new(EmptyExec::new(schema)));
         }
-        let source = ParquetSource::new(self.files_schema.clone());
-        let source = Arc::new(source.with_parquet_file_reader_factory(Arc::new(Readers)));
+        let mut source = ParquetSource::new(self.files_schema.clone());
+        if self.is_held() {
+            source = source.with_parquet_file_reader_factory(Arc::new(Readers));
+        }
+        let source = Arc::new(source);
         let mut config =
             FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), source).with_limit(limit);
         for group in groups {

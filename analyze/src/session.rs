@@ -124,6 +124,9 @@ impl Session {
         for function in functions::all(&symbols) {
             ctx.register_udf(function);
         }
+        for aggregate in percentile::all() {
+            ctx.register_udaf(aggregate);
+        }
         let mut names: Vec<String> = Vec::new();
         for table in traces.iter().flat_map(|t| &t.tables) {
             if !names.iter().any(|name| name.eq_ignore_ascii_case(&table.name)) {
@@ -153,9 +156,6 @@ impl Session {
             let (name, missing) = ("traces".to_owned(), Vec::new());
             many.add("traces", silent.clone(), OfTrace { name, silent, numbered, missing })?;
             many.add_same("loss_reasons", reasons)?;
-        }
-        for aggregate in percentile::all() {
-            ctx.register_udaf(aggregate);
         }
         names.extend(["traces", "loss_reasons"].map(str::to_owned));
         Ok(Self { ctx, traces, tables: names, window, notes, many })

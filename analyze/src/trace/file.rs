@@ -48,6 +48,11 @@ impl TraceFile {
         Ok(Self { path: std::path::absolute(path)?, held: Some(open(path)?) })
     }
 
+    /// Is it open, because its name may go away?
+    pub fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
     /// What the file system says of it. Fails if it has gone and is not held.
     pub fn metadata(&self) -> io::Result<Metadata> {
         self.held.as_ref().map_or_else(|| fs::symlink_metadata(&self.path), |file| file.metadata())
