@@ -48,7 +48,7 @@ Examples:
   analyze listens run.trace --at +1.5s                     who listened where, 1.5 s after the start
   analyze gaps run.trace --from +2s --to +3s               the third second alone, with its own losses
   analyze sql run.trace 'SELECT * FROM leaks(top => 3)'    an analysis inside SQL
-  analyze sql a.trace b.trace 'SELECT host, count(*) FROM listens GROUP BY host'";
+  analyze sql a.trace b.trace 'SELECT trace, count(*) FROM listens GROUP BY trace'";
 
 /// The command line as clap knows it.
 pub fn command() -> Command {
@@ -66,7 +66,7 @@ pub fn command() -> Command {
             Command::new("sql")
                 .about("Run a query on one or several traces")
                 .long_about(
-                    "Run a query on one or several traces.\n\nTables of several traces are put together and get a column host. \
+                    "Run a query on one or several traces.\n\nTables of several traces are put together and get columns trace and host. \
                      `analyze list` shows analyses and functions, `SHOW TABLES` and `DESCRIBE TABLE` the tables.",
                 )
                 .arg(

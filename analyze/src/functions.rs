@@ -22,8 +22,14 @@ pub const DOCS: &[(&str, &str)] = &[
     ("ns(ts)", "UTC nanoseconds of a timestamp as Int64: subtract these, never unsigned numbers"),
     ("utc(ns)", "the timestamp of UTC nanoseconds"),
     ("log2_floor(n)", "the exponent of the largest power of two that is at most n; 0 for n below 2"),
-    ("symbol(addr)", "name of a code address, such as call_site; the address in hexadecimal if unknown"),
-    ("stack_text(stack_id)", "names of the frames of a stack, innermost first, separated by ' <- '"),
+    (
+        "symbol(addr)",
+        "name of a code address, such as call_site; the address in hexadecimal if unknown; symbol(addr, trace): in that trace",
+    ),
+    (
+        "stack_text(stack_id)",
+        "names of the frames of a stack, innermost first, separated by ' <- '; also (stack_id, trace)",
+    ),
 ];
 
 /// Does the answer of the function `name` depend on the trace? It then takes the trace as one more argument, which is its

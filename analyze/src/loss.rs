@@ -141,7 +141,7 @@ impl Loss {
         };
         let (from, to) = (span_ns.0.saturating_sub(start_ns), span_ns.1.saturating_sub(start_ns));
         let (from, to) = (seconds(from), seconds(to));
-        let of = trace.as_ref().map(|trace| format!("{trace}: ")).unwrap_or_default();
+        let of = of_trace(trace.as_deref());
         format!("{of}{event}: {count} {what} from {from} to {to} ({reason}: {meaning}); {remedy}")
     }
 
@@ -196,7 +196,7 @@ impl Doubts {
 /// What is not known of losses.
 pub fn known_line(known: &KnownUntil, start_ns: i64) -> String {
     let KnownUntil { trace, ns, is_live } = known;
-    let of = trace.as_ref().map(|trace| format!("{trace}: ")).unwrap_or_default();
+    let of = of_trace(trace.as_deref());
     let known = seconds(ns.saturating_sub(start_ns));
     of + &match is_live {
         true => format!("counted until {known}, and the recording goes on"),
@@ -204,6 +204,11 @@ pub fn known_line(known: &KnownUntil, start_ns: i64) -> String {
             format!("counted until {known}; what was lost after that is not known, because the recorder died")
         }
     }
+}
+
+/// `a.trace: `; nothing if one trace is open.
+pub fn of_trace(trace: Option<&str>) -> String {
+    trace.map(|trace| format!("{trace}: ")).unwrap_or_default()
 }
 
 /// `+1.234s`

@@ -10,7 +10,7 @@ use futures::StreamExt;
 use crate::cli::{Action, Request, call};
 use crate::library::analysis::{self, Analysis, ParamType};
 use crate::library::params;
-use crate::loss::Doubts;
+use crate::loss::{Doubts, of_trace};
 use crate::ordered::Operator;
 use crate::output::{Format, Writer};
 use crate::session::{Question, Session};
@@ -125,7 +125,7 @@ async fn analyze(
     remarks.extend(doubts.lines(session, &analysis.loss));
     if !doubts.is_none() && !analysis.note.is_empty() {
         for (trace, batch) in session.collect_each(&analysis.note).await? {
-            let of = trace.map(|trace| format!("{trace}: ")).unwrap_or_default();
+            let of = of_trace(trace.as_deref());
             let texts = arrow_cast::cast(batch.column(0), &arrow_schema::DataType::Utf8)?;
             remarks.extend(texts.as_string::<i32>().iter().flatten().map(|text| format!("so: {of}{text}")));
         }

@@ -10,7 +10,7 @@ use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use schemas::trace::{Frozen, FrozenBy, NOT_OBSERVED};
 
 use crate::library::analysis;
-use crate::loss::{Loss, known_line, losses, seconds, unobserved};
+use crate::loss::{Loss, known_line, losses, of_trace, seconds, unobserved};
 use crate::session::{KnownUntil, Session};
 use crate::trace::Trace;
 
@@ -115,7 +115,9 @@ fn tables(trace: &Trace, out: &mut impl Write) -> Result<()> {
 
 fn clock_steps(session: &Session, out: &mut impl Write) -> Result<()> {
     const TOLD: usize = 5;
+    let several = session.traces.len() > 1;
     for (trace, clock) in session.traces.iter().zip(session.clocks()?) {
+        let of = if several { trace.name() } else { trace.meta.host.clone() };
         let steps: Vec<(i64, i64)> = clock.steps().collect();
         for (ts_ns, step_ns) in steps.iter().take(TOLD) {
             let direction = if *step_ns < 0 { "back" } else { "forward" };
@@ -123,7 +125,7 @@ fn clock_steps(session: &Session, out: &mut impl Write) -> Result<()> {
                 out,
                 "\nThe wall clock of {} was set {direction} by {:.6} s {} after the start: ts is not affected, --from and --to \
                  with a date mean what it showed.",
-                trace.meta.host.escape_debug(),
+                of.escape_debug(),
                 step_ns.unsigned_abs() as f64 / 1e9,
                 seconds(ts_ns.saturating_sub(trace.meta.start_ns))
             )?;
@@ -136,15 +138,15 @@ fn clock_steps(session: &Session, out: &mut impl Write) -> Result<()> {
 }
 
 async fn unknown_cgroups(session: &Session, out: &mut impl Write) -> Result<()> {
-    let batches = session.collect("SELECT count(*) AS n FROM cgroups WHERE path IS NULL").await?;
-    let count =
-        batches.iter().map(|batch| batch.column(0).as_primitive::<Int64Type>().iter().flatten().sum::<i64>());
-    let count: i64 = count.sum();
-    if count > 0 {
-        writeln!(
-            out,
-            "\n{count} cgroups have no path (cgroups.path is NULL): no event and no directory told it."
-        )?;
+    let counts = session.collect_each("SELECT count(*) AS n FROM cgroups WHERE path IS NULL").await?;
+    for (trace, batch) in counts {
+        let of = of_trace(trace.as_deref());
+        for count in batch.column(0).as_primitive::<Int64Type>().iter().flatten().filter(|count| *count > 0) {
+            writeln!(
+                out,
+                "\n{of}{count} cgroups have no path (cgroups.path is NULL): no event and no directory told it."
+            )?;
+        }
     }
     Ok(())
 }
@@ -181,16 +183,18 @@ fn write_losses(
 
 async fn probes(session: &Session, out: &mut impl Write) -> Result<()> {
     let batches = session
-        .collect(
+        .collect_each(
             "SELECT event, source, kind, target, attached, coalesce(reason, '') AS reason FROM probes
              ORDER BY event, source, attached DESC, target",
         )
         .await?;
-    if batches.iter().all(|b| b.num_rows() == 0) {
-        return Ok(());
-    }
-    writeln!(out, "\nProbes")?;
-    for batch in &batches {
+    let mut told = None;
+    for (trace, batch) in batches.iter().filter(|(_, batch)| batch.num_rows() > 0) {
+        if told != Some(trace) {
+            let of = trace.as_ref().map(|trace| format!(" of {}", trace.escape_debug()));
+            writeln!(out, "\nProbes{}", of.unwrap_or_default())?;
+            told = Some(trace);
+        }
         for row in 0..batch.num_rows() {
             writeln!(out, "  {}", probe_line(batch, row)?)?;
         }
