@@ -65,12 +65,14 @@ impl Gaps {
     fn by_key(&mut self, rows: &Rows) -> Made {
         let mut made = Made::default();
         let (ts, keys) = (rows.ts(), rows.keys());
-        for (visit, hash) in rows.of_partition(self.setting.partition, self.setting.partitions) {
+        let (partition, partitions, max_gap_ns) =
+            (self.setting.partition, self.setting.partitions, self.setting.max_gap_ns);
+        rows.each_of(partition, partitions, |visit, hash| {
             let row = visit.row as usize;
             let last = self.last.of(keys, row, hash);
             let gap_ns = ts[row].saturating_sub(last.ts);
             let has_gap = last.nth > 0;
-            if let Some(max_gap_ns) = self.setting.max_gap_ns {
+            if let Some(max_gap_ns) = max_gap_ns {
                 let goes_on = has_gap && gap_ns <= max_gap_ns;
                 last.run += i64::from(!goes_on);
                 last.nth_in_run = if goes_on { last.nth_in_run + 1 } else { 1 };
@@ -82,7 +84,7 @@ impl Gaps {
             made.gap_ns.push(gap_ns);
             made.has_gap.push(has_gap);
             made.nth.push(last.nth);
-        }
+        });
         made
     }
 }

@@ -59,20 +59,26 @@ impl Pairs {
         let layout = &self.setting.layout;
         let [begins, ends] = [layout.begin, layout.end]
             .map(|index| index.map(|index| rows.batch().column(index).as_boolean().clone()));
-        let is_set = |column: &Option<BooleanArray>, row: usize| {
-            column.as_ref().is_some_and(|column| column.value(row) && column.is_valid(row))
+        // NULL is neither a begin nor an end.
+        let bits = |column: Option<BooleanArray>| {
+            let column = column.unwrap_or_else(|| BooleanArray::from(vec![false; rows.batch().num_rows()]));
+            match column.nulls() {
+                None => column.values().clone(),
+                Some(nulls) => column.values() & nulls.inner(),
+            }
         };
+        let (begins, ends) = (bits(begins), bits(ends));
         let mut pairs: Vec<Pair> = Vec::new();
         let mut begun: Vec<(u32, u64)> = Vec::new();
         let (ts, keys) = (rows.ts(), rows.keys());
-        for (visit, hash) in rows.of_partition(self.setting.partition, self.setting.partitions) {
+        let known = &mut self.last;
+        rows.each_of(self.setting.partition, self.setting.partitions, |visit, hash| {
             let row = visit.row as usize;
-            let (is_end, is_begin) =
-                (visit.is_end && is_set(&ends, row), visit.is_begin && is_set(&begins, row));
+            let (is_end, is_begin) = (visit.is_end && ends.value(row), visit.is_begin && begins.value(row));
             if !(is_begin || is_end) || keys.is_null(row) {
-                continue;
+                return;
             }
-            let last = self.last.of(keys, row, hash);
+            let last = known.of(keys, row, hash);
             if is_end {
                 let (class, begin) = match *last {
                     Last::Nothing => (BEFORE_RECORDING, Source::NONE),
@@ -89,7 +95,7 @@ impl Pairs {
                 *last = Last::Begun(Source::row(row));
                 begun.push((visit.row, hash));
             }
-        }
+        });
         (pairs, begun)
     }
 

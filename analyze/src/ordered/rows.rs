@@ -212,16 +212,17 @@ impl Rows {
         Ok(self)
     }
 
-    /// The rows of one of `partitions` in their order, with the hash of their key.
-    pub fn of_partition(
-        &self,
-        partition: usize,
-        partitions: usize,
-    ) -> impl Iterator<Item = (Visit, u64)> + '_ {
-        let plain = self.visits.is_none().then(|| self.range.clone().map(Visit::whole));
-        let settled = self.visits.iter().flat_map(|visits| visits.iter().copied());
-        let visits = plain.into_iter().flatten().chain(settled);
-        let with_hash = visits.map(|visit| (visit, self.hash(visit.row as usize)));
-        with_hash.filter(move |(_, hash)| partitions == 1 || (hash >> 32) as usize % partitions == partition)
+    /// Let `visit` see the rows of one of `partitions` in their order, with the hash of their key.
+    pub fn each_of(&self, partition: usize, partitions: usize, mut visit: impl FnMut(Visit, u64)) {
+        let mut one = |row: Visit| {
+            let hash = self.hash(row.row as usize);
+            if partitions == 1 || (hash >> 32) as usize % partitions == partition {
+                visit(row, hash);
+            }
+        };
+        match &self.visits {
+            None => self.range.clone().for_each(|row| one(Visit::whole(row))),
+            Some(visits) => visits.iter().for_each(|row| one(*row)),
+        }
     }
 }

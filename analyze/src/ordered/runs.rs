@@ -135,11 +135,12 @@ impl Machine for Runs {
         let mut ended: Vec<Run> = Vec::new();
         let mut new: Vec<(u32, u32)> = Vec::new();
         let ts = rows.ts();
-        for (visit, hash) in rows.of_partition(self.setting.partition, self.setting.partitions) {
+        let (open, keys) = (&mut self.open, &mut self.keys);
+        rows.each_of(self.setting.partition, self.setting.partitions, |visit, hash| {
             let row = visit.row as usize;
-            let run = self.open.of(rows.keys(), row, hash);
+            let run = open.of(rows.keys(), row, hash);
             if run.slot == 0 {
-                run.slot = self.keys.claim() + 1;
+                run.slot = keys.claim() + 1;
                 new.push((visit.row, run.slot - 1));
             }
             if run.rows > 0 && ts[row].saturating_sub(run.end) > max_gap_ns {
@@ -155,7 +156,7 @@ impl Machine for Runs {
             for (column, sum) in added.iter().zip(&mut run.sums) {
                 column.add(row, sum);
             }
-        }
+        });
         self.keys.keep(&self.columns(Role::Row, rows), &new)?;
         if !ended.is_empty() {
             out.push(self.batch(&ended)?);

@@ -43,12 +43,15 @@ impl Stretches {
             .layout
             .until
             .map(|index| rows.batch().column(index).as_primitive::<TimestampNanosecondType>());
-        let interval = |(visit, hash): (super::rows::Visit, u64)| {
+        let mut intervals = Vec::new();
+        rows.each_of(self.setting.partition, self.setting.partitions, |visit, hash| {
             let row = visit.row as usize;
-            let until = until.filter(|until| until.is_valid(row))?.value(row);
-            (until >= rows.ts()[row]).then_some((visit.row, hash, rows.ts()[row], until))
-        };
-        rows.of_partition(self.setting.partition, self.setting.partitions).filter_map(interval).collect()
+            let (start, until) = (rows.ts()[row], until.filter(|until| until.is_valid(row)));
+            if let Some(end) = until.map(|until| until.value(row)).filter(|end| *end >= start) {
+                intervals.push((visit.row, hash, start, end));
+            }
+        });
+        intervals
     }
 
     fn keep(&mut self, rows: &Rows, new: &[(u32, u32)]) -> Result<()> {

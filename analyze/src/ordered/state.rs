@@ -36,13 +36,14 @@ impl StateAt {
 impl Machine for StateAt {
     fn push(&mut self, rows: &Rows, _: &mut Vec<RecordBatch>) -> Result<()> {
         let mut kept: Vec<(u32, u32)> = Vec::new();
-        for (visit, hash) in rows.of_partition(self.setting.partition, self.setting.partitions) {
-            let last = self.last.of(rows.keys(), visit.row as usize, hash);
+        let (last, slots) = (&mut self.last, &mut self.slots);
+        rows.each_of(self.setting.partition, self.setting.partitions, |visit, hash| {
+            let last = last.of(rows.keys(), visit.row as usize, hash);
             if last.slot == 0 {
-                last.slot = self.slots.claim() + 1;
+                last.slot = slots.claim() + 1;
             }
             kept.push((visit.row, last.slot - 1));
-        }
+        });
         // Of a slot that is there several times the last row stays.
         let columns: Vec<ArrayRef> =
             self.setting.layout.passed.iter().map(|(index, _)| rows.batch().column(*index).clone()).collect();
