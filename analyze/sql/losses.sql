@@ -18,6 +18,7 @@
 -- @column meaning text: what happened
 -- @column remedy text: what to do about it
 -- @loss this is the list itself
+-- @answer losses
 SELECT
     l.event,
     p.source,

@@ -8,6 +8,7 @@ use arrow_array::{Array, RecordBatch};
 use schemas::trace::{LATE, NOT_OBSERVED};
 
 use crate::session::Session;
+use crate::times::seconds;
 
 /// A kind of loss within some tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,11 +174,6 @@ pub fn known_line((known_ns, is_live): (i64, bool), start_ns: i64) -> String {
             format!("counted until {known}; what was lost after that is not known, because the recorder died")
         }
     }
-}
-
-/// `+1.234s`
-pub fn seconds(ns: i64) -> String {
-    format!("{}{:.3}s", if ns < 0 { "-" } else { "+" }, ns.unsigned_abs() as f64 / 1e9)
 }
 
 #[cfg(test)]

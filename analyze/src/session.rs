@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, BooleanArray, RecordBatch, StringArray, TimestampNanosecondArray};
 use arrow_schema::{DataType, Field, Schema};
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::view::ViewTable;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Column, TableReference};
+use datafusion::common::{Column, DataFusionError, TableReference};
 use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
@@ -19,18 +20,26 @@ use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::prelude::{DataFrame, SQLOptions, SessionConfig, SessionContext};
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{Query, Statement as SqlStatement};
 use schemas::column::{field, timestamp};
 use schemas::trace::LOSS_REASONS;
 
 use crate::functions;
-use crate::library::params::is_date;
+use crate::library::Library;
+use crate::library::analysis::Analysis;
+use crate::library::expand::{Scope, expand, expand_query};
+use crate::library::params::Moment;
+use crate::library::reserved::OPERATORS;
 use crate::output::Shape;
 use crate::pairs_table::PairsTable;
 use crate::provider::SegmentTable;
-use crate::sql::expand::Expanded;
+use crate::sql::errors::Known;
+use crate::sql::parse::Parsed;
 use crate::sql::pasted::Pasted;
-use crate::sql::{errors, expand, notations};
+use crate::sql::{errors, notations};
 use crate::tables::Tables;
+use crate::times::is_date;
 use crate::trace::Trace;
 use crate::trace::clock::Clock;
 use crate::trace::names::HOST;
@@ -56,12 +65,15 @@ pub struct Options {
     pub from: Option<String>,
     /// Nothing that happened from then on.
     pub to: Option<String>,
+    /// The analyses that can be asked.
+    pub library: Arc<Library>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(2, |n| n.get());
-        Self { memory_bytes: 1 << 30, threads, spill_dir: None, from: None, to: None }
+        let library = Library::shipped();
+        Self { memory_bytes: 1 << 30, threads, spill_dir: None, from: None, to: None, library }
     }
 }
 
@@ -71,6 +83,7 @@ pub struct Session {
     /// The traces in the order given.
     pub traces: Vec<Arc<Trace>>,
     tables: Vec<String>,
+    library: Arc<Library>,
     window: Window,
     /// How times that a user wrote were understood, one line each.
     notes: Vec<String>,
@@ -82,8 +95,11 @@ impl Session {
     /// Fails if a directory is no trace, or two traces differ in the type of a column.
     pub fn open(dirs: &[PathBuf], options: &Options) -> Result<Self> {
         ensure!(!dirs.is_empty(), "no trace given");
+        let library = options.library.clone();
+        let wanted =
+            |event: &str| library.wanted(event).map(|(name, ty)| (name.to_owned(), ty.clone())).collect();
         let traces: Vec<Arc<Trace>> =
-            dirs.iter().map(|d| Trace::open(d).map(Arc::new)).collect::<Result<_>>()?;
+            dirs.iter().map(|d| Trace::open(d, &wanted).map(Arc::new)).collect::<Result<_>>()?;
         let start_ns = traces.iter().map(|t| t.meta.start_ns).min().unwrap_or_default();
         let has_date = [&options.from, &options.to].into_iter().flatten().any(|text| is_date(text));
         let clocks = if has_date { clocks(&traces)? } else { Vec::new() };
@@ -119,7 +135,12 @@ impl Session {
             names.push("kmem_pairs".to_owned());
         }
         names.extend(["traces", "loss_reasons"].map(str::to_owned));
-        Ok(Self { ctx, traces, tables: names, window, notes })
+        Ok(Self { ctx, traces, tables: names, library: options.library.clone(), window, notes })
+    }
+
+    /// The analyses that can be asked.
+    pub fn library(&self) -> &Arc<Library> {
+        &self.library
     }
 
     /// Names of all tables.
@@ -194,15 +215,95 @@ impl Session {
     ///
     /// Fails if it is no single query, or names what is not there.
     pub async fn ask(&self, sql: &str) -> Result<Question> {
-        let Expanded { statement, titles } = expand::expand(sql, self.traces.len())?;
+        let moment = |text: &str| self.moment_ns(text);
+        self.plan(expand(sql, self.scope(&moment))?, sql).await
+    }
+
+    /// Plan an analysis with these values of parameters, as written on the command line.
+    ///
+    /// Fails if one is no value of its parameter, or names what is not there.
+    pub async fn ask_analysis(&self, analysis: &Analysis, given: &[(String, String)]) -> Result<Question> {
+        self.ask_bound(analysis, &analysis.query, given).await
+    }
+
+    /// The note of an analysis on its answer, if it has one: texts.
+    ///
+    /// Fails if it cannot be asked.
+    pub async fn note_of(&self, analysis: &Analysis, given: &[(String, String)]) -> Result<Vec<String>> {
+        let Some(note) = &analysis.note else { return Ok(Vec::new()) };
+        let question = self.ask_bound(analysis, note, given).await?;
+        let batches = question.frame.collect().await.map_err(|error| self.explain(&error, ""))?;
+        let mut texts = Vec::new();
+        for batch in batches {
+            let column = arrow_cast::cast(batch.column(0), &DataType::Utf8)?;
+            texts.extend(column.as_string::<i32>().iter().flatten().map(str::to_owned));
+        }
+        Ok(texts)
+    }
+
+    async fn ask_bound(
+        &self,
+        analysis: &Analysis,
+        query: &Query,
+        given: &[(String, String)],
+    ) -> Result<Question> {
+        let moment = |text: &str| self.moment_ns(text);
+        let mut values = Vec::new();
+        for (name, text) in given {
+            let Some(param) = analysis.param(name) else { continue };
+            let value = param.ty.value(text, &moment);
+            values.push((param.name.clone(), value.with_context(|| format!("option --{}", param.flag))?));
+        }
+        let query = analysis.bound(query, &values, &moment)?;
+        let query = Box::new(expand_query(query, self.scope(&moment))?);
+        let statement = Statement::Statement(Box::new(SqlStatement::Query(query)));
+        self.plan(Parsed { statement, titles: HashMap::new() }, "").await
+    }
+
+    fn scope<'a>(&'a self, moment: Moment<'a>) -> Scope<'a> {
+        Scope { library: &self.library, traces: self.traces.len(), moment }
+    }
+
+    /// What is wrong, where, and what helps, if `error` is of the query `sql` (empty: of none) on these traces.
+    pub fn explain(&self, error: &DataFusionError, sql: &str) -> anyhow::Error {
+        let is_of_files =
+            matches!(error.find_root(), DataFusionError::ArrowError(..) | DataFusionError::ParquetError(_));
+        if let Some(damaged) = is_of_files.then(|| self.damaged()).flatten() {
+            return damaged;
+        }
         let state = self.ctx.state();
-        let plan = state.statement_to_plan(statement).await.map_err(|e| errors::explain(e, self))?;
+        let functions = state.scalar_functions().keys().chain(state.aggregate_functions().keys());
+        let operators = state.table_functions().keys().map(String::as_str).chain(OPERATORS.iter().copied());
+        let events = schemas::def::builtin().iter().map(|event| (event.name.as_str(), event.name.as_str()));
+        let known = Known {
+            tables: &self.tables,
+            events: events.chain([("kmem_pairs", "kmem")]).collect(),
+            analyses: self.library.names().collect(),
+            functions: functions.chain(state.window_functions().keys()).cloned().collect(),
+            operators: operators.collect(),
+            locate: &|message, span, help| self.library.problem(message, span, sql, help),
+        };
+        errors::explain(error, &known, sql)
+    }
+
+    /// A reader's error does not say which file it was in: look for it.
+    fn damaged(&self) -> Option<anyhow::Error> {
+        let tables = self.traces.iter().flat_map(|trace| &trace.tables);
+        let mut segments = tables.flat_map(|table| &table.segments);
+        let (path, error) = segments.find_map(|s| Some((&s.file.path, s.check().err()?)))?;
+        Some(anyhow!("{} is damaged: {error:#}; move it out of the trace to ask the rest", path.display()))
+    }
+
+    async fn plan(&self, parsed: Parsed, sql: &str) -> Result<Question> {
+        let Parsed { statement, titles } = parsed;
+        let state = self.ctx.state();
+        let plan = state.statement_to_plan(statement).await.map_err(|error| self.explain(&error, sql))?;
         let options =
             SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         options
             .verify_plan(&plan)
             .map_err(|_| anyhow!("only queries are possible: a trace is not changed"))?;
-        Ok(Question { frame: DataFrame::new(state, plan), titles })
+        Ok(Question { frame: DataFrame::new(state, plan), titles, sql: sql.to_owned() })
     }
 
     /// [`Self::ask`], for rows that are not shown.
@@ -213,13 +314,14 @@ impl Session {
     /// Run a query: its rows as they come.
     ///
     /// Fails if it cannot be started.
-    pub async fn run(&self, frame: DataFrame) -> Result<SendableRecordBatchStream> {
-        frame.execute_stream().await.map_err(|e| errors::explain(e, self))
+    pub async fn run(&self, question: Question) -> Result<SendableRecordBatchStream> {
+        let Question { frame, sql, .. } = question;
+        frame.execute_stream().await.map_err(|error| self.explain(&error, &sql))
     }
 
     /// Run `sql` and keep all rows; for small answers.
     pub async fn collect(&self, sql: &str) -> Result<Vec<RecordBatch>> {
-        self.query(sql).await?.collect().await.map_err(|e| errors::explain(e, self))
+        self.query(sql).await?.collect().await.map_err(|error| self.explain(&error, sql))
     }
 }
 
@@ -231,7 +333,7 @@ fn clocks(traces: &[Arc<Trace>]) -> Result<Vec<Clock>> {
 fn note(flag: &str, text: &str, ns: i64, start_ns: i64, clocks: &[Clock]) -> Option<String> {
     let was_set = clocks.iter().any(|clock| clock.steps().next().is_some());
     (was_set && is_date(text)).then(|| {
-        let after = crate::loss::seconds(ns.saturating_sub(start_ns));
+        let after = crate::times::seconds(ns.saturating_sub(start_ns));
         format!("{flag} {text} is what the wall clock showed, which was set while recording: it is {after} after the start")
     })
 }
@@ -240,6 +342,8 @@ fn note(flag: &str, text: &str, ns: i64, start_ns: i64, clocks: &[Clock]) -> Opt
 pub struct Question {
     /// Its plan.
     pub frame: DataFrame,
+    /// As the user wrote it; empty for an analysis.
+    pub sql: String,
     titles: HashMap<String, String>,
 }
 
@@ -280,6 +384,8 @@ fn context(options: &Options, symbols: &Arc<Symbols>) -> Result<SessionContext> 
     let reserve = options.memory_bytes / options.threads.max(1) / 8;
     settings.execution.sort_spill_reservation_bytes = reserve.clamp(64 << 10, 10 << 20);
     settings.sql_parser.map_string_types_to_utf8view = false;
+    // So that an error says where it is.
+    settings.sql_parser.collect_spans = true;
     let pasted: Arc<dyn AnalyzerRule + Send + Sync> =
         Arc::new(Pasted { symbol: Arc::new(functions::symbol(symbols)) });
     let rules = std::iter::once(pasted).chain(Analyzer::new().rules).collect();

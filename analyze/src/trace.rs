@@ -17,13 +17,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use arrow_schema::{Field, Schema, SchemaRef};
-use schemas::column::{Layout, standard_fields};
+use schemas::column::{Layout, Type, standard_fields};
 use schemas::trace::{FORMAT_VERSION, META_FILE, Meta, PROCESSES, SIDE_TABLES, State};
 use serde::Deserialize;
 
 use self::listing::{Listing, until_it_stays};
 use self::segment::Segment;
-use crate::library::analysis;
 
 /// A `trace.json` is a few KiB per event; more than this is not one.
 const MAX_META_BYTES: u64 = 16 << 20;
@@ -88,18 +87,21 @@ fn is_going(kept_from_ns: i64, table: &Table, segment: &Segment) -> bool {
     is_old && table.is_event && table.name != PROCESSES
 }
 
+/// Columns that analyses ask for of the event of that name.
+pub type Wanted<'a> = &'a dyn Fn(&str) -> Vec<(String, Type)>;
+
 impl Trace {
-    /// Open the trace in `dir`.
+    /// Open the trace in `dir`. Columns that are `wanted`, and an older recorder did not have, are NULL.
     ///
     /// Fails if it is no trace, is of a newer format, or its `trace.json` is damaged; damaged segments are left out with
     /// a warning. A recording that goes on merges and removes segments: when one that was listed is gone, all are listed
     /// again.
-    pub fn open(dir: &Path) -> Result<Self> {
-        until_it_stays(dir, || Self::open_once(dir))
+    pub fn open(dir: &Path, wanted: Wanted<'_>) -> Result<Self> {
+        until_it_stays(dir, || Self::open_once(dir, wanted))
     }
 
     /// `None` if it changed meanwhile.
-    fn open_once(dir: &Path) -> Result<Option<Self>> {
+    fn open_once(dir: &Path, wanted: Wanted<'_>) -> Result<Option<Self>> {
         let meta = read_meta(dir)?;
         let is_locked = is_locked(dir);
         let is_live = meta.state == State::Open && is_locked;
@@ -113,7 +115,7 @@ impl Trace {
                     layout.event
                 ));
             }
-            let table = event_table(layout, name);
+            let table = event_table(layout, name, &wanted(&layout.event));
             let columns = table.schema.fields().iter().zip(&table.names);
             for (field, name) in columns.filter(|(field, name)| !field.name().eq_ignore_ascii_case(name)) {
                 trace.renamed.push(format!(
@@ -277,7 +279,7 @@ fn check_layouts(meta: &Meta) -> Result<()> {
 }
 
 /// The table of an event under `name`. A column that has the name of a standard one takes its place in the files.
-fn event_table(layout: &Layout, name: String) -> Table {
+fn event_table(layout: &Layout, name: String, wanted: &[(String, Type)]) -> Table {
     let own = names::columns(layout);
     let standard = standard_fields().len();
     let schema = layout.schema();
@@ -291,7 +293,7 @@ fn event_table(layout: &Layout, name: String) -> Table {
         }
         fields.push(field.as_ref().clone());
     }
-    let schema = complete(&layout.event, &Schema::new(fields).with_metadata(schema.metadata().clone()));
+    let schema = complete(wanted, &Schema::new(fields).with_metadata(schema.metadata().clone()));
     names.extend(schema.fields().iter().skip(names.len()).map(|field| field.name().clone()));
     Table {
         name,
@@ -309,11 +311,10 @@ fn nullable(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(fields).with_metadata(schema.metadata().clone()))
 }
 
-/// The columns of an event, and those that analyses ask for and an older recorder did not have: these are NULL.
-fn complete(event: &str, schema: &Schema) -> SchemaRef {
+/// The columns of an event, and those that are wanted and an older recorder did not have: these are NULL.
+fn complete(wanted: &[(String, Type)], schema: &Schema) -> SchemaRef {
     let mut fields: Vec<Field> = nullable(schema).fields().iter().map(|f| f.as_ref().clone()).collect();
-    let uses = analysis::all().iter().flat_map(|a| &a.tables).filter(|t| t.name == event);
-    for (name, ty) in uses.flat_map(|t| &t.columns) {
+    for (name, ty) in wanted {
         if fields.iter().all(|f| !f.name().eq_ignore_ascii_case(name)) {
             let doc = "not in this recording: an older recorder did not have it";
             fields.push(schemas::column::field(name, ty.arrow(), true, None, doc));

@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 
+use analyze::library::Library;
+use analyze::library::expand::{Scope, expand};
+use analyze::library::params::fixed_moment;
+use analyze::sql::bind::print;
 use arrow_array::RecordBatch;
 use serde_json::{Value, json};
 use sqllogictest::{DB, DBOutput, DefaultColumnType};
@@ -140,7 +144,7 @@ impl DuckDb {
             self.ask(&json!({"open": tables, "functions": FUNCTIONS}))?;
             return Ok(DBOutput::StatementComplete(0));
         }
-        let written_out = analyze::sql::expand::expand(sql, 1)?.statement.to_string();
+        let written_out = written_out(sql)?;
         let answer = self.ask(&json!({"sql": written_out}))?;
         let types: Vec<char> = answer["types"].as_str().unwrap_or_default().chars().collect();
         let mut rows = Vec::new();
@@ -150,6 +154,12 @@ impl DuckDb {
         }
         Ok(crate::rows::typed(&types, rows))
     }
+}
+
+/// The query with every analysis written out.
+fn written_out(sql: &str) -> anyhow::Result<String> {
+    let scope = Scope { library: &Library::shipped(), traces: 1, moment: &fixed_moment };
+    Ok(print(expand(sql, scope)?.inner()?))
 }
 
 impl Drop for DuckDb {

@@ -1,0 +1,209 @@
+//! SQL of a user goes in; out comes SQL in which every analysis is written out.
+//!
+//! `FROM leaks(min_age_ns => 5, top => 3)`, `FROM leaks(5)` and `FROM a.leaks` (defaults) become the query of that
+//! analysis in parentheses. What comes out is plain SQL that other engines can run too.
+
+use std::ops::ControlFlow;
+
+use anyhow::{Error, Result, bail};
+use datafusion::sql::sqlparser::ast::{
+    Expr, FunctionArg, FunctionArgExpr, FunctionArgOperator, Ident, ObjectName, Query, Spanned, TableAlias,
+    TableFactor, VisitMut, VisitorMut,
+};
+use datafusion::sql::sqlparser::tokenizer::Span;
+
+use crate::library::Library;
+use crate::library::analysis::{Analysis, Answer};
+use crate::library::params::Moment;
+use crate::library::reserved::OPERATORS;
+use crate::sql::near::near;
+use crate::sql::parse::{Parsed, parse};
+
+/// Schema of the analyses with their default parameters.
+pub const VIEW_SCHEMA: &str = "a";
+/// Analyses do not use each other deeper than this.
+const MAX_DEPTH: usize = 4;
+
+/// What a query is about.
+#[derive(Clone, Copy)]
+pub struct Scope<'a> {
+    /// The analyses that it can use.
+    pub library: &'a Library,
+    /// How many traces are open. With several, an analysis cannot be used: what it pairs (pointers, sockets, processors)
+    /// means nothing across machines.
+    pub traces: usize,
+    /// What a time in text means.
+    pub moment: Moment<'a>,
+}
+
+/// Parse `sql`, which must be one statement, and write out its analyses.
+///
+/// Fails if it is no SQL, several statements, or an analysis is called with parameters that it does not have.
+pub fn expand(sql: &str, scope: Scope<'_>) -> Result<Parsed> {
+    let mut parsed = parse(sql, 0)?;
+    write_out(parsed.inner()?, sql, 0, scope)?;
+    Ok(parsed)
+}
+
+/// Write out the analyses in the query of an analysis.
+///
+/// Fails as [`expand`] does.
+pub fn expand_query(mut query: Query, scope: Scope<'_>) -> Result<Query> {
+    write_out(&mut query, "", 0, scope)?;
+    Ok(query)
+}
+
+fn write_out(node: &mut impl VisitMut, sql: &str, depth: usize, scope: Scope<'_>) -> Result<()> {
+    match node.visit(&mut Expander { sql, depth, scope }) {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+struct Expander<'a> {
+    sql: &'a str,
+    depth: usize,
+    scope: Scope<'a>,
+}
+
+impl VisitorMut for Expander<'_> {
+    type Break = Error;
+
+    fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
+        match self.derived(factor) {
+            Ok(Some(query)) => {
+                *factor = query;
+                ControlFlow::Continue(())
+            }
+            Ok(None) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
+    }
+}
+
+impl Expander<'_> {
+    fn problem(&self, message: String, span: Span, help: impl Into<String>) -> Error {
+        self.scope.library.problem(message, span, self.sql, help.into()).into()
+    }
+
+    /// The query to put in the place of `factor`, if that is an analysis.
+    fn derived(&self, factor: &TableFactor) -> Result<Option<TableFactor>> {
+        let TableFactor::Table { name, alias, args, .. } = factor else { return Ok(None) };
+        let library = self.scope.library;
+        let parts = parts(name);
+        let (name, args) = match (parts.as_slice(), args) {
+            ([name], Some(args)) if !is_operator(name, &args.args) => (name, args.args.as_slice()),
+            ([schema, name], None) if schema.eq_ignore_ascii_case(VIEW_SCHEMA) => (name, &[][..]),
+            _ => return Ok(None),
+        };
+        let span = factor_span(factor);
+        let Some(found) = library.find(name) else {
+            if let Some(why) = library.why_broken(name) {
+                return Err(self.problem(format!("analysis '{name}' cannot be used: {why}"), span, ""));
+            }
+            if parts.len() == 1 {
+                // A table function of DataFusion.
+                return Ok(None);
+            }
+            let hint = near(name, library.names());
+            return Err(self.problem(format!("there is no analysis '{name}'{hint}"), span, ""));
+        };
+        if self.scope.traces > 1 && found.answer != Answer::Losses {
+            bail!(
+                "analysis '{}' answers for one trace, and {} are open: open one, or ask the tables, which have a column host",
+                found.name,
+                self.scope.traces
+            );
+        }
+        if self.depth >= MAX_DEPTH {
+            let message = format!("analysis '{}' is used too deeply: does it use itself?", found.name);
+            return Err(self.problem(message, span, ""));
+        }
+        let given = self.arguments(found, args)?;
+        let mut query = found.bound(&found.query, &given, self.scope.moment)?;
+        write_out(&mut query, self.sql, self.depth + 1, self.scope)?;
+        let alias = alias.clone().unwrap_or_else(|| TableAlias {
+            explicit: true,
+            name: Ident::new(found.name.clone()),
+            columns: Vec::new(),
+            at: None,
+        });
+        let subquery = Box::new(query);
+        Ok(Some(TableFactor::Derived { lateral: false, subquery, alias: Some(alias), sample: None }))
+    }
+
+    /// Name and value of each argument.
+    fn arguments(&self, analysis: &Analysis, args: &[FunctionArg]) -> Result<Vec<(String, Expr)>> {
+        let names = || analysis.params.iter().map(|param| param.name.as_str());
+        let usage = || format!("write {}", analysis.call());
+        let mut given: Vec<(String, Expr)> = Vec::new();
+        for (position, arg) in args.iter().enumerate() {
+            let (param, value, span) = match arg {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => {
+                    let Some(param) = analysis.params.get(position) else {
+                        let message = match analysis.params.len() {
+                            0 => format!("{} has no parameters", analysis.name),
+                            1 => format!("{} has one parameter", analysis.name),
+                            n => format!("{} has {n} parameters", analysis.name),
+                        };
+                        return Err(self.problem(message, value.span(), usage()));
+                    };
+                    (param, value, value.span())
+                }
+                FunctionArg::Named {
+                    name,
+                    arg: FunctionArgExpr::Expr(value),
+                    operator:
+                        FunctionArgOperator::RightArrow
+                        | FunctionArgOperator::Assignment
+                        | FunctionArgOperator::Equals,
+                } => {
+                    let Some(param) = analysis.param(&name.value) else {
+                        let hint = near(&name.value, names());
+                        let message = format!("{} has no parameter '{}'{hint}", analysis.name, name.value);
+                        return Err(self.problem(message, name.span, usage()));
+                    };
+                    (param, value, name.span)
+                }
+                other => {
+                    return Err(self.problem(
+                        format!("'{other}' is no value of a parameter"),
+                        other.span(),
+                        usage(),
+                    ));
+                }
+            };
+            if given.iter().any(|(name, _)| *name == param.name) {
+                let message = format!("{}: parameter '{}' is given twice", analysis.name, param.name);
+                return Err(self.problem(message, span, ""));
+            }
+            let value = param.ty.given(value.clone(), self.scope.moment).map_err(|error| {
+                self.problem(format!("{}: parameter '{}': {error:#}", analysis.name, param.name), span, "")
+            })?;
+            given.push((param.name.clone(), value));
+        }
+        Ok(given)
+    }
+}
+
+/// Is it a call of an operator? `gaps` is also an analysis: the operator begins with a table or a query.
+fn is_operator(name: &str, args: &[FunctionArg]) -> bool {
+    let begins_with_rows = matches!(
+        args.first(),
+        Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(
+            Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Subquery(_)
+        )))
+    );
+    begins_with_rows && OPERATORS.iter().any(|operator| operator.eq_ignore_ascii_case(name))
+}
+
+fn parts(name: &ObjectName) -> Vec<String> {
+    name.0.iter().map(|part| part.as_ident().map_or_else(|| part.to_string(), |i| i.value.clone())).collect()
+}
+
+fn factor_span(factor: &TableFactor) -> Span {
+    match factor {
+        TableFactor::Table { name, .. } => name.span(),
+        other => other.span(),
+    }
+}
