@@ -40,7 +40,7 @@ pub async fn losses(session: &Session, tables: &[String], until_ns: Option<i64>)
     let until = until_ns.map_or_else(String::new, |ns| format!("until => {}", ns.saturating_add(1)));
     let sql = format!(
         "SELECT event, reason, loses_event, coalesce(CAST(sum(events) AS BIGINT), 0), bool_or(unknown),
-             min(ns(\"first\")), max(ns(\"last\")), meaning, remedy
+             min(ns(first)), max(ns(last)), meaning, remedy
          FROM losses({until}) {filter}
          GROUP BY event, reason, loses_event, meaning, remedy ORDER BY event, reason"
     );

@@ -2,6 +2,7 @@
 
 pub mod bind;
 pub mod errors;
+pub mod keywords;
 pub mod near;
 pub mod notations;
 pub mod parse;

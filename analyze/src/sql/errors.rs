@@ -93,7 +93,11 @@ impl Case<'_> {
     fn no_column(&self, field: &Column, valid: &[Column]) -> Error {
         let name = field.name.as_str();
         let is_it = |token: &Token| matches!(token, Token::Word(word) if word.quote_style.is_some() && word.value.eq_ignore_ascii_case(name));
-        let is_quoted = self.token(is_it).is_some();
+        let is_quoted = self.token(is_it).is_some_and(|token| {
+            // With its quotes it is longer than its letters.
+            let Span { start, end } = token.span;
+            end.column.saturating_sub(start.column) > name.chars().count() as u64
+        });
         let span = self.span.or_else(|| self.word(name));
         if valid.is_empty() {
             let help = match is_quoted {

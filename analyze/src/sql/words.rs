@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
 
+use crate::sql::keywords::make_names;
 use crate::sql::problem::Problem;
 use crate::times::duration_ns;
 
@@ -72,6 +73,7 @@ pub fn read(sql: &str) -> Result<Words, Problem> {
         }
         i += 1;
     }
+    make_names(&mut tokens);
     let titles = titles.into_iter().filter_map(|(name, title)| Some((name, title?))).collect();
     Ok(Words { tokens, titles })
 }
