@@ -60,7 +60,8 @@ pub fn command(library: &Library) -> Command {
                 .args(common()),
         )
         .subcommand(Command::new("list").about("List analyses and functions").arg(library::option()));
-    library::subcommands(command, library)
+    let args: Vec<Arg> = [traces("Trace, or several")].into_iter().chain(common()).collect();
+    library::subcommands(command, library, &args)
 }
 
 fn traces(help: &'static str) -> Arg {

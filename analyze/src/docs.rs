@@ -45,8 +45,20 @@ pub fn analyses_md() -> String {
 }
 
 fn section(text: &mut String, analysis: &Analysis) {
-    let Analysis { name, summary, doc, tables, params, columns, loss, answer: _, query: _, note: _, file: _ } =
-        analysis;
+    let Analysis {
+        name,
+        summary,
+        doc,
+        tables,
+        params,
+        columns,
+        loss,
+        answer: _,
+        is_table: _,
+        query: _,
+        note: _,
+        file: _,
+    } = analysis;
     *text += &format!("## {name}\n\n{summary}\n\n");
     if !doc.is_empty() {
         *text += &format!("{doc}\n\n");

@@ -34,6 +34,7 @@ use crate::library::reserved::OPERATORS;
 use crate::output::Shape;
 use crate::pairs_table::PairsTable;
 use crate::provider::SegmentTable;
+use crate::sql::bind::print;
 use crate::sql::errors::Known;
 use crate::sql::parse::Parsed;
 use crate::sql::pasted::Pasted;
@@ -304,6 +305,14 @@ impl Session {
             .verify_plan(&plan)
             .map_err(|_| anyhow!("only queries are possible: a trace is not changed"))?;
         Ok(Question { frame: DataFrame::new(state, plan), titles, sql: sql.to_owned() })
+    }
+
+    /// `sql` with every analysis written out: plain SQL, which other engines run too.
+    ///
+    /// Fails as [`Self::ask`] does.
+    pub fn written_out(&self, sql: &str) -> Result<String> {
+        let moment = |text: &str| self.moment_ns(text);
+        Ok(print(expand(sql, self.scope(&moment))?.inner()?))
     }
 
     /// [`Self::ask`], for rows that are not shown.

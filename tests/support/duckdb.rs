@@ -5,10 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 
-use analyze::library::Library;
-use analyze::library::expand::{Scope, expand};
-use analyze::library::params::fixed_moment;
-use analyze::sql::bind::print;
 use arrow_array::RecordBatch;
 use serde_json::{Value, json};
 use sqllogictest::{DB, DBOutput, DefaultColumnType};
@@ -63,6 +59,7 @@ pub struct DuckDb {
     stdout: BufReader<ChildStdout>,
     dir: tempfile::TempDir,
     runtime: tokio::runtime::Runtime,
+    session: Option<analyze::session::Session>,
 }
 
 impl DuckDb {
@@ -82,6 +79,7 @@ impl DuckDb {
             stdout,
             dir: tempfile::tempdir().unwrap(),
             runtime: tokio::runtime::Runtime::new().unwrap(),
+            session: None,
         }
     }
 
@@ -142,9 +140,11 @@ impl DuckDb {
         if let Some(session) = crate::open(sql, self.dir.path())? {
             let tables = self.tables(&session)?;
             self.ask(&json!({"open": tables, "functions": FUNCTIONS}))?;
+            self.session = Some(session);
             return Ok(DBOutput::StatementComplete(0));
         }
-        let written_out = written_out(sql)?;
+        let session = self.session.as_ref().ok_or_else(|| anyhow::anyhow!("OPEN a fixture first"))?;
+        let written_out = session.written_out(sql)?;
         let answer = self.ask(&json!({"sql": written_out}))?;
         let types: Vec<char> = answer["types"].as_str().unwrap_or_default().chars().collect();
         let mut rows = Vec::new();
@@ -154,12 +154,6 @@ impl DuckDb {
         }
         Ok(crate::rows::typed(&types, rows))
     }
-}
-
-/// The query with every analysis written out.
-fn written_out(sql: &str) -> anyhow::Result<String> {
-    let scope = Scope { library: &Library::shipped(), traces: 1, moment: &fixed_moment };
-    Ok(print(expand(sql, scope)?.inner()?))
 }
 
 impl Drop for DuckDb {

@@ -8,7 +8,6 @@ use anyhow::Result;
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, Command, value_parser};
 
-use crate::cli::{common, traces};
 use crate::library::Library;
 use crate::library::analysis::Analysis;
 use crate::library::params::ParamType;
@@ -44,10 +43,10 @@ pub fn option() -> Arg {
         .value_parser(value_parser!(PathBuf))
 }
 
-/// A subcommand for each analysis, and for each file that is none, which says why.
-pub fn subcommands(mut command: Command, library: &Library) -> Command {
+/// A subcommand for each analysis, with the arguments `common`, and for each file that is none, which says why.
+pub fn subcommands(mut command: Command, library: &Library, common: &[Arg]) -> Command {
     for analysis in library.all() {
-        command = command.subcommand(subcommand(analysis));
+        command = command.subcommand(subcommand(analysis, common));
     }
     for broken in library.broken() {
         let is_known = command.find_subcommand(&broken.name).is_some();
@@ -61,7 +60,7 @@ pub fn subcommands(mut command: Command, library: &Library) -> Command {
     command
 }
 
-fn subcommand(analysis: &Analysis) -> Command {
+fn subcommand(analysis: &Analysis, common: &[Arg]) -> Command {
     let mut text = format!("{}\n\n", analysis.summary);
     if !analysis.doc.is_empty() {
         text += &format!("{}\n\n", analysis.doc);
@@ -77,8 +76,7 @@ fn subcommand(analysis: &Analysis) -> Command {
         .about(analysis.summary.trim_end_matches('.').to_owned())
         .long_about(text.trim_end().to_owned())
         .after_help(format!("In SQL: SELECT * FROM {}\nLosses: {}{file}", analysis.call(), analysis.loss))
-        .arg(traces("Trace, or several"))
-        .args(common());
+        .args(common);
     for param in &analysis.params {
         let mut arg = Arg::new(param.name.clone())
             .long(param.flag.clone())

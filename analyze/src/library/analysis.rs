@@ -31,6 +31,8 @@ pub struct Analysis {
     pub loss: String,
     /// What its rows are.
     pub answer: Answer,
+    /// Its name alone is the table of its rows, too: no event has that name.
+    pub is_table: bool,
     /// The question, with `$name` for parameters.
     pub query: Query,
     /// A question of one text that says how uncertain the answer is, if there is one.

@@ -7,8 +7,8 @@ use std::ops::ControlFlow;
 
 use anyhow::{Error, Result, bail};
 use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, FunctionArgOperator, Ident, ObjectName, Query, Spanned, TableAlias,
-    TableFactor, VisitMut, VisitorMut,
+    Expr, FunctionArg, FunctionArgExpr, FunctionArgOperator, Ident, ObjectName, Query, Spanned, Statement,
+    TableAlias, TableFactor, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -48,13 +48,21 @@ pub fn expand(sql: &str, scope: Scope<'_>) -> Result<Parsed> {
 /// Write out the analyses in the query of an analysis.
 ///
 /// Fails as [`expand`] does.
-pub fn expand_query(mut query: Query, scope: Scope<'_>) -> Result<Query> {
-    write_out(&mut query, "", 0, scope)?;
-    Ok(query)
+pub fn expand_query(query: Query, scope: Scope<'_>) -> Result<Query> {
+    written_out(query, "", 0, scope)
 }
 
-fn write_out(node: &mut impl VisitMut, sql: &str, depth: usize, scope: Scope<'_>) -> Result<()> {
-    match node.visit(&mut Expander { sql, depth, scope }) {
+fn written_out(query: Query, sql: &str, depth: usize, scope: Scope<'_>) -> Result<Query> {
+    let mut statement = Statement::Query(Box::new(query));
+    write_out(&mut statement, sql, depth, scope)?;
+    match statement {
+        Statement::Query(query) => Ok(*query),
+        _ => bail!("an analysis must be a query"),
+    }
+}
+
+fn write_out(statement: &mut Statement, sql: &str, depth: usize, scope: Scope<'_>) -> Result<()> {
+    match statement.visit(&mut Expander { sql, depth, scope, named: Vec::new() }) {
         ControlFlow::Break(error) => Err(error),
         ControlFlow::Continue(()) => Ok(()),
     }
@@ -64,10 +72,23 @@ struct Expander<'a> {
     sql: &'a str,
     depth: usize,
     scope: Scope<'a>,
+    /// What the queries around call tables themselves, with WITH.
+    named: Vec<Vec<String>>,
 }
 
 impl VisitorMut for Expander<'_> {
     type Break = Error;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        let tables = query.with.iter().flat_map(|with| &with.cte_tables);
+        self.named.push(tables.map(|table| table.alias.name.value.clone()).collect());
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<Error> {
+        self.named.pop();
+        ControlFlow::Continue(())
+    }
 
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
         match self.derived(factor) {
@@ -93,6 +114,7 @@ impl Expander<'_> {
         let parts = parts(name);
         let (name, args) = match (parts.as_slice(), args) {
             ([name], Some(args)) if !is_operator(name, &args.args) => (name, args.args.as_slice()),
+            ([name], None) if self.is_table(name) => (name, &[][..]),
             ([schema, name], None) if schema.eq_ignore_ascii_case(VIEW_SCHEMA) => (name, &[][..]),
             _ => return Ok(None),
         };
@@ -120,8 +142,8 @@ impl Expander<'_> {
             return Err(self.problem(message, span, ""));
         }
         let given = self.arguments(found, args)?;
-        let mut query = found.bound(&found.query, &given, self.scope.moment)?;
-        write_out(&mut query, self.sql, self.depth + 1, self.scope)?;
+        let query = found.bound(&found.query, &given, self.scope.moment)?;
+        let query = written_out(query, self.sql, self.depth + 1, self.scope)?;
         let alias = alias.clone().unwrap_or_else(|| TableAlias {
             explicit: true,
             name: Ident::new(found.name.clone()),
@@ -130,6 +152,12 @@ impl Expander<'_> {
         });
         let subquery = Box::new(query);
         Ok(Some(TableFactor::Derived { lateral: false, subquery, alias: Some(alias), sample: None }))
+    }
+
+    /// Does the name alone stand for an analysis?
+    fn is_table(&self, name: &str) -> bool {
+        let is_named = self.named.iter().flatten().any(|own| own.eq_ignore_ascii_case(name));
+        !is_named && self.scope.library.find(name).is_some_and(|found| found.is_table)
     }
 
     /// Name and value of each argument.

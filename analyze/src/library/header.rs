@@ -11,6 +11,7 @@
 //! -- @column bytes s64 [bytes]: doc                 in order; the unit in brackets is optional
 //! -- @loss what a loss in those tables makes uncertain
 //! -- @answer losses                                 the rows are losses, and to have none is good
+//! -- @as table                                      the name alone, without parentheses, is the table of its rows
 //! -- @note                                          a query of one text, said below the rows if there are losses
 //! --     SELECT ...
 //! ```
@@ -80,6 +81,7 @@ pub fn parse(name: &str, text: &str, title: &str, file: Option<&Path>, first_lin
         columns: Vec::new(),
         loss: String::new(),
         answer: Answer::default(),
+        is_table: false,
         query,
         note: None,
     };
@@ -97,6 +99,8 @@ pub fn parse(name: &str, text: &str, title: &str, file: Option<&Path>, first_lin
             "loss" => analysis.loss = tag.text,
             "answer" if tag.text == "losses" => analysis.answer = Answer::Losses,
             "answer" => bail!("{}: '{}' is not possible: write losses, or leave it out", said(), tag.text),
+            "as" if tag.text == "table" => analysis.is_table = true,
+            "as" => bail!("{}: '{}' is not possible: write table, or leave it out", said(), tag.text),
             "note" => {
                 let own = if tag.text.is_empty() { None } else { Some(tag.line) };
                 ensure!(own.is_none(), "{}: the query stands in the lines below, indented", said());
@@ -106,7 +110,7 @@ pub fn parse(name: &str, text: &str, title: &str, file: Option<&Path>, first_lin
                 analysis.note = Some(self::query(text, first..last + 1, title, first_line)?);
             }
             other => {
-                let known = ["table", "param", "column", "loss", "answer", "note"];
+                let known = ["table", "param", "column", "loss", "answer", "as", "note"];
                 bail!("{}: unknown tag @{other}{}", place(tag.line), near(other, known.into_iter()));
             }
         }
