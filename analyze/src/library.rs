@@ -19,7 +19,7 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 use schemas::column::Type;
 
 use crate::library::analysis::Analysis;
-use crate::sql::problem::{FILE_LINES, Problem};
+use crate::sql::problem::{FILE_LINES, Problem, plain};
 
 /// A query is a page or two; more than this is none.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -96,7 +96,9 @@ impl Library {
         if let Some(dir) = own.filter(|own| own.is_dir() && !dirs.iter().any(|dir| dir == own))
             && let Err(error) = library.read(dir)
         {
-            library.broken.push(Broken { name: String::new(), why: format!("{}: {error:#}", dir.display()) });
+            library
+                .broken
+                .push(Broken { name: String::new(), why: plain(&format!("{}: {error:#}", dir.display())) });
         }
         Ok(Arc::new(library))
     }
@@ -117,7 +119,7 @@ impl Library {
         for path in paths {
             let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
             if let Err(error) = self.read_file(&name, &path) {
-                self.broken.push(Broken { name, why: format!("{error:#}").replace('\n', " ") });
+                self.broken.push(Broken { name, why: plain(&format!("{error:#}")) });
             }
         }
         Ok(())

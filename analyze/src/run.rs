@@ -59,13 +59,15 @@ pub async fn run(request: Request, out: impl Write, notes: &mut dyn Write) -> Re
             let session = open(&dirs, notes)?;
             let question = session.ask(&query).await?;
             let events = session.events_of(question.frame.logical_plan())?;
+            let notes_of_answer = question.notes.clone();
             let rows = print(&session, question, format, &mut out).await?;
             let doubts = match events.is_empty() {
                 // No event, no loss: an empty list would ask for those of all.
                 true => Doubts::default(),
                 false => Doubts::of(&session, &events, None).await?,
             };
-            let mut remarks = doubts.lines(&session, ANY_LOSS);
+            let mut remarks = notes_of_answer;
+            remarks.extend(doubts.lines(&session, ANY_LOSS));
             if rows == 0 {
                 remarks.insert(0, "no rows".to_owned());
             }

@@ -1,6 +1,6 @@
 //! Opens traces as a [`Session`], which answers SQL about them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -258,7 +258,7 @@ impl Session {
         let query = analysis.bound(query, &values, &moment)?;
         let query = Box::new(expand_query(query, self.scope(&moment))?);
         let statement = Statement::Statement(Box::new(SqlStatement::Query(query)));
-        self.plan(Parsed { statement, titles: HashMap::new() }, "").await
+        self.plan(Parsed { statement, titles: HashMap::new(), renamed: Vec::new() }, "").await
     }
 
     fn scope<'a>(&'a self, moment: Moment<'a>) -> Scope<'a> {
@@ -296,7 +296,7 @@ impl Session {
     }
 
     async fn plan(&self, parsed: Parsed, sql: &str) -> Result<Question> {
-        let Parsed { statement, titles } = parsed;
+        let Parsed { statement, titles, renamed } = parsed;
         let state = self.ctx.state();
         let plan = state.statement_to_plan(statement).await.map_err(|error| self.explain(&error, sql))?;
         let options =
@@ -304,7 +304,8 @@ impl Session {
         options
             .verify_plan(&plan)
             .map_err(|_| anyhow!("only queries are possible: a trace is not changed"))?;
-        Ok(Question { frame: DataFrame::new(state, plan), titles, sql: sql.to_owned() })
+        let notes = missing_commas(&plan, &renamed)?;
+        Ok(Question { frame: DataFrame::new(state, plan), titles, notes, sql: sql.to_owned() })
     }
 
     /// `sql` with every analysis written out: plain SQL, which other engines run too.
@@ -347,10 +348,33 @@ fn note(flag: &str, text: &str, ns: i64, start_ns: i64, clocks: &[Clock]) -> Opt
     })
 }
 
+/// A note for each of the `renamed` columns that gets the name of another one.
+fn missing_commas(plan: &LogicalPlan, renamed: &[(String, String)]) -> Result<Vec<String>> {
+    let mut columns: HashSet<String> = HashSet::new();
+    plan.apply_with_subqueries(|node| {
+        if matches!(node, LogicalPlan::TableScan(_) | LogicalPlan::SubqueryAlias(_)) && !renamed.is_empty() {
+            columns.extend(node.schema().fields().iter().map(|field| field.name().clone()));
+            if let LogicalPlan::TableScan(scan) = node {
+                columns.extend(scan.source.schema().fields().iter().map(|field| field.name().clone()));
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    let taken = renamed.iter().filter(|(_, name)| columns.contains(name));
+    let note = |(column, name): &(String, String)| {
+        format!(
+            "'{name}' is another name of '{column}' here, and a column, too: is a comma missing before it?"
+        )
+    };
+    Ok(taken.map(note).collect())
+}
+
 /// A planned query.
 pub struct Question {
     /// Its plan.
     pub frame: DataFrame,
+    /// What the user should know of the answer, one line each.
+    pub notes: Vec<String>,
     /// As the user wrote it; empty for an analysis.
     pub sql: String,
     titles: HashMap<String, String>,

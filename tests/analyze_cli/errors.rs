@@ -19,6 +19,19 @@ fn queries(text: &str) -> Vec<String> {
 }
 
 #[test]
+fn a_comma_that_may_be_missing_is_told() {
+    let bench = Bench::with(&["listens"]);
+    let note = "-- 'pid' is another name of 'comm' here, and a column, too: is a comma missing before it?\n";
+    let ask = |query: &str| bench.analyze(&["sql", TRACE, query]).out;
+    assert!(ask("SELECT comm pid FROM listens").ends_with(note));
+    for good in
+        ["SELECT comm AS pid FROM listens", "SELECT comm name FROM listens", "SELECT comm, pid FROM listens"]
+    {
+        assert!(!ask(good).contains("comma"), "{good}");
+    }
+}
+
+#[test]
 fn an_error_of_sql_says_what_is_wrong_where_and_how_to_write_it() {
     let bench = Bench::with(&["listens"]);
     let wanted = std::fs::read_to_string(Path::new(FILE)).unwrap();

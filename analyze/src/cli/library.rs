@@ -1,6 +1,7 @@
 //! The analyses on the command line: `--library` is found before the rest is read, because it makes subcommands.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -25,9 +26,8 @@ fn dirs(words: &[OsString]) -> Vec<PathBuf> {
     while let Some(word) = words.next() {
         if word == "--library" {
             dirs.extend(words.next().map(PathBuf::from));
-        } else if let Some(dir) = word.as_encoded_bytes().strip_prefix(b"--library=") {
-            // What is left of a word after ASCII text is still a word, but the standard library cannot know.
-            dirs.push(PathBuf::from(String::from_utf8_lossy(dir).into_owned()));
+        } else if let Some(dir) = word.as_bytes().strip_prefix(b"--library=") {
+            dirs.push(PathBuf::from(OsStr::from_bytes(dir)));
         }
     }
     dirs
@@ -109,13 +109,13 @@ mod tests {
 
     #[test]
     fn directories_are_found_wherever_they_stand() {
-        let dirs = |words: &str| {
+        let found = |words: &str| {
             let words: Vec<OsString> = words.split(' ').map(OsString::from).collect();
-            super::dirs(&words).iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>()
+            dirs(&words).iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>()
         };
-        assert_eq!(dirs("analyze --library a mine t.trace --library=b/c -f csv"), ["a", "b/c"]);
-        assert!(dirs("analyze sql t.trace -- --library x").is_empty());
-        assert!(dirs("analyze --library").is_empty());
+        assert_eq!(found("analyze --library a mine t.trace --library=b/c -f csv"), ["a", "b/c"]);
+        assert!(found("analyze sql t.trace -- --library x").is_empty());
+        assert!(found("analyze --library").is_empty());
     }
 
     #[test]

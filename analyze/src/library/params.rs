@@ -109,7 +109,7 @@ impl ParamType {
             _ => None,
         };
         match (self, literal) {
-            (Self::Text | Self::Address, Some(Value::SingleQuotedString(_))) => Ok(expr),
+            (Self::Text, Some(Value::SingleQuotedString(_))) => Ok(expr),
             (_, Some(Value::SingleQuotedString(text))) => {
                 // A date is what the wall clock of the machine showed; where that is not known, SQL takes it as UTC.
                 self.value(text, moment)

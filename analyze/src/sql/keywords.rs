@@ -83,31 +83,25 @@ mod tests {
 
     use crate::sql::parse::parse;
 
-    /// What people use names for, and queries that do; the second value says how many columns come out, of which the one
-    /// at that place has the name.
-    const USES: &[(&str, &[(&str, Option<(usize, usize)>)])] = &[
+    /// A query with a name in it, how many columns come out, and which of them has the name.
+    type Use = (&'static str, Option<(usize, usize)>);
+
+    /// What people use names for.
+    const USES: &[(&str, &[Use])] = &[
         ("alias", &[("SELECT 1 AS NAME", Some((1, 0)))]),
         (
             "column",
             &[
                 ("SELECT NAME FROM (SELECT 1 AS NAME) AS t", Some((1, 0))),
-                ("SELECT 1 AS a, NAME, 2 AS b FROM (SELECT 1 AS NAME) AS t", Some((3, 1))),
-                ("SELECT 1 AS a, NAME FROM (SELECT 1 AS NAME) AS t", Some((2, 1))),
-                ("SELECT t.NAME FROM (SELECT 1 AS NAME) AS t", Some((1, 0))),
                 (
-                    "SELECT * FROM (SELECT 1 AS NAME) AS t WHERE NAME = 1 AND 1 < NAME AND NAME IS NOT NULL",
-                    Some((1, 0)),
-                ),
-                ("SELECT min(NAME) AS m, sum(1 + NAME) AS s FROM (SELECT 1 AS NAME) AS t", None),
-                ("SELECT count(*) AS n FROM (SELECT 1 AS NAME) AS t GROUP BY NAME", None),
-                ("SELECT * FROM (SELECT 1 AS NAME) AS t ORDER BY NAME DESC, NAME", Some((1, 0))),
-                (
-                    "SELECT a.NAME AS x FROM (SELECT 1 AS NAME) AS a JOIN (SELECT 1 AS NAME) AS b ON a.NAME = b.NAME",
-                    None,
+                    "SELECT 1 AS a, NAME, min(NAME) OVER (PARTITION BY NAME ORDER BY NAME DESC, NAME), t.NAME AS b \
+                     FROM (SELECT 1 AS NAME) AS t JOIN (SELECT 1 AS x) AS u ON t.NAME = u.x \
+                     WHERE NAME = 1 AND 1 < NAME AND NAME IS NOT NULL ORDER BY NAME DESC, NAME",
+                    Some((4, 1)),
                 ),
                 (
-                    "SELECT sum(NAME) OVER (PARTITION BY NAME ORDER BY NAME) AS s FROM (SELECT 1 AS NAME) AS t",
-                    None,
+                    "SELECT 1 AS a, count(*) AS n, sum(1 + NAME) AS s, NAME FROM (SELECT 1 AS NAME) AS t GROUP BY NAME",
+                    Some((4, 3)),
                 ),
             ],
         ),

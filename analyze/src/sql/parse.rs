@@ -5,8 +5,9 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Statement as SqlStatement, Value, ValueWithSpan, Visit, Visitor,
+    BinaryOperator, Expr, Select, SelectItem, Statement as SqlStatement, Value, ValueWithSpan, Visit, Visitor,
 };
+use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan};
 
 use crate::sql::problem::Problem;
@@ -23,6 +24,8 @@ pub struct Parsed {
     pub statement: Statement,
     /// See [`Words::titles`].
     pub titles: HashMap<String, String>,
+    /// Columns that get another name without the word AS: the column and the name. A comma may be missing.
+    pub renamed: Vec<(String, String)>,
 }
 
 impl Parsed {
@@ -64,13 +67,19 @@ pub fn parse(sql: &str, first_line: u64) -> Result<Parsed, Problem> {
         let message = format!("there are {} statements", statements.len() + 1);
         return Err(Problem::at(message, second(&tokens), sql, "give one query at a time"));
     }
-    let mut parsed = Parsed { statement, titles };
+    let mut parsed = Parsed { statement, titles, renamed: Vec::new() };
     if let Ok(inner) = parsed.inner()
         && let ControlFlow::Break((span, is_equality)) = inner.visit(&mut Nulls)
     {
         let help = if is_equality { "write IS NULL" } else { "write IS NOT NULL" };
         return Err(Problem::at("a comparison with NULL is never true", span, sql, help));
     }
+    let mut renamed = Renamed { tokens: &tokens, found: Vec::new() };
+    if let Ok(inner) = parsed.inner() {
+        // It never breaks.
+        let _ = inner.visit(&mut renamed);
+    }
+    parsed.renamed = renamed.found;
     Ok(parsed)
 }
 
@@ -80,6 +89,32 @@ fn second(tokens: &[TokenWithSpan]) -> Span {
     let first = tokens.iter().skip_while(|token| !is_text(token));
     let rest = first.skip_while(|token| token.token != Token::SemiColon);
     rest.filter(is_text).map(|token| token.span).next().unwrap_or(Span::empty())
+}
+
+/// Finds columns that get another name without the word AS.
+struct Renamed<'a> {
+    tokens: &'a [TokenWithSpan],
+    found: Vec<(String, String)>,
+}
+
+impl Visitor for Renamed<'_> {
+    type Break = ();
+
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+        for item in &select.projection {
+            let SelectItem::ExprWithAlias { expr, alias } = item else { continue };
+            if !matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) {
+                continue;
+            }
+            let before = self.tokens.iter().take_while(|token| token.span.start < alias.span.start);
+            let last = before.filter(|token| !matches!(token.token, Token::Whitespace(_))).last();
+            let is_as = matches!(last, Some(TokenWithSpan { token: Token::Word(word), .. }) if word.keyword == Keyword::AS);
+            if !is_as {
+                self.found.push((expr.to_string(), alias.value.to_lowercase()));
+            }
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// Finds comparisons with NULL.

@@ -81,8 +81,7 @@ impl Place {
     /// The part of the line around the place, and the column of the place in it, from 0.
     fn shown(&self) -> (String, usize) {
         // A character for each, so that what stands below them is right.
-        let shown = |c: char| if c.is_control() { ' ' } else { c };
-        let all: Vec<char> = self.text.chars().map(shown).collect();
+        let all: Vec<char> = plain(&self.text).chars().collect();
         let column = usize::try_from(self.column.saturating_sub(1)).unwrap_or_default().min(all.len());
         let begin = if all.len() > MAX_SHOWN { column.saturating_sub(MAX_SHOWN / 2) } else { 0 };
         let end = all.len().min(begin + MAX_SHOWN);
@@ -99,9 +98,14 @@ impl Place {
     }
 }
 
+/// `text` in one line that cannot steer a terminal.
+pub fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
+        f.write_str(&plain(&self.message))?;
         if let Some(place) = &self.place {
             let file = place.file.as_ref().map_or_else(String::new, |file| format!("{file}, "));
             let (text, at) = place.shown();
@@ -110,7 +114,7 @@ impl fmt::Display for Problem {
             write!(f, "\n    {text}\n    {}{}", " ".repeat(at), "^".repeat(carets))?;
         }
         if !self.help.is_empty() {
-            for line in wrapped(&self.help) {
+            for line in wrapped(&plain(&self.help)) {
                 write!(f, "\n  {line}")?;
             }
         }
