@@ -16,6 +16,7 @@ mod rows;
 
 use std::path::{Path, PathBuf};
 
+use analyze::library::Library;
 use analyze::session::{Options, Session};
 use duckdb::DuckDb;
 use sqllogictest::{DB, DBOutput, DefaultColumnType};
@@ -84,7 +85,7 @@ impl DB for Analyze {
         let answer = self.runtime.block_on(async {
             let frame = session.query(sql).await?;
             let schema = frame.schema().as_arrow().clone();
-            let batches = frame.collect().await.map_err(|e| analyze::sql::errors::explain(e, session))?;
+            let batches = frame.collect().await.map_err(|error| session.explain(&error, sql))?;
             rows::output(&schema, &batches)
         });
         answer.map_err(failed)
@@ -136,7 +137,7 @@ fn pyarrow_opens_every_segment_and_sees_docs_and_units() {
 #[test]
 fn every_analysis_is_in_a_golden_file() {
     let text: String = slt_files().iter().map(|f| std::fs::read_to_string(f).unwrap()).collect();
-    for analysis in analyze::library::analysis::all() {
+    for analysis in Library::shipped().all() {
         assert!(text.contains(&format!("{}(", analysis.name)), "no golden query of {}", analysis.name);
     }
 }
@@ -146,8 +147,8 @@ fn the_columns_of_an_analysis_are_those_of_its_header() {
     let dir = tempfile::tempdir().unwrap();
     let session = open("OPEN open_empty", dir.path()).unwrap().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    for analysis in analyze::library::analysis::all() {
-        let frame = runtime.block_on(session.query(&analysis.query(&[]).unwrap())).unwrap();
+    for analysis in Library::shipped().all() {
+        let frame = runtime.block_on(session.ask_analysis(analysis, &[])).unwrap().frame;
         let found: Vec<&str> = frame.schema().fields().iter().map(|f| f.name().as_str()).collect();
         let wanted: Vec<&str> = analysis.columns.iter().map(|c| c.name.as_str()).collect();
         assert_eq!(found, wanted, "{}", analysis.name);
@@ -157,7 +158,7 @@ fn the_columns_of_an_analysis_are_those_of_its_header() {
 #[test]
 fn the_column_types_of_an_analysis_are_those_of_the_events() {
     let events = fixtures::layouts::builtin(&[]).unwrap();
-    for analysis in analyze::library::analysis::all() {
+    for analysis in Library::shipped().all() {
         for used in &analysis.tables {
             let Some(layout) = events.get(&used.name) else { continue };
             // A stack is recorded on request, of any event.

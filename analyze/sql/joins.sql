@@ -28,8 +28,8 @@ SELECT
     count(*) FILTER (WHERE ret = 0 AND pid_after <> pid_before) AS pid,
     count(*) FILTER (WHERE ret = 0 AND user_after <> user_before) AS "user",
     count(DISTINCT pid) AS pids,
-    min(ts) AS "first",
-    max(ts) AS "last"
+    min(ts) AS first,
+    max(ts) AS last
 FROM netns_joins
 GROUP BY comm, net_before, net_after
-ORDER BY "first", comm, net_before, net_after
+ORDER BY first, comm, net_before, net_after

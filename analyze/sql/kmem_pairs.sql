@@ -3,6 +3,7 @@
 -- A use of the operator pairs: its classes say how an allocation ended. The columns of the allocation are NULL where a
 -- free matches none (begin_missed, before_recording), and those of the free (end_...) where there is none.
 --
+-- @as table
 -- @table kmem(kstack kstack[32])
 -- @column ts time: time of the allocation
 -- @column class enum: paired; outstanding; end_missed: allocated again without a free between; begin_missed: freed twice without an allocation between; before_recording: freed, and nothing of the pointer was seen before

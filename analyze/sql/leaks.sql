@@ -25,8 +25,18 @@
 -- @column paired s64: allocations of the same group that were freed
 -- @column free_missed s64: allocations of the same group whose free escaped
 -- @column oldest_age_ns s64 [ns]: age of the oldest outstanding allocation at the end
--- @loss a lost free makes an allocation look outstanding (column unknown: at most so many of a site); a lost allocation is not seen at all
--- @note SELECT CASE WHEN count(*) > count(frees) THEN 'nobody knows how many frees escaped (' || min(CASE WHEN frees IS NULL THEN reason END) || ' is not counted by this kernel): all that is outstanding may have been freed' ELSE 'of all sites together, at most ' || CAST(CAST(sum(frees) AS BIGINT) AS VARCHAR) || ' outstanding allocations may have been freed: that many frees were lost' END AS note FROM lost_frees() HAVING count(*) > 0
+-- @loss a lost free makes an allocation look outstanding (column unknown: at most so many of a site); a lost allocation
+--     is not seen at all
+-- @note
+--     SELECT
+--         CASE WHEN count(*) > count(frees)
+--             THEN 'nobody knows how many frees escaped (' || min(CASE WHEN frees IS NULL THEN reason END)
+--                 || ' is not counted by this kernel): all that is outstanding may have been freed'
+--             ELSE 'of all sites together, at most ' || CAST(CAST(sum(frees) AS BIGINT) AS VARCHAR)
+--                 || ' outstanding allocations may have been freed: that many frees were lost'
+--         END AS note
+--     FROM lost_frees()
+--     HAVING count(*) > 0
 WITH trace_end AS (
     SELECT max(end_ts) AS end_ts FROM traces
 ),

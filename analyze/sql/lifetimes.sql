@@ -10,8 +10,31 @@
 -- @column p90_ns s64 [ns]: 90 in 100 lived at most this long
 -- @column p99_ns s64 [ns]: 99 in 100 lived at most this long
 -- @column max_ns s64 [ns]: longest life
--- @loss a life is missing for each free or allocation that was lost, and for those of processes that were not followed; where a free and the next allocation of the same pointer were both lost, two lives look like one that is too long
--- @note SELECT CASE WHEN allocs_known AND frees_known THEN 'at most ' || CAST(allocs + frees AS VARCHAR) || ' lives are missing, and at most ' || CAST(least(allocs, frees) AS VARCHAR) || ' look too long' ELSE 'nobody knows how many lives are missing or look too long: a kernel cannot tell for one of the probes' END AS note FROM (SELECT coalesce(CAST(sum(CASE WHEN strpos(p.source, 'free') > 0 THEN 0 ELSE l.count END) AS BIGINT), 0) AS allocs, coalesce(CAST(sum(CASE WHEN strpos(p.source, 'free') > 0 THEN l.count ELSE 0 END) AS BIGINT), 0) AS frees, count(*) FILTER (WHERE l.count IS NULL AND strpos(p.source, 'free') = 0) = 0 AS allocs_known, count(*) FILTER (WHERE l.count IS NULL AND strpos(p.source, 'free') > 0) = 0 AS frees_known, count(*) AS n FROM losses AS l JOIN probes AS p ON l.probe = p.probe AND l.event = p.event JOIN loss_reasons AS r ON r.reason = l.reason WHERE p.event = 'kmem' AND p.attached AND r.loses_event AND l.reason <> 'pids_full') AS lost WHERE n > 0
+-- @loss a life is missing for each free or allocation that was lost, and for those of processes that were not followed;
+--     where a free and the next allocation of the same pointer were both lost, two lives look like one that is too long
+-- @note
+--     SELECT
+--         CASE WHEN allocs_known AND frees_known
+--             THEN 'at most ' || CAST(allocs + frees AS VARCHAR) || ' lives are missing, and at most '
+--                 || CAST(least(allocs, frees) AS VARCHAR) || ' look too long'
+--             ELSE 'nobody knows how many lives are missing or look too long: a kernel cannot tell for one of the probes'
+--         END AS note
+--     FROM (
+--         SELECT
+--             coalesce(CAST(sum(CASE WHEN is_free THEN 0 ELSE count END) AS BIGINT), 0) AS allocs,
+--             coalesce(CAST(sum(CASE WHEN is_free THEN count ELSE 0 END) AS BIGINT), 0) AS frees,
+--             count(*) FILTER (WHERE count IS NULL AND NOT is_free) = 0 AS allocs_known,
+--             count(*) FILTER (WHERE count IS NULL AND is_free) = 0 AS frees_known,
+--             count(*) AS n
+--         FROM (
+--             SELECT l.count, strpos(p.source, 'free') > 0 AS is_free
+--             FROM losses AS l
+--             JOIN probes AS p ON l.probe = p.probe AND l.event = p.event
+--             JOIN loss_reasons AS r ON r.reason = l.reason
+--             WHERE p.event = 'kmem' AND p.attached AND r.loses_event AND l.reason <> 'pids_full'
+--         ) AS lost
+--     ) AS counted
+--     WHERE n > 0
 SELECT
     symbol(call_site) AS site,
     cache,

@@ -20,8 +20,8 @@ SELECT
     count(*) FILTER (WHERE ev = 'stop') AS stops,
     count(DISTINCT inode) FILTER (WHERE ev = 'snapshot') AS snapshot,
     count(DISTINCT port) FILTER (WHERE ev = 'snapshot' OR (ev = 'listen' AND ret = 0)) AS ports,
-    min(ts) AS "first",
-    max(ts) AS "last",
+    min(ts) AS first,
+    max(ts) AS last,
     netns_cookie
 FROM listens
 GROUP BY netns, netns_cookie

@@ -18,6 +18,7 @@
 -- @column meaning text: what happened
 -- @column remedy text: what to do about it
 -- @loss this is the list itself
+-- @answer losses
 SELECT
     l.event,
     p.source,
@@ -27,8 +28,8 @@ SELECT
     r.loses_event,
     CAST(sum(l.count) AS BIGINT) AS events,
     bool_or(l.count IS NULL) AS unknown,
-    min(coalesce(l.since_ts, utc(ns(l.ts) - 1000000000))) AS "first",
-    max(l.ts) AS "last",
+    min(coalesce(l.since_ts, utc(ns(l.ts) - 1000000000))) AS first,
+    max(l.ts) AS last,
     r.meaning,
     r.remedy
 FROM losses AS l

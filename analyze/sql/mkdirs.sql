@@ -17,8 +17,8 @@ SELECT
     count(*) FILTER (WHERE ret = -17) AS existed,
     count(*) FILTER (WHERE ret < 0 AND ret <> -17) AS failed,
     min(gap_ns) AS min_interval_ns,
-    min(ts) AS "first",
-    max(ts) AS "last"
+    min(ts) AS first,
+    max(ts) AS last
 FROM gaps(mkdirs, key => pid)
 GROUP BY comm
 ORDER BY calls DESC, comm

@@ -2,40 +2,19 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::builder::{EnumValueParser, PossibleValuesParser};
+use clap::builder::EnumValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
+mod library;
 mod order;
 
-use crate::library::analysis::{self, Analysis, ParamType};
+use crate::library::Library;
 use crate::output::Format;
+use crate::request::{Action, Request};
 use crate::session::Options;
-
-/// What the user asks for.
-#[derive(Debug)]
-pub struct Request {
-    /// The question.
-    pub action: Action,
-    /// How rows are written.
-    pub format: Format,
-    /// How queries run.
-    pub options: Options,
-}
-
-/// The question.
-#[derive(Debug)]
-pub enum Action {
-    /// What is in the trace.
-    Summary(Vec<PathBuf>),
-    /// Any SQL.
-    Sql(Vec<PathBuf>, String),
-    /// Which analyses, functions and tables there are.
-    List,
-    /// An analysis with parameters as the user wrote them: name in SQL, text.
-    Analysis(&'static Analysis, Vec<PathBuf>, Vec<(String, String)>),
-}
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -50,9 +29,9 @@ Examples:
   analyze sql run.trace 'SELECT * FROM leaks(top => 3)'    an analysis inside SQL
   analyze sql a.trace b.trace 'SELECT trace, count(*) FROM listens GROUP BY trace'";
 
-/// The command line as clap knows it.
-pub fn command() -> Command {
-    let mut command = Command::new("analyze")
+/// The command line as clap knows it, with the analyses of `library`.
+pub fn command(library: &Library) -> Command {
+    let command = Command::new("analyze")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Answer questions about a trace with SQL")
         .after_help(AFTER_HELP)
@@ -80,11 +59,9 @@ pub fn command() -> Command {
                 )
                 .args(common()),
         )
-        .subcommand(Command::new("list").about("List analyses and functions"));
-    for analysis in analysis::all() {
-        command = command.subcommand(subcommand(analysis));
-    }
-    command
+        .subcommand(Command::new("list").about("List analyses and functions").arg(library::option()));
+    let args: Vec<Arg> = [traces("Trace, or several")].into_iter().chain(common()).collect();
+    library::subcommands(command, library, &args)
 }
 
 fn traces(help: &'static str) -> Arg {
@@ -97,7 +74,7 @@ fn traces(help: &'static str) -> Arg {
         .value_parser(value_parser!(PathBuf))
 }
 
-fn common() -> [Arg; 5] {
+fn common() -> [Arg; 6] {
     let options = Options::default();
     [
         Arg::new("format")
@@ -120,6 +97,7 @@ fn common() -> [Arg; 5] {
         ),
         time("from", "Only what happened from then on: +1.5s (after the start) or 2027-01-15T08:00:00Z"),
         time("to", "Only what happened before then"),
+        library::option(),
     ]
 }
 
@@ -127,77 +105,30 @@ fn time(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name("TIME").help(help).help_heading("Window")
 }
 
-fn subcommand(analysis: &'static Analysis) -> Command {
-    let mut text = format!("{}\n\n", analysis.summary);
-    if !analysis.doc.is_empty() {
-        text += &format!("{}\n\n", analysis.doc);
-    }
-    text += "Columns:";
-    for column in &analysis.columns {
-        text += &format!("\n  {:18} {}", column.name, column.doc);
-    }
-    let mut command = Command::new(analysis.name)
-        .about(analysis.summary.trim_end_matches('.').to_owned())
-        .long_about(text)
-        .after_help(format!("In SQL: SELECT * FROM {}\nLosses: {}", call(analysis), analysis.loss))
-        .arg(traces("Trace, or several"))
-        .args(common());
-    for param in &analysis.params {
-        let mut arg = Arg::new(param.name.as_str())
-            .long(param.flag.as_str())
-            .help(sentence(&param.doc))
-            .default_value(param.default.as_str())
-            .action(ArgAction::Set);
-        arg = match &param.ty {
-            ParamType::Choice(words) => arg.value_parser(PossibleValuesParser::new(
-                words.iter().map(String::as_str).collect::<Vec<_>>(),
-            )),
-            ParamType::Duration => arg.value_name("DURATION"),
-            ParamType::Count => arg.value_name("N").allow_negative_numbers(true),
-            ParamType::Time => arg.value_name("TIME"),
-        };
-        command = command.arg(arg);
-    }
-    command
-}
-
-/// How the analysis is called in SQL, with its defaults.
-pub fn call(analysis: &Analysis) -> String {
-    let params: Vec<String> = analysis
-        .params
-        .iter()
-        .map(|p| {
-            let value = match &p.ty {
-                ParamType::Time => "NULL".to_owned(),
-                ty => crate::library::params::literal(ty, &p.default, 0).unwrap_or_default(),
-            };
-            format!("{} => {value}", p.name)
-        })
-        .collect();
-    format!("{}({})", analysis.name, params.join(", "))
-}
-
-fn sentence(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
-}
-
 /// Read `words`, the first of which is the name of the programme.
 ///
 /// Fails as clap says: also for `--help`.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request, clap::Error> {
-    let mut command = command();
+    let words: Vec<OsString> = words.into_iter().collect();
+    let wrong = |command: &mut Command, error: anyhow::Error| {
+        command.error(clap::error::ErrorKind::ValueValidation, format!("{error:#}"))
+    };
+    let library = match library::of(&words) {
+        Ok(library) => library,
+        Err(error) => return Err(wrong(&mut command(&Library::shipped()), error)),
+    };
+    let mut command = command(&library);
     let words = order::ordered(words, &command);
     let matches = command.try_get_matches_from_mut(words)?;
-    request(&matches)
-        .map_err(|error| command.error(clap::error::ErrorKind::ValueValidation, format!("{error:#}")))
+    request(&matches, library).map_err(|error| wrong(&mut command, error))
 }
 
-fn request(matches: &ArgMatches) -> Result<Request> {
+fn request(matches: &ArgMatches, library: Arc<Library>) -> Result<Request> {
     let (action, matches) = match matches.subcommand() {
         None => (Action::Summary(paths(matches)), matches),
         Some(("list", _)) => {
-            return Ok(Request { action: Action::List, format: Format::Table, options: Options::default() });
+            let options = Options { library, ..Options::default() };
+            return Ok(Request { action: Action::List, format: Format::Table, options });
         }
         Some(("sql", sub)) => {
             let mut words: Vec<OsString> = sub.get_many("words").into_iter().flatten().cloned().collect();
@@ -208,15 +139,18 @@ fn request(matches: &ArgMatches) -> Result<Request> {
             (Action::Sql(words.into_iter().map(PathBuf::from).collect(), query), sub)
         }
         Some((name, sub)) => {
-            let analysis = analysis::find(name).with_context(|| format!("unknown command {name}"))?;
+            let Some(analysis) = library.find(name).cloned() else {
+                bail!("{}", library.why_broken(name).unwrap_or("unknown command"))
+            };
             let given = analysis
                 .params
                 .iter()
                 .filter_map(|p| Some((p.name.clone(), sub.get_one::<String>(&p.name)?.clone())));
-            (Action::Analysis(analysis, paths(sub), given.collect()), sub)
+            let given = given.collect();
+            (Action::Analysis(analysis, paths(sub), given), sub)
         }
     };
-    let mut options = Options::default();
+    let mut options = Options { library, ..Options::default() };
     if let Some(size) = matches.get_one::<String>("memory") {
         options.memory_bytes = bytes(size)?;
     }

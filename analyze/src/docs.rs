@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
-use crate::cli::call;
 use crate::functions;
-use crate::library::analysis::{self, Analysis, ParamType};
+use crate::library::Library;
+use crate::library::analysis::Analysis;
+use crate::library::params::ParamType;
 use crate::ordered::Operator;
 
 /// The text of `docs/analyses.md`.
@@ -17,7 +18,7 @@ pub fn analyses_md() -> String {
          Times in SQL parameters are UTC nanoseconds or timestamps, durations are nanoseconds; on the command line they are\n\
          written `+1.5s`, `2027-01-15T08:00:00Z`, `500ms`.\n\n",
     );
-    for analysis in analysis::all() {
+    for analysis in Library::shipped().all() {
         section(&mut text, analysis);
     }
     text += "## Functions\n\n| function | value |\n|---|---|\n";
@@ -44,23 +45,34 @@ pub fn analyses_md() -> String {
 }
 
 fn section(text: &mut String, analysis: &Analysis) {
-    let Analysis { name, summary, doc, tables, params, columns, loss, note: _, sql: _ } = analysis;
+    let Analysis {
+        name,
+        summary,
+        doc,
+        tables,
+        params,
+        columns,
+        loss,
+        answer: _,
+        is_table: _,
+        query: _,
+        note: _,
+        file: _,
+    } = analysis;
     *text += &format!("## {name}\n\n{summary}\n\n");
     if !doc.is_empty() {
         *text += &format!("{doc}\n\n");
     }
     let tables: Vec<String> = tables.iter().map(|t| format!("`{}`", t.name)).collect();
-    *text += &format!("Reads {}. In SQL: `{}`\n\n", tables.join(", "), call(analysis));
+    *text += &format!("Reads {}. In SQL: `{}`\n\n", tables.join(", "), analysis.call());
     if !params.is_empty() {
         *text += "| parameter | option | type | default | doc |\n|---|---|---|---|---|\n";
         for param in params {
             let ty = match &param.ty {
-                ParamType::Duration => "duration".to_owned(),
-                ParamType::Count => "count".to_owned(),
-                ParamType::Time => "time".to_owned(),
                 ParamType::Choice(words) => {
                     words.iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", ")
                 }
+                other => other.name(),
             };
             // Writing into a String cannot fail.
             let _ = writeln!(

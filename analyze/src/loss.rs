@@ -8,6 +8,7 @@ use arrow_array::{Array, RecordBatch};
 use schemas::trace::{LATE, NOT_OBSERVED};
 
 use crate::session::{KnownUntil, Session};
+use crate::times::seconds;
 
 /// A kind of loss within some tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +42,7 @@ pub async fn losses(session: &Session, tables: &[String], until_ns: Option<i64>)
     let until = until_ns.map_or_else(String::new, |ns| format!("until => {}", ns.saturating_add(1)));
     let sql = format!(
         "SELECT event, reason, loses_event, coalesce(CAST(sum(events) AS BIGINT), 0), bool_or(unknown),
-             min(ns(\"first\")), max(ns(\"last\")), meaning, remedy
+             min(ns(first)), max(ns(last)), meaning, remedy
          FROM losses({until}) {filter}
          GROUP BY event, reason, loses_event, meaning, remedy ORDER BY event, reason"
     );
@@ -209,11 +210,6 @@ pub fn known_line(known: &KnownUntil, start_ns: i64) -> String {
 /// `a.trace: `; nothing if one trace is open.
 pub fn of_trace(trace: Option<&str>) -> String {
     trace.map(|trace| format!("{trace}: ")).unwrap_or_default()
-}
-
-/// `+1.234s`
-pub fn seconds(ns: i64) -> String {
-    format!("{}{:.3}s", if ns < 0 { "-" } else { "+" }, ns.unsigned_abs() as f64 / 1e9)
 }
 
 #[cfg(test)]

@@ -4,24 +4,21 @@ use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 use anyhow::Result;
-use arrow_array::cast::AsArray;
 use futures::StreamExt;
 
-use crate::cli::{Action, Request, call};
-use crate::library::analysis::{self, Analysis, ParamType};
-use crate::library::params;
+use crate::library::Library;
+use crate::library::analysis::{Analysis, Answer};
+use crate::library::header::ANY_LOSS;
+use crate::library::params::ParamType;
 use crate::loss::{Doubts, of_trace};
 use crate::ordered::Operator;
 use crate::output::{Format, Writer};
+use crate::request::{Action, Request};
 use crate::session::{Question, Session};
-use crate::sql::errors::explain;
 use crate::{functions, summary};
 
 /// Answered.
 pub const OK: u8 = 0;
-/// What losses make uncertain in a query about which nothing more is known.
-const ANY_QUERY: &str =
-    "rows are missing or incomplete: counts may be too small, and that something is not there proves little";
 /// Answered, but without rows, or in doubt because of losses or unreadable segments.
 pub const DOUBT: u8 = 1;
 /// Not answered.
@@ -33,6 +30,9 @@ pub const ERROR: u8 = 2;
 pub async fn run(request: Request, out: impl Write, notes: &mut dyn Write) -> Result<u8> {
     let mut out = BufWriter::new(out);
     let Request { action, format, options } = request;
+    for broken in options.library.broken() {
+        writeln!(notes, "analyze: warning: {}; the file is left out", broken.why)?;
+    }
     let open = |dirs: &[PathBuf], notes: &mut dyn Write| -> Result<Session> {
         let session = Session::open(dirs, &options)?;
         for warning in session.renamed().chain(session.warnings()) {
@@ -45,9 +45,10 @@ pub async fn run(request: Request, out: impl Write, notes: &mut dyn Write) -> Re
     };
     match action {
         Action::List => {
-            list(&mut out)?;
+            list(&options.library, &mut out)?;
             out.flush()?;
-            Ok(OK)
+            // Whoever asks what there is wants to know what is left out.
+            Ok(if options.library.broken().is_empty() { OK } else { DOUBT })
         }
         Action::Summary(dirs) => {
             let session = open(&dirs, notes)?;
@@ -67,7 +68,7 @@ pub async fn run(request: Request, out: impl Write, notes: &mut dyn Write) -> Re
                 false => Doubts::of(&session, &events, None).await?,
             };
             let mut remarks = notes_of_answer;
-            remarks.extend(doubts.lines(&session, ANY_QUERY));
+            remarks.extend(doubts.lines(&session, ANY_LOSS));
             if rows == 0 {
                 remarks.insert(0, "no rows".to_owned());
             }
@@ -76,7 +77,7 @@ pub async fn run(request: Request, out: impl Write, notes: &mut dyn Write) -> Re
         }
         Action::Analysis(analysis, dirs, given) => {
             let session = open(&dirs, notes)?;
-            analyze(analysis, &given, &session, format, &mut out, notes).await
+            analyze(&analysis, &given, &session, format, &mut out, notes).await
         }
     }
 }
@@ -93,26 +94,25 @@ async fn analyze(
     out: &mut impl Write,
     notes: &mut dyn Write,
 ) -> Result<u8> {
-    let mut args = Vec::new();
-    let mut until_ns = None;
-    for (name, text) in given {
-        let Some(param) = analysis.params.iter().find(|p| p.name == *name) else { continue };
-        let value = match param.ty == ParamType::Time && text != "end" {
-            true => session.moment_ns(text).inspect(|ns| until_ns = Some(*ns)).map(|ns| ns.to_string()),
-            false => params::literal(&param.ty, text, session.start_ns()),
-        };
-        let value = value.map_err(|error| error.context(format!("option --{}", param.flag)))?;
-        args.push((name.clone(), value));
-    }
     // As a query of its own it keeps its ORDER BY, which SQL does not promise for a table in FROM.
-    let question = session.ask_each(&analysis.query(&args)?).await?;
+    let question = session.ask_analysis(analysis, given).await?;
+    let is_time = |name: &str| analysis.param(name).is_some_and(|param| param.ty == ParamType::Time);
+    let until = given.iter().find(|(name, text)| is_time(name) && text != "end");
+    let until_ns = until.map(|(_, text)| session.moment_ns(text)).transpose()?;
+    let is_the_list = analysis.answer == Answer::Losses;
+    let tables: Vec<String> = match (is_the_list, analysis.tables.as_slice()) {
+        // The list is about every event.
+        (true, _) => Vec::new(),
+        (false, []) => session.events_of(question.frame.logical_plan())?,
+        (false, tables) => tables.iter().map(|table| table.name.clone()).collect(),
+    };
     let notes_of_answer = question.notes.clone();
     let rows = print(session, question, format, out).await?;
-    let is_the_list = analysis.name == "losses";
-    // The list is about every event.
-    let tables = if is_the_list { &[] } else { &analysis.tables[..] };
-    let tables: Vec<String> = tables.iter().map(|t| t.name.clone()).collect();
-    let mut doubts = Doubts::of(session, &tables, until_ns).await?;
+    let mut doubts = match tables.is_empty() && !is_the_list {
+        // No event, no loss: an empty list would ask for those of all.
+        true => Doubts::default(),
+        false => Doubts::of(session, &tables, until_ns).await?,
+    };
     if is_the_list {
         // The rows are the losses; what remains to be said is until when they are known.
         doubts.losses.clear();
@@ -123,12 +123,11 @@ async fn analyze(
     }
     remarks.extend(notes_of_answer);
     remarks.extend(doubts.lines(session, &analysis.loss));
-    if !doubts.is_none() && !analysis.note.is_empty() {
-        for (trace, batch) in session.collect_each(&analysis.note).await? {
-            let of = of_trace(trace.as_deref());
-            let texts = arrow_cast::cast(batch.column(0), &arrow_schema::DataType::Utf8)?;
-            remarks.extend(texts.as_string::<i32>().iter().flatten().map(|text| format!("so: {of}{text}")));
-        }
+    if !doubts.is_none() {
+        let notes = session.note_of(analysis, given).await?;
+        remarks.extend(
+            notes.into_iter().map(|(trace, text)| format!("so: {}{text}", of_trace(trace.as_deref()))),
+        );
     }
     write_remarks(&remarks, format, out, notes)?;
     Ok(code(if is_the_list { rows == 0 } else { rows > 0 } && doubts.is_none(), session))
@@ -151,11 +150,12 @@ fn write_remarks(
 /// Write the rows of a query; how many there were.
 async fn print(session: &Session, question: Question, format: Format, out: &mut impl Write) -> Result<usize> {
     let shape = question.shape();
-    let mut stream = session.run(question.frame).await?;
+    let sql = question.sql.clone();
+    let mut stream = session.run(question).await?;
     let mut writer = Writer::new(format, shape, &mut *out);
     let mut rows = 0;
     while let Some(batch) = stream.next().await {
-        let batch = batch.map_err(|e| explain(e, session))?;
+        let batch = batch.map_err(|error| session.explain(&error, &sql))?;
         rows += batch.num_rows();
         writer.write(&batch)?;
     }
@@ -163,15 +163,30 @@ async fn print(session: &Session, question: Question, format: Format, out: &mut 
     Ok(rows)
 }
 
-fn list(out: &mut impl Write) -> Result<()> {
+fn list_analysis(analysis: &Analysis, out: &mut impl Write) -> Result<()> {
+    writeln!(out, "  {:18} {}", analysis.name, analysis.summary)?;
+    if !analysis.params.is_empty() {
+        writeln!(out, "  {:18} {}", "", analysis.call())?;
+    }
+    Ok(())
+}
+
+fn list(library: &Library, out: &mut impl Write) -> Result<()> {
     writeln!(
         out,
         "Analyses: analyze NAME TRACE, in SQL NAME(PARAMETER => VALUE, ...) or, with defaults, a.NAME"
     )?;
-    for analysis in analysis::all() {
-        writeln!(out, "  {:18} {}", analysis.name, analysis.summary)?;
-        if !analysis.params.is_empty() {
-            writeln!(out, "  {:18} {}", "", call(analysis))?;
+    let (shipped, own): (Vec<_>, Vec<_>) = library.all().iter().partition(|analysis| analysis.file.is_none());
+    for analysis in shipped {
+        list_analysis(analysis, out)?;
+    }
+    if !own.is_empty() {
+        writeln!(out, "\nYour own analyses")?;
+    }
+    for analysis in own {
+        list_analysis(analysis, out)?;
+        if let Some(file) = &analysis.file {
+            writeln!(out, "  {:18} {}", "", file.display())?;
         }
     }
     writeln!(out, "\nFunctions of SQL, beside those of DataFusion")?;

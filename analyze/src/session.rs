@@ -1,13 +1,14 @@
 //! Opens traces as a [`Session`], which answers SQL about them.
 
+mod ask;
+
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use arrow_array::RecordBatch;
-use arrow_array::cast::AsArray;
-use arrow_schema::{DataType, Field, Schema};
+use arrow_schema::{Field, Schema};
 use datafusion::common::TableReference;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
@@ -16,18 +17,18 @@ use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::prelude::{DataFrame, SQLOptions, SessionConfig, SessionContext};
-use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 
-use crate::library::params::is_date;
+use crate::library::Library;
+use crate::library::expand::{Expanded, expand};
 use crate::memory::ProcessPool;
 use crate::output::Shape;
-use crate::per_trace::{Answer, Many, OfTrace, Planned, TraceOfRow};
+use crate::per_trace::{Many, OfTrace, Planned, TraceOfRow};
 use crate::provider::Source;
-use crate::sql::expand::Expanded;
+use crate::sql::notations;
+use crate::sql::parse::Parsed;
 use crate::sql::pasted::Pasted;
-use crate::sql::{errors, expand, notations};
 use crate::tables::Tables;
+use crate::times::is_date;
 use crate::trace::Trace;
 use crate::trace::clock::Clock;
 use crate::trace::symbols::Symbols;
@@ -54,11 +55,14 @@ pub struct Options {
     pub from: Option<String>,
     /// Nothing that happened from then on.
     pub to: Option<String>,
+    /// The analyses that can be asked.
+    pub library: Arc<Library>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(2, |n| n.get());
+        let library = Library::shipped();
         Self {
             memory_bytes: 1 << 30,
             threads,
@@ -66,6 +70,7 @@ impl Default for Options {
             is_for_many_machines: false,
             from: None,
             to: None,
+            library,
         }
     }
 }
@@ -87,6 +92,7 @@ pub struct Session {
     /// The traces in the order given.
     pub traces: Vec<Arc<Trace>>,
     tables: Vec<String>,
+    library: Arc<Library>,
     window: Window,
     /// How times that a user wrote were understood, one line each.
     notes: Vec<String>,
@@ -101,8 +107,11 @@ impl Session {
     /// Fails if a directory is no trace, is there twice, or two traces differ in the type of a column.
     pub fn open(dirs: &[PathBuf], options: &Options) -> Result<Self> {
         ensure!(!dirs.is_empty(), "no trace given");
+        let library = options.library.clone();
+        let wanted =
+            |event: &str| library.wanted(event).map(|(name, ty)| (name.to_owned(), ty.clone())).collect();
         let traces: Vec<Arc<Trace>> =
-            dirs.iter().map(|d| Trace::open(d).map(Arc::new)).collect::<Result<_>>()?;
+            dirs.iter().map(|d| Trace::open(d, &wanted).map(Arc::new)).collect::<Result<_>>()?;
         let mut given = HashSet::new();
         for trace in &traces {
             let name = trace.name();
@@ -158,7 +167,12 @@ impl Session {
             many.add_same("loss_reasons", reasons)?;
         }
         names.extend(["traces", "loss_reasons"].map(str::to_owned));
-        Ok(Self { ctx, traces, tables: names, window, notes, many })
+        Ok(Self { ctx, traces, tables: names, library, window, notes, many })
+    }
+
+    /// The analyses that can be asked.
+    pub fn library(&self) -> &Arc<Library> {
+        &self.library
     }
 
     /// Names of all tables.
@@ -233,47 +247,29 @@ impl Session {
     ///
     /// Fails if it is no single query, or names what is not there.
     pub async fn ask(&self, sql: &str) -> Result<Question> {
-        let Expanded { statement, analyses, titles } = expand::expand(sql, self.traces.len())?;
+        let moment = |text: &str| self.moment_ns(text);
+        self.plan(expand(sql, self.scope(&moment))?, sql).await
+    }
+
+    async fn plan(&self, expanded: Expanded, sql: &str) -> Result<Question> {
+        let Expanded { parsed: Parsed { statement, titles, renamed }, analyses } = expanded;
         let (mut planned, mut notes) = (Planned::default(), Vec::new());
         for (name, query) in analyses {
             let many = self.many.as_ref().context("one trace is open")?;
-            let answer = many.answer(query).await.map_err(|e| errors::explain(e, self))?;
+            let answer = many.answer(query).await.map_err(|error| self.explain(&error, sql))?;
             planned.0.insert(name, answer.plan);
             notes.extend(answer.notes.into_iter().filter(|note| !notes.contains(note)).collect::<Vec<_>>());
         }
         let mut state = self.ctx.state();
         state.register_relation_planner(Arc::new(planned))?;
-        let plan = state.statement_to_plan(statement).await.map_err(|e| errors::explain(e, self))?;
+        let plan = state.statement_to_plan(statement).await.map_err(|error| self.explain(&error, sql))?;
         let options =
             SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         options
             .verify_plan(&plan)
             .map_err(|_| anyhow!("only queries are possible: a trace is not changed"))?;
-        Ok(Question { frame: DataFrame::new(state, plan), titles, notes })
-    }
-
-    /// Plan `sql`, which is written for one trace, to answer for each: with columns `trace` and `host` in front if there are
-    /// several, in the order of the traces.
-    ///
-    /// Fails as [`Self::ask`], and if it has a form that does not keep traces apart.
-    pub async fn ask_each(&self, sql: &str) -> Result<Question> {
-        let Some(many) = &self.many else { return self.ask(sql).await };
-        let Expanded { statement, titles, .. } = expand::expand(sql, 1)?;
-        let Statement::Statement(statement) = statement else { bail!("an analysis must be a query") };
-        let SqlStatement::Query(query) = *statement else { bail!("an analysis must be a query") };
-        let Answer { plan, notes } = many.answer(*query).await.map_err(|e| errors::explain(e, self))?;
-        Ok(Question { frame: DataFrame::new(self.ctx.state(), plan), titles, notes })
-    }
-
-    /// `sql` with every analysis and every ordered operator written out: plain SQL, which other engines run too.
-    ///
-    /// Fails as [`Self::ask`] does.
-    pub fn written_out(&self, sql: &str) -> Result<String> {
-        let mut statement = expand::expand(sql, self.traces.len())?.statement;
-        if let Statement::Statement(inner) = &mut statement {
-            ordered::written_out(inner, &self.ctx.state())?;
-        }
-        Ok(statement.to_string())
+        notes.extend(ask::missing_commas(&plan, &renamed)?);
+        Ok(Question { frame: DataFrame::new(state, plan), titles, notes, sql: sql.to_owned() })
     }
 
     /// [`Self::ask`], for rows that are not shown.
@@ -284,33 +280,14 @@ impl Session {
     /// Run a query: its rows as they come.
     ///
     /// Fails if it cannot be started.
-    pub async fn run(&self, frame: DataFrame) -> Result<SendableRecordBatchStream> {
-        frame.execute_stream().await.map_err(|e| errors::explain(e, self))
+    pub async fn run(&self, question: Question) -> Result<SendableRecordBatchStream> {
+        let Question { frame, sql, .. } = question;
+        frame.execute_stream().await.map_err(|error| self.explain(&error, &sql))
     }
 
     /// Run `sql` and keep all rows; for small answers.
     pub async fn collect(&self, sql: &str) -> Result<Vec<RecordBatch>> {
-        self.query(sql).await?.collect().await.map_err(|e| errors::explain(e, self))
-    }
-
-    /// Run `sql`, which is written for one trace, for each, and keep all rows with the name of their trace, if there are
-    /// several; for small answers.
-    pub async fn collect_each(&self, sql: &str) -> Result<Vec<(Option<String>, RecordBatch)>> {
-        let frame = self.ask_each(sql).await?.frame;
-        let batches = frame.collect().await.map_err(|e| errors::explain(e, self))?;
-        if self.many.is_none() {
-            return Ok(batches.into_iter().map(|batch| (None, batch)).collect());
-        }
-        let mut found = Vec::new();
-        for batch in batches {
-            let traces = arrow_cast::cast(batch.column(0), &DataType::Utf8)?;
-            let traces = traces.as_string::<i32>();
-            let rest = batch.project(&(2..batch.num_columns()).collect::<Vec<_>>())?;
-            for row in 0..batch.num_rows() {
-                found.push((Some(traces.value(row).to_owned()), rest.slice(row, 1)));
-            }
-        }
-        Ok(found)
+        self.query(sql).await?.collect().await.map_err(|error| self.explain(&error, sql))
     }
 }
 
@@ -322,7 +299,7 @@ fn clocks(traces: &[Arc<Trace>]) -> Result<Vec<Clock>> {
 fn note(flag: &str, text: &str, ns: i64, start_ns: i64, clocks: &[Clock]) -> Option<String> {
     let was_set = clocks.iter().any(|clock| clock.steps().next().is_some());
     (was_set && is_date(text)).then(|| {
-        let after = crate::loss::seconds(ns.saturating_sub(start_ns));
+        let after = crate::times::seconds(ns.saturating_sub(start_ns));
         format!("{flag} {text} is what the wall clock showed, which was set while recording: it is {after} after the start")
     })
 }
@@ -331,8 +308,10 @@ fn note(flag: &str, text: &str, ns: i64, start_ns: i64, clocks: &[Clock]) -> Opt
 pub struct Question {
     /// Its plan.
     pub frame: DataFrame,
-    /// What it does not answer, one line each.
+    /// What the user should know of the answer, one line each.
     pub notes: Vec<String>,
+    /// As the user wrote it; empty for an analysis.
+    pub sql: String,
     titles: HashMap<String, String>,
 }
 
@@ -373,6 +352,8 @@ fn context(options: &Options, symbols: &Arc<Symbols>, several: bool) -> Result<S
     let reserve = options.memory_bytes / options.threads.max(1) / 8;
     settings.execution.sort_spill_reservation_bytes = reserve.clamp(64 << 10, 10 << 20);
     settings.sql_parser.map_string_types_to_utf8view = false;
+    // So that an error says where it is.
+    settings.sql_parser.collect_spans = true;
     let pasted: Arc<dyn AnalyzerRule + Send + Sync> =
         Arc::new(Pasted { symbol: Arc::new(functions::symbol(symbols)) });
     let of_row: Option<Arc<dyn AnalyzerRule + Send + Sync>> = several.then(|| Arc::new(TraceOfRow) as _);

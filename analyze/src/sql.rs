@@ -1,7 +1,13 @@
 //! What people write -> what DataFusion plans, and its errors in their words.
 
+pub mod bind;
 pub mod errors;
-pub mod expand;
+pub mod keywords;
+pub mod near;
 pub mod notations;
+pub mod parse;
 pub mod pasted;
+pub mod problem;
+pub mod syntax;
+pub mod types;
 pub mod words;

@@ -9,9 +9,10 @@ use arrow_array::{Array, RecordBatch, TimestampNanosecondArray};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use schemas::trace::{Frozen, FrozenBy, NOT_OBSERVED};
 
-use crate::library::analysis;
-use crate::loss::{Loss, known_line, losses, of_trace, seconds, unobserved};
+use crate::library::analysis::TableUse;
+use crate::loss::{Loss, known_line, losses, of_trace, unobserved};
 use crate::session::{KnownUntil, Session};
+use crate::times::seconds;
 use crate::trace::Trace;
 
 /// Write the page; the second value is true if there is doubt: a loss.
@@ -223,10 +224,10 @@ fn next(session: &Session, out: &mut impl Write) -> Result<()> {
     let Some(trace) = session.traces.first() else { return Ok(()) };
     let dir = trace.dir.display();
     writeln!(out, "\nAsk next")?;
-    let has_rows = |used: &analysis::TableUse| {
-        session.traces.iter().any(|t| t.table(&used.name).is_some_and(|t| t.rows() > 0))
-    };
-    for analysis in analysis::all().iter().filter(|a| a.tables.iter().all(has_rows)) {
+    let has_rows =
+        |used: &TableUse| session.traces.iter().any(|t| t.table(&used.name).is_some_and(|t| t.rows() > 0));
+    let all = session.library().all().iter();
+    for analysis in all.filter(|a| !a.tables.is_empty() && a.tables.iter().all(has_rows)) {
         writeln!(out, "  {:40} # {}", format!("analyze {} {dir}", analysis.name), analysis.summary)?;
     }
     if let Some(table) = trace.tables.iter().filter(|t| t.is_event).max_by_key(|t| t.rows()) {

@@ -11,10 +11,14 @@ use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::prelude::{col, lit};
 use schemas::trace::PROCESSES;
 
-use crate::library::params::{is_date, time_ns};
+use crate::times::{is_date, time_ns};
 use crate::trace::clock::{Clock, Meaning};
 
-/// Rows of tables `counts` and `losses` that do not say when their interval began tell of this long before their time.
+/// Column of the tables whose rows tell of an interval: its begin.
+const SINCE: &str = "since_ts";
+/// Column of those where NULL means that a kernel cannot tell.
+const COUNT: &str = "count";
+/// Rows that do not say when their interval began tell of this long before their time.
 const INTERVAL_NS: i64 = 1_000_000_000;
 
 /// A part of a recording: UTC nanoseconds, the end not included.
@@ -58,7 +62,8 @@ impl Window {
         table: Arc<dyn TableProvider>,
         is_event: bool,
     ) -> Result<Arc<dyn TableProvider>> {
-        let of_intervals = matches!(name, "counts" | "losses");
+        let schema = table.schema();
+        let of_intervals = !is_event && schema.column_with_name(SINCE).is_some();
         if self == Self::default() || !(of_intervals || is_event && name != PROCESSES) {
             return Ok(table);
         }
@@ -70,17 +75,17 @@ impl Window {
         });
         let to = self.to_ns.map(|to| match of_intervals {
             true => {
-                let is_old = col("since_ts").is_null();
+                let is_old = col(SINCE).is_null();
                 let old = is_old.and(col("ts").lt(time(to.saturating_add(INTERVAL_NS))));
-                col("since_ts").lt(time(to)).or(old)
+                col(SINCE).lt(time(to)).or(old)
             }
             false => col("ts").lt(time(to)),
         });
         let mut plan = LogicalPlanBuilder::scan(TableReference::bare(name), provider_as_source(table), None)?;
         for mut inside in from.into_iter().chain(to) {
-            if name == "losses" {
+            if of_intervals && schema.column_with_name(COUNT).is_some() {
                 // What a kernel cannot tell, it cannot tell of any part.
-                inside = inside.or(col("count").is_null());
+                inside = inside.or(col(COUNT).is_null());
             }
             plan = plan.filter(inside)?;
         }

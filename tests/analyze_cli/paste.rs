@@ -48,7 +48,7 @@ fn addresses_are_accepted_as_they_are_printed() {
     assert_eq!(count(&bench, "kmem_lossy.trace", times), "1");
     bench.refused(
         &["sql", "kmem_lossy.trace", "SELECT 0xfg"],
-        "analyze: '0xfg' is no hexadecimal number of at most 64 bits",
+        "analyze: '0xfg' is no hexadecimal number of at most 64 bits\n  line 1, column 8:\n    SELECT 0xfg\n           ^^^^",
     );
 }
 

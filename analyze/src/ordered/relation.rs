@@ -21,7 +21,7 @@ use super::call::{Call, Operator, ident};
 use super::definition::{self, Constants, InputColumn, end_names, key_names, ties};
 use super::layout;
 use super::node::Ordered;
-use crate::library::params::{duration_ns, time_ns};
+use crate::times::{duration_ns, time_ns};
 
 /// Plans operators.
 #[derive(Debug)]

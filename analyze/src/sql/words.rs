@@ -1,13 +1,17 @@
 //! SQL as people write it -> tokens that DataFusion reads: numbers as `0x1f`, and names in any case.
 //!
 //! DataFusion takes `0x1f` for bytes and `"Foo"` for another name than `foo`. Here it is decided by the tokens, so that
-//! strings, comments and `x'1f'` (which are bytes) stay as they are.
+//! strings, comments and `x'1f'` (which are bytes) stay as they are. A number with letters (`5ms`) would be read as a
+//! number and a new name for it: it is refused.
 
 use std::collections::HashMap;
 
-use anyhow::{Result, anyhow, bail};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
+
+use crate::sql::keywords::make_names;
+use crate::sql::problem::Problem;
+use crate::times::duration_ns;
 
 /// A statement as tokens.
 pub struct Words {
@@ -19,11 +23,13 @@ pub struct Words {
 
 /// Read `sql`.
 ///
-/// Fails if a string or comment does not end, or a hexadecimal number is none or has more than 64 bits.
-pub fn read(sql: &str) -> Result<Words> {
-    let mut tokens = Tokenizer::new(&GenericDialect {}, sql)
-        .tokenize_with_location()
-        .map_err(|error| anyhow!("SQL error: {error}"))?;
+/// Fails if a string or comment does not end, a hexadecimal number is none or has more than 64 bits, or another number
+/// has letters.
+pub fn read(sql: &str) -> Result<Words, Problem> {
+    let mut tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().map_err(|error| {
+        let span = Span::new(error.location, error.location);
+        Problem::at(without_place(&error.message), span, sql, unterminated(&error.message))
+    })?;
     let lines: Vec<&str> = sql.split('\n').collect();
     let mut titles: HashMap<String, Option<String>> = HashMap::new();
     let mut i = 0;
@@ -37,11 +43,22 @@ pub fn read(sql: &str) -> Result<Words> {
             };
             let Some(number) = number else {
                 let written: String = tokens[i..last].iter().map(|t| written(&t.token)).collect();
-                bail!("'{}' is no hexadecimal number of at most 64 bits", written.escape_debug());
+                let span = Span::new(tokens[i].span.start, tokens[last - 1].span.end);
+                let message =
+                    format!("'{}' is no hexadecimal number of at most 64 bits", written.escape_debug());
+                return Err(Problem::at(message, span, sql, ""));
             };
             tokens[i].span.end = tokens[last - 1].span.end;
             tokens[i].token = Token::Number(number.to_string(), false);
             tokens.drain(i + 1..last);
+        } else if let [number, letters, ..] = &tokens[i..]
+            && matches!(number.token, Token::Number(..))
+            && matches!(letters.token, Token::Word(_))
+            && glued(number, letters)
+        {
+            let text = format!("{}{}", number.token, letters.token);
+            let span = Span::new(number.span.start, letters.span.end);
+            return Err(Problem::at(format!("'{text}' is no number"), span, sql, instead(&text)));
         } else if let Token::Word(word) = &mut tokens[i].token
             && word.quote_style.is_some()
             && word.value.contains(|c: char| c.is_ascii_uppercase())
@@ -56,8 +73,34 @@ pub fn read(sql: &str) -> Result<Words> {
         }
         i += 1;
     }
+    make_names(&mut tokens);
     let titles = titles.into_iter().filter_map(|(name, title)| Some((name, title?))).collect();
     Ok(Words { tokens, titles })
+}
+
+/// What to write instead of a number with letters.
+fn instead(text: &str) -> String {
+    let digits = text.replace('_', "");
+    if let Ok(ns) = duration_ns(text) {
+        format!("times and durations are nanoseconds in SQL: write {ns}")
+    } else if digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        format!("write {digits}")
+    } else {
+        "a name that begins with a digit stands in double quotes".to_owned()
+    }
+}
+
+/// sqlparser ends some messages with the place.
+fn without_place(message: &str) -> String {
+    message.split(" at Line: ").next().unwrap_or(message).to_lowercase()
+}
+
+fn unterminated(message: &str) -> &'static str {
+    if message.to_lowercase().contains("unterminated") {
+        "what opens here is not closed; a quote within text is written twice: 'it''s'"
+    } else {
+        ""
+    }
 }
 
 struct Digits {
@@ -122,8 +165,25 @@ mod tests {
             assert_eq!(rewritten(same), same);
         }
         for wrong in ["0x", "0xfg", "0x1.5", "0x10000000000000000", "0x1 + 0Xg", "0X"] {
-            let error = read(wrong).err().unwrap_or_else(|| panic!("{wrong}")).to_string();
+            let error = read(wrong).err().unwrap_or_else(|| panic!("{wrong}")).message;
             assert!(error.ends_with("is no hexadecimal number of at most 64 bits"), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn numbers_with_letters_are_refused() {
+        let said = |sql: &str| read(sql).err().map(|problem| (problem.message, problem.help));
+        let ns = "times and durations are nanoseconds in SQL: write ";
+        for (text, help) in [
+            ("5ms", format!("{ns}5000000")),
+            ("1.5s", format!("{ns}1500000000")),
+            ("1_000", "write 1000".to_owned()),
+            ("2nd", "a name that begins with a digit stands in double quotes".to_owned()),
+        ] {
+            assert_eq!(said(&format!("a > {text}")), Some((format!("'{text}' is no number"), help)));
+        }
+        for good in ["1e5", "1.5E-3", "5 ms", "'5ms'", "a5ms", "5-ms", ".5", "1::text"] {
+            assert_eq!(said(good), None, "{good}");
         }
     }
 
