@@ -20,6 +20,8 @@ pub mod docs;
 #[cfg(feature = "std")]
 pub mod expr;
 #[cfg(feature = "std")]
+pub mod frames;
+#[cfg(feature = "std")]
 pub mod name;
 #[cfg(feature = "std")]
 pub mod text;
