@@ -24,6 +24,8 @@ pub mod frames;
 #[cfg(feature = "std")]
 pub mod name;
 #[cfg(feature = "std")]
+pub mod record;
+#[cfg(feature = "std")]
 pub mod text;
 #[cfg(feature = "std")]
 pub mod trace;

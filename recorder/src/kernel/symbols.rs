@@ -1,5 +1,6 @@
 //! `/proc/kallsyms` -> which functions there are, and which symbol an address belongs to.
 
+use std::fmt::Write;
 use std::fs::{self, File};
 use std::io::Read;
 
@@ -164,6 +165,20 @@ impl KernelSymbols {
         }
         symbols.entries.sort_by_key(|entry| entry.0);
         symbols
+    }
+
+    /// The same in the form of kallsyms, whatever kind each symbol was.
+    pub fn to_text(&self) -> String {
+        let mut text = String::with_capacity(self.text.len() + self.entries.len() * 24);
+        for (address, at, len, module) in &self.entries {
+            let name = &self.text[*at as usize..*at as usize + usize::from(*len)];
+            // Writing to a String cannot fail.
+            let _ = match module.checked_sub(1).map(|i| &self.modules[usize::from(i)]) {
+                Some(module) => writeln!(text, "{address:016x} t {name}\t[{module}]"),
+                None => writeln!(text, "{address:016x} t {name}"),
+            };
+        }
+        text
     }
 
     /// The symbol that starts at or last before an address. Of several at one address the first in kallsyms.

@@ -4,7 +4,7 @@ use schemas::column::Layout;
 
 use super::merge::{Merge, Rows, SeqCounter, seq, ts_ns};
 use super::random::Random;
-use super::record_builder::RecordBuilder;
+use schemas::record::RecordBuilder;
 use super::staging::{Pool, Staging};
 
 type Key = (u64, u16, u32);

@@ -242,7 +242,7 @@ impl Staging {
 mod tests {
     use schemas::column::Layout;
 
-    use super::super::record_builder::RecordBuilder;
+    use schemas::record::RecordBuilder;
     use super::*;
 
     #[test]
