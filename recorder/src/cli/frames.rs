@@ -15,7 +15,7 @@ const STANDARD_INPUT: &str = "-";
 #[command(next_help_heading = "Frames (what comes out of the kernel's rings, before anything is made of it)")]
 pub struct Frames {
     /// Keep all that comes out of the rings in this new file (or pipe) too, compressed, so that the trace can be made
-    /// again. It takes about ten times the space of the trace, and has every event, also those that --max-age and
+    /// again. It takes two to five times the space of the trace, and has every event, also those that --max-age and
     /// --max-size remove
     #[arg(long, value_name = "FILE")]
     pub keep_frames: Option<PathBuf>,
