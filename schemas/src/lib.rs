@@ -22,6 +22,8 @@ pub mod expr;
 #[cfg(feature = "std")]
 pub mod frames;
 #[cfg(feature = "std")]
+pub mod layouts;
+#[cfg(feature = "std")]
 pub mod name;
 #[cfg(feature = "std")]
 pub mod record;
