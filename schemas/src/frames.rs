@@ -268,7 +268,9 @@ impl<'a> Frame<'a> {
     fn write_payload(&self, out: &mut Vec<u8>) -> Result<(), FrameError> {
         let mut u64s = |numbers: &[u64]| numbers.iter().for_each(|n| out.extend_from_slice(&n.to_le_bytes()));
         match self {
-            Self::Header(header) => serde_json::to_writer(out, header).map_err(|e| FrameError::Json("header", e))?,
+            Self::Header(header) => {
+                serde_json::to_writer(out, header).map_err(|e| FrameError::Json("header", e))?
+            }
             Self::Record { .. } => {}
             Self::Tick(Tick { watermark_ns, now_ns, publish_after_ns }) => {
                 u64s(&[*watermark_ns, *now_ns, *publish_after_ns]);
@@ -279,10 +281,18 @@ impl<'a> Frame<'a> {
             Self::Started { start_ns } => u64s(&[start_ns.cast_unsigned()]),
             Self::Clocks(readings) => {
                 for reading in readings {
-                    let ClockReading { boottime_ns, utc_minus_boottime_ns, boottime_minus_monotonic_ns, step_ns } =
-                        *reading;
-                    let numbers =
-                        [boottime_ns, utc_minus_boottime_ns, boottime_minus_monotonic_ns, step_ns.unwrap_or(NO_STEP)];
+                    let ClockReading {
+                        boottime_ns,
+                        utc_minus_boottime_ns,
+                        boottime_minus_monotonic_ns,
+                        step_ns,
+                    } = *reading;
+                    let numbers = [
+                        boottime_ns,
+                        utc_minus_boottime_ns,
+                        boottime_minus_monotonic_ns,
+                        step_ns.unwrap_or(NO_STEP),
+                    ];
                     u64s(&numbers.map(i64::cast_unsigned));
                 }
             }

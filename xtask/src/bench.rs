@@ -20,8 +20,8 @@ mod report;
 mod run;
 mod search;
 mod service;
-mod traces;
 mod tracer;
+mod traces;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -57,8 +57,8 @@ pub enum Bench {
     },
     /// The memory that analyses take, against their --memory
     ///
-    /// Makes large traces of copies of the recorded fixtures, asks each question with the default and with a small limit,
-    /// and shows the peak of the whole process. Needs no rights. Writes target/bench/memory.json too.
+    /// Asks each analysis and ten queries of large traces (those of `bench analyze`) with the default and with a small
+    /// limit, and shows the peak of the whole process. Needs no rights. Writes target/bench/memory.json too.
     Memory(memory::Options),
 }
 

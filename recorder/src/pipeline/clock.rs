@@ -87,7 +87,8 @@ impl Reading {
 
 impl From<Reading> for ClockReading {
     fn from(reading: Reading) -> Self {
-        let Reading { boottime_ns, utc_minus_boottime_ns, boottime_minus_monotonic_ns, error_ns: _, step_ns } = reading;
+        let Reading { boottime_ns, utc_minus_boottime_ns, boottime_minus_monotonic_ns, error_ns: _, step_ns } =
+            reading;
         Self { boottime_ns, utc_minus_boottime_ns, boottime_minus_monotonic_ns, step_ns }
     }
 }

@@ -128,7 +128,9 @@ impl FrameLog {
         let Self { shown, outbox, thread, failure, .. } = self;
         drop(outbox);
         let written = thread.join().unwrap_or_else(|_| Err(anyhow!("the thread that writes them has died")));
-        failure.map_or(written, Err).with_context(|| format!("frames in '{shown}' end early: what was written can be used"))
+        failure
+            .map_or(written, Err)
+            .with_context(|| format!("frames in '{shown}' end early: what was written can be used"))
     }
 }
 

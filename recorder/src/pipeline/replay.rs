@@ -130,7 +130,9 @@ impl<R: Read> FrameFile<R> {
             if let Err(stop) = self.blocks.next(&mut self.block).context("cannot read frames")? {
                 self.block.clear();
                 self.ending = Some(match stop {
-                    Stop::End => Ending::Torn { at: self.blocks.bytes_read(), why: "the end is missing".to_owned() },
+                    Stop::End => {
+                        Ending::Torn { at: self.blocks.bytes_read(), why: "the end is missing".to_owned() }
+                    }
                     Stop::Torn { at, why } => Ending::Torn { at, why },
                 });
                 return Ok(None);
@@ -155,7 +157,10 @@ impl<R: Read> FrameFile<R> {
             Frame::Header(_) => bail!("there is a second header"),
             Frame::Symbols(text) => {
                 ensure!(self.names.get().is_none(), "names of addresses come behind other frames");
-                ensure!(self.symbols.len() + text.len() <= MAX_SYMBOL_BYTES, "there are too many names of addresses");
+                ensure!(
+                    self.symbols.len() + text.len() <= MAX_SYMBOL_BYTES,
+                    "there are too many names of addresses"
+                );
                 self.symbols.push_str(text);
                 None
             }
@@ -171,8 +176,10 @@ impl<R: Read> FrameFile<R> {
             Frame::Count { now_ns } => Some(Step::Count { now_ns, counters: self.counters()? }),
             Frame::Probe(row) => {
                 let ProbeRow { event, source, kind, target, reason, program, .. } = &*row;
-                let texts = [Some(event), Some(source), Some(kind), Some(target), reason.as_ref(), program.as_ref()];
-                self.probe_bytes += size_of::<ProbeRow>() + texts.into_iter().flatten().map(String::len).sum::<usize>();
+                let texts =
+                    [Some(event), Some(source), Some(kind), Some(target), reason.as_ref(), program.as_ref()];
+                self.probe_bytes +=
+                    size_of::<ProbeRow>() + texts.into_iter().flatten().map(String::len).sum::<usize>();
                 self.probes += usize::from(row.probe.is_some());
                 ensure!(
                     self.probe_bytes <= MAX_PROBE_BYTES && self.probes * cpus as usize <= MAX_LANES,
@@ -199,7 +206,9 @@ impl<R: Read> FrameFile<R> {
         ensure!(counters.per_cpu.len() <= cpus, "a probe has counted on more cpus than there are");
         ensure!(self.counters.len() <= self.probes, "there are counters of more probes than were attached");
         let before = self.counters.entry(counters.probe).or_default();
-        let falls = |(now, before): (&Counters, &Counters)| numbers(now).zip(numbers(before)).any(|(now, before)| now < before);
+        let falls = |(now, before): (&Counters, &Counters)| {
+            numbers(now).zip(numbers(before)).any(|(now, before)| now < before)
+        };
         ensure!(
             counters.per_cpu.len() >= before.per_cpu.len()
                 && !counters.per_cpu.iter().zip(&before.per_cpu).any(falls),
@@ -270,7 +279,11 @@ fn check(header: &Header) -> Result<()> {
             bail!(why);
         }
         let size = layout.record_size as usize;
-        ensure!(size <= MAX_RECORD && size % 8 == 0, "event '{}': records of {size} bytes cannot be", layout.event);
+        ensure!(
+            size <= MAX_RECORD && size % 8 == 0,
+            "event '{}': records of {size} bytes cannot be",
+            layout.event
+        );
     }
     Ok(())
 }

@@ -36,11 +36,7 @@ pub struct Symbol {
 impl From<symbols::Symbol<'_>> for Symbol {
     fn from(found: symbols::Symbol<'_>) -> Self {
         let symbols::Symbol { name, offset, module } = found;
-        Self {
-            name: name.to_owned(),
-            offset_bytes: offset.cast_signed(),
-            module: module.map(str::to_owned),
-        }
+        Self { name: name.to_owned(), offset_bytes: offset.cast_signed(), module: module.map(str::to_owned) }
     }
 }
 

@@ -19,8 +19,8 @@ mod account;
 mod close;
 mod cut;
 mod freeze;
-mod room;
 mod replayed;
+mod room;
 mod tick;
 mod told;
 
@@ -185,7 +185,8 @@ impl TraceWriter {
         let (sender, receiver) = bounded(queue_bytes);
         let urgent_after = segment_age / URGENT_PART;
         priority.watch(sender.backlog(), urgent_after);
-        let frames = frames.map(|place| FrameLog::start(place, &meta, waits, &priority, urgent_after)).transpose()?;
+        let frames =
+            frames.map(|place| FrameLog::start(place, &meta, waits, &priority, urgent_after)).transpose()?;
         let encoder = std::thread::Builder::new()
             .name("encode".to_owned())
             .spawn(move || worker.run(&receiver))

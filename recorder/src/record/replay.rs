@@ -22,7 +22,8 @@ const READ_BYTES: usize = 1 << 20;
 
 /// Make a trace of frames.
 pub fn replay(options: &Replay) -> Result<u8> {
-    let shown = options.file.as_ref().map_or("standard input".to_owned(), |file| format!("'{}'", file.display()));
+    let shown =
+        options.file.as_ref().map_or("standard input".to_owned(), |file| format!("'{}'", file.display()));
     let input: Box<dyn Read> = match &options.file {
         Some(file) => Box::new(File::open(file).with_context(|| format!("cannot open {shown}"))?),
         None => Box::new(std::io::stdin().lock()),

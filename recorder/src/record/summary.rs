@@ -11,13 +11,7 @@ use crate::pipeline::{ClockSteps, ProbeRow, Step, Summary, Totals};
 use crate::snapshot::clock;
 
 /// The text, lines without the program's name. `dir` is where the trace is, if it is kept; `took` is how it begins.
-pub fn text(
-    summary: &Summary,
-    rows: &[ProbeRow],
-    order: &[&str],
-    dir: Option<&str>,
-    took: &str,
-) -> String {
+pub fn text(summary: &Summary, rows: &[ProbeRow], order: &[&str], dir: Option<&str>, took: &str) -> String {
     let Summary { events, bytes, kept_from_ns, unknown_cgroups, clock_steps, .. } = summary;
     let mut out = took.to_owned();
     // Writing to a String cannot fail.

@@ -36,7 +36,9 @@ fn assert_same(one: &Path, other: &Path) {
         assert_eq!(one.is_some(), other.is_some(), "rows of {table}");
         let Some((one, other)) = one.zip(other) else { continue };
         assert_eq!(one.num_rows(), other.num_rows(), "rows of {table}");
-        for (field, (one, other)) in one.schema().fields().iter().zip(one.columns().iter().zip(other.columns())) {
+        for (field, (one, other)) in
+            one.schema().fields().iter().zip(one.columns().iter().zip(other.columns()))
+        {
             assert_eq!(one, other, "column {} of {table}", field.name());
         }
     }

@@ -49,7 +49,8 @@ fn record(dir: &Path, options: Options) {
         let watermark_ns = drain * 1_000_000_000 + 999_999_999;
         writer.tick(watermark_ns, &mut || Ok(counters(drain * 3 + 3))).unwrap();
     }
-    let summary = writer.close(End { counters: counters(30), command_exit_code: Some(7), ..End::default() }).unwrap();
+    let summary =
+        writer.close(End { counters: counters(30), command_exit_code: Some(7), ..End::default() }).unwrap();
     // Two calls that a kprobe missed were seen too.
     assert_eq!((summary.events["tick"].seen, summary.events["tick"].recorded), (32, 30));
     assert!(summary.failure.is_none() && summary.not_kept.is_none(), "{summary:?}");
@@ -151,7 +152,7 @@ fn frames_that_no_recorder_writes_are_an_error_or_a_trace_never_a_panic() {
         (random % n as u64) as usize
     };
     let (mut refused, mut made) = (0, 0);
-    for round in 0..400 {
+    for round in 0..150 {
         let mut frames = whole.clone();
         for _ in 0..=below(3) {
             let (at, other) = (below(frames.len()), below(frames.len()));
@@ -179,7 +180,7 @@ fn frames_that_no_recorder_writes_are_an_error_or_a_trace_never_a_panic() {
         // It is not there if the header was refused.
         let _ = std::fs::remove_dir_all(&dir);
     }
-    assert!(refused > 50 && made > 50, "{refused} refused, {made} made");
+    assert!(refused > 20 && made > 20, "{refused} refused, {made} made");
 }
 
 #[test]

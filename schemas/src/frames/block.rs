@@ -115,7 +115,8 @@ impl<R: Read> BlockReader<R> {
                     magic[7].escape_ascii(),
                     MAGIC[7].escape_ascii()
                 ),
-                false => "it does not begin as a frame file does ('recorder record --keep-frames' makes one)".to_owned(),
+                false => "it does not begin as a frame file does ('recorder record --keep-frames' makes one)"
+                    .to_owned(),
             };
             return Err(io::Error::new(ErrorKind::InvalidData, text));
         }

@@ -89,7 +89,10 @@ fn a_frame_that_is_cut_or_too_long_is_an_error() {
     assert_eq!(Frame::read(&mut &long[..]).unwrap_err().to_string(), "a frame has 1 bytes too many");
     let late = bytes_of(&[Frame::Count { now_ns: u64::MAX }]);
     assert!(Frame::read(&mut &late[..]).unwrap_err().to_string().contains("the limit is"));
-    assert_eq!(Frame::read(&mut &[99, 0, 0, 0, 0][..]).unwrap_err().to_string(), "a frame is of unknown kind 99");
+    assert_eq!(
+        Frame::read(&mut &[99, 0, 0, 0, 0][..]).unwrap_err().to_string(),
+        "a frame is of unknown kind 99"
+    );
 }
 
 #[test]
@@ -134,13 +137,19 @@ fn blocks_are_read_up_to_a_tear_wherever_it_is() {
         for end in 8..whole.len() {
             let (frames, stop) = read(&whole[..end]).unwrap();
             assert!(expected.starts_with(&frames) && frames.len() < expected.len(), "{end}");
-            assert!(matches!(stop, Stop::Torn { .. }) || [0, 1, 2].map(|n| bytes_of(&all()[..n * 4]).len()).contains(&frames.len()));
+            assert!(
+                matches!(stop, Stop::Torn { .. })
+                    || [0, 1, 2].map(|n| bytes_of(&all()[..n * 4]).len()).contains(&frames.len())
+            );
         }
         for at in 8..whole.len() {
             let mut bad = whole.clone();
             bad[at] ^= 0x55;
             let (frames, stop) = read(&bad).unwrap();
-            assert!(expected.starts_with(&frames) && matches!(stop, Stop::Torn { .. }), "byte {at}: {stop:?}");
+            assert!(
+                expected.starts_with(&frames) && matches!(stop, Stop::Torn { .. }),
+                "byte {at}: {stop:?}"
+            );
         }
     }
 }

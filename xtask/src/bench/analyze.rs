@@ -68,6 +68,8 @@ pub struct Row {
     /// Medians of the rounds; none: no answer.
     pub analyze: Option<Cost>,
     pub duckdb: Option<Cost>,
+    /// Rows of the answer of analyze.
+    pub answer_rows: usize,
     /// Both gave the same answer; none: one of them gave none.
     pub is_same: Option<bool>,
     /// Why there was none, or how they differ.
@@ -91,9 +93,7 @@ pub fn run(options: &Options) -> Result<()> {
         Some(path) => path.clone(),
         None => program(options.quick)?,
     };
-    let kmem_rows = if options.quick { 100_000 } else { (options.rows * 1e6) as u64 };
-    let packet_rows = (kmem_rows as f64 * PACKETS_OF_KMEM) as u64;
-    ensure!(packet_rows >= 1000, "--rows {}: give at least 0.01", options.rows);
+    let (kmem_rows, packet_rows) = sizes(options.rows, options.quick)?;
     let dir = host::target_dir()?.join("bench/analyze");
     fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let (kmem, packets) = (trace(Load::Kmem, kmem_rows)?, trace(Load::Packets, packet_rows)?);
@@ -107,14 +107,26 @@ pub fn run(options: &Options) -> Result<()> {
         }
     }
     let perf = perf::compare(&bench, options.quick)?;
-    let report = Report { is_quick: options.quick, kmem_rows, packet_rows, threads: options.threads, rows, perf };
+    let report =
+        Report { is_quick: options.quick, kmem_rows, packet_rows, threads: options.threads, rows, perf };
     let path = host::target_dir()?.join("bench/analyze.json");
     fs::write(&path, serde_json::to_string_pretty(&report)? + "\n")
         .with_context(|| format!("cannot write {}", path.display()))?;
     print!("{}", report.markdown());
     let wrong = report.rows.iter().find(|row| row.is_same == Some(false));
-    ensure!(wrong.is_none(), "analyze and DuckDB give different answers: {}", wrong.map_or("", |row| row.question));
+    ensure!(
+        wrong.is_none(),
+        "analyze and DuckDB give different answers: {}",
+        wrong.map_or("", |row| row.question)
+    );
     Ok(())
+}
+
+/// Rows of kmem and of packets, for so many millions of the former.
+pub fn sizes(millions: f64, is_quick: bool) -> Result<(u64, u64)> {
+    let kmem_rows = if is_quick { 1e6 } else { millions * 1e6 };
+    ensure!(kmem_rows >= 10_000.0 && kmem_rows <= 1e12, "--rows {millions}: give 0.01 or more");
+    Ok((kmem_rows as u64, (kmem_rows * PACKETS_OF_KMEM) as u64))
 }
 
 /// analyze, as users get it, or as built for tests.
@@ -143,10 +155,9 @@ impl Bench {
         let mut note = None;
         for round in 1..=rounds {
             eprintln!("bench: round {round} of {rounds}: {}", question.name);
-            for (costs, answer, (cost, given)) in [
-                (&mut own, 0, self.ask(question)?),
-                (&mut others, 1, self.ask_duckdb(question)?),
-            ] {
+            for (costs, answer, (cost, given)) in
+                [(&mut own, 0, self.ask(question)?), (&mut others, 1, self.ask_duckdb(question)?)]
+            {
                 match given {
                     Ok(given) => answers[answer] = Some(given),
                     Err(why) => note = Some(why),
@@ -154,7 +165,8 @@ impl Bench {
                 costs.extend(cost);
             }
         }
-        let [analyze, duckdb] = [(own, empty[0]), (others, empty[1])].map(|(costs, empty)| median(costs, empty));
+        let [analyze, duckdb] =
+            [(own, empty[0]), (others, empty[1])].map(|(costs, empty)| median(costs, empty));
         let is_same = match &answers {
             [Some(own), Some(other)] => {
                 let difference = own.difference(other, question.columns);
@@ -164,7 +176,8 @@ impl Bench {
             }
             _ => None,
         };
-        Ok(Row { question: question.name, analyze, duckdb, is_same, note })
+        let answer_rows = answers[0].as_ref().map_or(0, Answer::len);
+        Ok(Row { question: question.name, analyze, duckdb, answer_rows, is_same, note })
     }
 
     /// Ask analyze: its cost, if it answered, and what it said.
@@ -201,8 +214,8 @@ impl Bench {
         let read = |name: &str| fs::read_to_string(self.dir.join(name)).context("there is no answer");
         let (answer, messages) = (read("answer")?, read("messages")?);
         if !status.code().is_some_and(|code| good.contains(&code)) {
-            let last = messages.trim().lines().last().unwrap_or_default().to_owned();
-            return Ok((None, Err(format!("{status}: {last}"))));
+            let line = messages.lines().find(|line| line.contains("rror")).unwrap_or(messages.trim());
+            return Ok((None, Err(format!("{status}: {line}"))));
         }
         let cost = Cost { seconds: seconds(&messages)?, peak_rss_bytes: usage.peak_rss_bytes };
         Ok((Some(cost), Ok(Answer::read(&answer)?)))

@@ -11,7 +11,9 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use schemas::column::Layout;
 use schemas::frames::block::{BYTES, BlockWriter, Codec};
-use schemas::frames::{ByteOrder, Frame, Header, ProbeCounters, ProbeRow, Tick, symbols_frames, write_record};
+use schemas::frames::{
+    ByteOrder, Frame, Header, ProbeCounters, ProbeRow, Tick, symbols_frames, write_record,
+};
 use schemas::record::RecordBuilder;
 use schemas::trace::{CGROUP_CHANGES, FORMAT_VERSION, Meta, PROCESSES, State};
 use schemas::wire::{Counters, lost};
@@ -108,15 +110,19 @@ impl<W: Write> Feed<W> {
         let blocks = BlockWriter::new(out, Codec::Plain)?;
         let lanes = vec![[Lane::default(); CPUS as usize]; probes.len() + 2];
         let next_count_ns = START_NS + COUNT_NS;
-        let mut feed = Self { blocks, block: Vec::new(), lanes, rows: 0, next_tick_ns: START_NS, next_count_ns };
+        let mut feed =
+            Self { blocks, block: Vec::new(), lanes, rows: 0, next_tick_ns: START_NS, next_count_ns };
         let meta = meta(vec![layout.clone(), cgroups.clone(), processes.clone()]);
         feed.frame(&Frame::Header(Box::new(Header { byte_order: ByteOrder::OWN, meta })))?;
         for frame in symbols_frames(symbols) {
             feed.frame(&frame)?;
         }
-        let own = probes.iter().map(|(source, kind, target)| (layout.event.as_str(), *source, *kind, *target));
-        let snapshots =
-            [(CGROUP_CHANGES, "snapshot", "snapshot", "cgroup2"), (PROCESSES, "snapshot", "snapshot", "/proc")];
+        let own =
+            probes.iter().map(|(source, kind, target)| (layout.event.as_str(), *source, *kind, *target));
+        let snapshots = [
+            (CGROUP_CHANGES, "snapshot", "snapshot", "cgroup2"),
+            (PROCESSES, "snapshot", "snapshot", "/proc"),
+        ];
         for (probe, (event, source, kind, target)) in (0..).zip(own.chain(snapshots)) {
             feed.frame(&Frame::Probe(Box::new(ProbeRow {
                 probe: Some(probe),

@@ -44,7 +44,9 @@ impl TraceWriter {
     /// `counters` that were read before the last records came, made to count these too.
     pub(in crate::pipeline) fn with_all_fed(&self, mut counters: Vec<ProbeCounters>) -> Vec<ProbeCounters> {
         for fed in self.events.iter().flat_map(|event| event.staging.fed()) {
-            let Some(of_probe) = counters.iter_mut().find(|counters| counters.probe == fed.probe) else { continue };
+            let Some(of_probe) = counters.iter_mut().find(|counters| counters.probe == fed.probe) else {
+                continue;
+            };
             let cpu = usize::from(fed.cpu);
             if cpu >= of_probe.per_cpu.len() {
                 of_probe.per_cpu.resize(cpu + 1, Counters::default());

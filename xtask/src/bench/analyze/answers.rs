@@ -17,8 +17,16 @@ impl Answer {
         let mut lines = text.lines().map(fields);
         let columns = lines.next().context("an answer has no head")?;
         let rows: Vec<Vec<String>> = lines.collect();
-        ensure!(rows.iter().all(|row| row.len() == columns.len()), "an answer has rows of another length: {text}");
+        ensure!(
+            rows.iter().all(|row| row.len() == columns.len()),
+            "an answer has rows of another length: {text}"
+        );
         Ok(Self { columns, rows })
+    }
+
+    /// How many rows it has.
+    pub fn len(&self) -> usize {
+        self.rows.len()
     }
 
     /// The rows of these columns, whatever their order.

@@ -14,7 +14,12 @@ const RUN: &str = include_str!("duckdb.py");
 /// Have the answer printed as CSV, and the time of the query on standard error.
 pub fn command(question: &Question, trace: &Path, threads: u16) -> Result<Command> {
     let mut python = Command::new(setup::python()?);
-    python.args(["-c", RUN]).arg(trace).arg(question.load.event()).arg(threads.to_string()).arg(question.duckdb);
+    python
+        .args(["-c", RUN])
+        .arg(trace)
+        .arg(question.load.event())
+        .arg(threads.to_string())
+        .arg(question.duckdb);
     Ok(python)
 }
 

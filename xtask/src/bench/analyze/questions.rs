@@ -66,7 +66,7 @@ pub const QUESTIONS: [Question; 9] = [
         load: Load::Kmem,
         words: &["leaks", "--top", "1000000"],
         duckdb: "
-            SELECT cache, count(*) AS outstanding, sum(event.bytes_alloc) AS outstanding_bytes
+            SELECT event.cache AS cache, count(*) AS outstanding, sum(event.bytes_alloc) AS outstanding_bytes
             FROM (
                 SELECT arg_max({kind: kind, call_site: call_site, cache: cache, bytes_alloc: bytes_alloc}, ts) AS event,
                     max(ts) AS ts
@@ -74,7 +74,7 @@ pub const QUESTIONS: [Question; 9] = [
                 GROUP BY ptr
             )
             WHERE event.kind = 'alloc' AND epoch_ns(ts) <= {end_ns} - 500000000
-            GROUP BY event.call_site, event.cache AS cache",
+            GROUP BY event.call_site, event.cache",
         columns: &["cache", "outstanding", "outstanding_bytes"],
     },
     Question {

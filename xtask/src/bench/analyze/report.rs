@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+use super::super::report::{line, table};
 use super::goals::verdict;
 use super::perf::Compared;
-use super::super::report::{line, table};
 use super::{Cost, Row};
 
 /// Rows of kmem that the goals are for.
@@ -43,8 +43,9 @@ impl Report {
         table(&mut out, &["question", "analyze", "DuckDB", "DuckDB / analyze", "answers", "goal"]);
         let scale = *kmem_rows as f64 / GOAL_ROWS;
         for row in rows {
-            let Row { question, analyze, duckdb, is_same, note } = row;
-            let ratio = analyze.zip(*duckdb).map(|(own, other)| format!("{:.1}", other.seconds / own.seconds));
+            let Row { question, analyze, duckdb, answer_rows: _, is_same, note } = row;
+            let ratio =
+                analyze.zip(*duckdb).map(|(own, other)| format!("{:.1}", other.seconds / own.seconds));
             let answers = match is_same {
                 Some(true) => "the same".to_owned(),
                 _ => note.clone().unwrap_or_default().replace('|', "/"),
@@ -57,7 +58,7 @@ impl Report {
                     &cost(*duckdb),
                     &ratio.unwrap_or("-".to_owned()),
                     &answers,
-                    &verdict(row, scale),
+                    &if *is_quick { String::new() } else { verdict(row, scale) },
                 ],
             );
         }
@@ -65,10 +66,17 @@ impl Report {
         match perf {
             None => out += "`perf script | awk` was left out: it needs root and perf.\n",
             Some(compared) => {
-                table(&mut out, &["question", "analyze, s per million events", "perf script and awk", "ratio"]);
+                table(
+                    &mut out,
+                    &["question", "analyze, s per million events", "perf script and awk", "ratio"],
+                );
                 for Compared { question, analyze_seconds, perf_seconds } in compared {
                     let ratio = perf_seconds / analyze_seconds;
-                    let cells = [format!("{analyze_seconds:.4}"), format!("{perf_seconds:.2}"), format!("{ratio:.0}")];
+                    let cells = [
+                        format!("{analyze_seconds:.4}"),
+                        format!("{perf_seconds:.2}"),
+                        format!("{ratio:.0}"),
+                    ];
                     line(&mut out, &[*question, &cells[0], &cells[1], &cells[2]]);
                 }
             }

@@ -43,8 +43,15 @@ const LOST: u64 = 9000;
 const RARE_SITES: u64 = 46;
 /// Caches of theirs.
 const RARE_CACHES: [&str; 9] = [
-    "maple_node", "vm_area_struct", "anon_vma", "anon_vma_chain", "proc_inode_cache", "seq_file", "task_struct",
-    "signal_cache", "pid",
+    "maple_node",
+    "vm_area_struct",
+    "anon_vma",
+    "anon_vma_chain",
+    "proc_inode_cache",
+    "seq_file",
+    "task_struct",
+    "signal_cache",
+    "pid",
 ];
 
 /// A cache of which one object is in use at a time: the same one for long.
@@ -194,9 +201,12 @@ pub fn write(rows: u64, out: impl Write) -> Result<()> {
     let layout = schemas::layouts::builtin(&[])?.remove("kmem").context("there is no event kmem")?;
     let feed = Feed::new(out, &layout, &symbols(), &PROBES)?;
     let random = Random(88_172_645_463_325_252);
-    let mut model = Model { feed, layout: &layout, random, now_ns: START_NS, cpu: 0, cpu_until_ns: START_NS + CPU_NS };
+    let mut model =
+        Model { feed, layout: &layout, random, now_ns: START_NS, cpu: 0, cpu_until_ns: START_NS + CPU_NS };
     let site = |n: usize| SITES[n].at;
-    let of_task = |probe, at, alloc: &Alloc, is_alloc, after_ns| model.template(probe, at, alloc, is_alloc, false, after_ns);
+    let of_task = |probe, at, alloc: &Alloc, is_alloc, after_ns| {
+        model.template(probe, at, alloc, is_alloc, false, after_ns)
+    };
     let mut open_name = of_task(ALLOC, site(0), &NAMES, true, 1080)?;
     let mut file = of_task(ALLOC, site(1), &FILP, true, 1130)?;
     let mut lsm_file = of_task(ALLOC, site(2), &LSM_FILE, true, 780)?;
@@ -219,14 +229,16 @@ pub fn write(rows: u64, out: impl Write) -> Result<()> {
     let mut rare = Vec::new();
     for n in 0..RARE_SITES / 2 {
         let at = 0xa0_0000 + n * 2 * 0x1240;
-        let alloc =
-            Alloc { cache: Some(RARE_CACHES[n as usize % RARE_CACHES.len()]), bytes: 64 + n * 24, gfp: 0xcc0 };
+        let alloc = Alloc {
+            cache: Some(RARE_CACHES[n as usize % RARE_CACHES.len()]),
+            bytes: 64 + n * 24,
+            gfp: 0xcc0,
+        };
         rare.push((of_task(ALLOC, at, &alloc, true, 900)?, of_task(FREE, at + 0x1240, &alloc, false, 2000)?));
     }
 
-    let hot = |n: u64, bytes, objects, lasts| {
-        Hot { first: OBJECTS + (n << 28), bytes, objects, current: 0, lasts }
-    };
+    let hot =
+        |n: u64, bytes, objects, lasts| Hot { first: OBJECTS + (n << 28), bytes, objects, current: 0, lasts };
     let (mut names, mut files, mut lsm_files) =
         (hot(1, 4096, 10, 40_000), hot(2, 192, 93, 9000), hot(3, 24, 123, 9000));
     let slabs = |n: u64, bytes, objects, slabs, window| {
@@ -241,8 +253,11 @@ pub fn write(rows: u64, out: impl Write) -> Result<()> {
     let mut old_xattrs = VecDeque::new();
     let mut grace_ns = START_NS + GRACE_NS;
     loop {
-        let (name, filp, lsm) =
-            (names.address(&mut model.random), files.address(&mut model.random), lsm_files.address(&mut model.random));
+        let (name, filp, lsm) = (
+            names.address(&mut model.random),
+            files.address(&mut model.random),
+            lsm_files.address(&mut model.random),
+        );
         let random = &mut model.random;
         let objects = [lsm_inodes.allocate(random), inodes.allocate(random), dentries.allocate(random)];
         model.event(&mut open_name, name)?;

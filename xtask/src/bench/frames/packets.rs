@@ -10,8 +10,7 @@ use schemas::wire::subject;
 
 use super::{Feed, Random, START_NS};
 
-const PROBES: [(&str, &str, &str); 2] =
-    [("v4", "fentry", "ip_rcv_core"), ("v6", "fentry", "ip6_rcv_core")];
+const PROBES: [(&str, &str, &str); 2] = [("v4", "fentry", "ip_rcv_core"), ("v6", "fentry", "ip6_rcv_core")];
 /// Datagrams of a burst.
 const BURST: u64 = 20_000;
 const PAUSE_NS: u64 = 10_060_000;
@@ -51,7 +50,8 @@ pub fn write(rows: u64, out: impl Write) -> Result<()> {
         record[8..16].copy_from_slice(&subject.to_ne_bytes());
         let probe = u16::from(is_v6);
         for _ in 0..BURST.min(rows - feed.rows) {
-            now_ns += 4160 + u64::from(is_v6) * 400 + 10 * (random.below(12) + random.below(12) + random.below(8));
+            now_ns +=
+                4160 + u64::from(is_v6) * 400 + 10 * (random.below(12) + random.below(12) + random.below(8));
             if random.once_in(700) {
                 now_ns += random.below(60_000);
             }
