@@ -230,4 +230,14 @@ mod tests {
         assert_eq!(names.get("data"), FunctionSymbol::Missing);
         assert_eq!(names.get("__pfx_f"), FunctionSymbol::Missing);
     }
+
+    #[test]
+    fn symbols_in_the_form_of_kallsyms_are_read_as_the_same() {
+        let symbols = KernelSymbols::parse(TEXT);
+        let again = KernelSymbols::parse(&symbols.to_text());
+        assert_eq!(again.len(), symbols.len());
+        for address in [0, 0xffffffff81000000, 0xffffffff81001004, 0xffffffff81003001, 0xffffffffc0000010] {
+            assert_eq!(again.lookup(address), symbols.lookup(address), "{address:#x}");
+        }
+    }
 }

@@ -280,7 +280,7 @@ fn check(header: &Header) -> Result<()> {
         }
         let size = layout.record_size as usize;
         ensure!(
-            size <= MAX_RECORD && size % 8 == 0,
+            size <= MAX_RECORD && size.is_multiple_of(8),
             "event '{}': records of {size} bytes cannot be",
             layout.event
         );

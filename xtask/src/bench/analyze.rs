@@ -125,7 +125,7 @@ pub fn run(options: &Options) -> Result<()> {
 /// Rows of kmem and of packets, for so many millions of the former.
 pub fn sizes(millions: f64, is_quick: bool) -> Result<(u64, u64)> {
     let kmem_rows = if is_quick { 1e6 } else { millions * 1e6 };
-    ensure!(kmem_rows >= 10_000.0 && kmem_rows <= 1e12, "--rows {millions}: give 0.01 or more");
+    ensure!((10_000.0..=1e12).contains(&kmem_rows), "--rows {millions}: give 0.01 or more");
     Ok((kmem_rows as u64, (kmem_rows * PACKETS_OF_KMEM) as u64))
 }
 

@@ -220,6 +220,9 @@ impl<W: Write> Feed<W> {
     }
 }
 
+#[cfg(test)]
+mod tests;
+
 /// The process that makes the load.
 const PID: u32 = 4711;
 const COMM: &str = "xtask";

@@ -52,8 +52,8 @@ pub fn write(rows: u64, out: impl Write) -> Result<()> {
         for _ in 0..BURST.min(rows - feed.rows) {
             now_ns +=
                 4160 + u64::from(is_v6) * 400 + 10 * (random.below(12) + random.below(12) + random.below(8));
-            if random.once_in(700) {
-                now_ns += random.below(60_000);
+            if random.once_in(250) {
+                now_ns += random.below(30_000);
             }
             feed.record(probe, cpu, now_ns, &mut record)?;
         }
