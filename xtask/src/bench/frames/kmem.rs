@@ -39,6 +39,8 @@ const CPU_NS: u64 = 150_000_000;
 const RARE: u64 = 150;
 /// Of so many frees one was lost.
 const LOST: u64 = 9000;
+/// Of so many files one leaks an object.
+const LEAK: u64 = 40_000;
 /// Places that allocate and free rarely.
 const RARE_SITES: u64 = 46;
 /// Caches of theirs.
@@ -97,7 +99,7 @@ struct Site {
     name: &'static str,
 }
 
-const SITES: [Site; 13] = [
+const SITES: [Site; 14] = [
     Site { at: 0x4fd0ce, name: "getname_flags" },
     Site { at: 0x4ee0d6, name: "alloc_empty_file" },
     Site { at: 0x8d9241, name: "security_file_alloc" },
@@ -111,6 +113,7 @@ const SITES: [Site; 13] = [
     Site { at: 0x229951, name: "rcu_do_batch" },
     Site { at: 0x45c042, name: "simple_xattr_alloc" },
     Site { at: 0x45e331, name: "simple_xattr_free" },
+    Site { at: 0x46a0c4, name: "leaky_alloc" },
 ];
 
 fn symbols() -> String {
@@ -219,6 +222,8 @@ pub fn write(rows: u64, out: impl Write) -> Result<()> {
     let mut lsm_file_free = of_task(FREE, site(8), &LSM_FILE, false, 4160)?;
     let mut file_free = of_task(FREE, site(9), &FILP, false, 780)?;
     let mut xattr = of_task(KMALLOC, site(11), &XATTR, true, 900)?;
+    let leaked_object = Alloc { cache: None, bytes: 64, gfp: 0xcc0 };
+    let mut leak = of_task(KMALLOC, site(13), &leaked_object, true, 900)?;
     let in_softirq = |probe, at, alloc: &Alloc| model.template(probe, at, alloc, false, true, 780);
     let mut after_grace = [
         in_softirq(FREE, site(10), &LSM_INODE)?,
@@ -252,6 +257,7 @@ pub fn write(rows: u64, out: impl Write) -> Result<()> {
     let (mut waiting, mut ready) = (VecDeque::new(), 0);
     let mut old_xattrs = VecDeque::new();
     let mut grace_ns = START_NS + GRACE_NS;
+    let mut file_count = 0;
     loop {
         let (name, filp, lsm) = (
             names.address(&mut model.random),
@@ -272,12 +278,16 @@ pub fn write(rows: u64, out: impl Write) -> Result<()> {
         model.event(&mut lsm_file_free, lsm)?;
         model.event(&mut file_free, filp)?;
         waiting.push_back(objects);
+        file_count += 1;
+        if file_count % LEAK == LEAK / 4 {
+            model.event(&mut leak, OBJECTS + (9 << 28) + file_count / LEAK * leaked_object.bytes)?;
+        }
         if model.random.once_in(RARE) {
             let address = xattrs.allocate(&mut model.random);
             model.event(&mut xattr, address)?;
             old_xattrs.push_back(address);
         }
-        if model.random.once_in(RARE * 200) {
+        if model.random.once_in(RARE * 80) {
             let n = model.random.below(rare.len() as u64);
             let address = OBJECTS + (8 << 28) + n * 0x1000;
             let (allocated, freed) = &mut rare[n as usize];
