@@ -3,14 +3,17 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail, ensure};
-use clap::builder::{EnumValueParser, PossibleValuesParser};
+use anyhow::{Context, Result, bail};
+use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 mod order;
+mod query;
+
+pub use query::Source;
 
 use crate::analysis::{self, Analysis, ParamType};
-use crate::output::Format;
+use crate::output::Target;
 use crate::session::Options;
 
 /// What the user asks for.
@@ -18,8 +21,8 @@ use crate::session::Options;
 pub struct Request {
     /// The question.
     pub action: Action,
-    /// How rows are written.
-    pub format: Format,
+    /// Where rows go and how they are written.
+    pub target: Target,
     /// How queries run.
     pub options: Options,
 }
@@ -30,7 +33,9 @@ pub enum Action {
     /// What is in the trace.
     Summary(Vec<PathBuf>),
     /// Any SQL.
-    Sql(Vec<PathBuf>, String),
+    Sql(Vec<PathBuf>, Source),
+    /// One question after the other.
+    Shell(Vec<PathBuf>),
     /// Which analyses, functions and tables there are.
     List,
     /// An analysis with parameters as the user wrote them: name in SQL, text.
@@ -48,7 +53,9 @@ Examples:
   analyze listens run.trace --at +1.5s                     who listened where, 1.5 s after the start
   analyze gaps run.trace --from +2s --to +3s               the third second alone, with its own losses
   analyze sql run.trace 'SELECT * FROM leaks(top => 3)'    an analysis inside SQL
-  analyze sql a.trace b.trace 'SELECT host, count(*) FROM listens GROUP BY host'";
+  analyze sql a.trace b.trace 'SELECT host, count(*) FROM listens GROUP BY host'
+  analyze leaks run.trace -o leaks.csv                     into a file, in the format that its name says
+  analyze shell run.trace                                  one question after the other";
 
 /// The command line as clap knows it.
 pub fn command() -> Command {
@@ -62,24 +69,8 @@ pub fn command() -> Command {
         .max_term_width(110)
         .arg(traces("Trace to summarize (a directory made by `recorder record`)"))
         .args(common())
-        .subcommand(
-            Command::new("sql")
-                .about("Run a query on one or several traces")
-                .long_about(
-                    "Run a query on one or several traces.\n\nTables of several traces are put together and get a column host. \
-                     `analyze list` shows analyses and functions, `SHOW TABLES` and `DESCRIBE TABLE` the tables.",
-                )
-                .arg(
-                    Arg::new("words")
-                        .value_names(["TRACE", "QUERY"])
-                        .help("Traces, then the query; options may stand anywhere")
-                        .num_args(1..)
-                        .action(ArgAction::Append)
-                        .required(true)
-                        .value_parser(value_parser!(OsString)),
-                )
-                .args(common()),
-        )
+        .subcommand(query::sql())
+        .subcommand(query::shell())
         .subcommand(Command::new("list").about("List analyses and functions"));
     for analysis in analysis::all() {
         command = command.subcommand(subcommand(analysis));
@@ -97,15 +88,9 @@ fn traces(help: &'static str) -> Arg {
         .value_parser(value_parser!(PathBuf))
 }
 
-fn common() -> [Arg; 5] {
+fn common() -> impl Iterator<Item = Arg> {
     let options = Options::default();
-    [
-        Arg::new("format")
-            .long("format")
-            .short('f')
-            .help("How rows are written")
-            .default_value("table")
-            .value_parser(EnumValueParser::<Format>::new()),
+    let how = [
         Arg::new("memory")
             .long("memory")
             .value_name("SIZE")
@@ -120,7 +105,8 @@ fn common() -> [Arg; 5] {
         ),
         time("from", "Only what happened from then on: +1.5s (after the start) or 2027-01-15T08:00:00Z"),
         time("to", "Only what happened before then"),
-    ]
+    ];
+    query::options().into_iter().chain(how)
 }
 
 fn time(name: &'static str, help: &'static str) -> Arg {
@@ -197,16 +183,14 @@ fn request(matches: &ArgMatches) -> Result<Request> {
     let (action, matches) = match matches.subcommand() {
         None => (Action::Summary(paths(matches)), matches),
         Some(("list", _)) => {
-            return Ok(Request { action: Action::List, format: Format::Table, options: Options::default() });
+            let (target, options) = (Target::default(), Options::default());
+            return Ok(Request { action: Action::List, target, options });
         }
         Some(("sql", sub)) => {
-            let mut words: Vec<OsString> = sub.get_many("words").into_iter().flatten().cloned().collect();
-            ensure!(words.len() >= 2, "give a trace and a query: analyze sql TRACE 'SELECT ...'");
-            let Some(Ok(query)) = words.pop().map(OsString::into_string) else {
-                bail!("the query is not UTF-8")
-            };
-            (Action::Sql(words.into_iter().map(PathBuf::from).collect(), query), sub)
+            let (traces, source) = query::source(sub)?;
+            (Action::Sql(traces, source), sub)
         }
+        Some(("shell", sub)) => (Action::Shell(paths(sub)), sub),
         Some((name, sub)) => {
             let analysis = analysis::find(name).with_context(|| format!("unknown command {name}"))?;
             let given = analysis
@@ -225,8 +209,11 @@ fn request(matches: &ArgMatches) -> Result<Request> {
     }
     options.from = matches.get_one("from").cloned();
     options.to = matches.get_one("to").cloned();
-    let format = matches.get_one::<Format>("format").copied().unwrap_or_default();
-    Ok(Request { action, format, options })
+    let texts = |name: &str| matches.try_get_many::<String>(name).ok().flatten().into_iter().flatten().cloned();
+    options.params = texts("param").collect();
+    options.tables = texts("table").collect();
+    options.epochs = texts("epoch").collect();
+    Ok(Request { action, target: query::target(matches)?, options })
 }
 
 fn paths(matches: &ArgMatches) -> Vec<PathBuf> {

@@ -20,8 +20,8 @@ pub fn analyses_md() -> String {
         section(&mut text, analysis);
     }
     text += "## Functions\n\n| function | value |\n|---|---|\n";
-    for (name, doc) in functions::DOCS {
-        text += &format!("| `{name}` | {} |\n", cell(doc));
+    for (call, doc) in functions::docs() {
+        text += &format!("| `{call}` | {} |\n", cell(doc));
     }
     text += "\n## Tables made by analyze\n";
     let tables = [

@@ -1,63 +1,72 @@
 //! The scalar functions that SQL on traces has beside those of DataFusion.
 
+mod codes;
+mod lookup;
+mod net;
+mod stacks;
+mod time;
+mod who;
+
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt64Type};
-use arrow_array::{ArrayRef, Int64Array, StringArray};
+use arrow_array::{Array, ArrayRef, Int64Array, StringArray, cast::AsArray};
 use arrow_cast::cast;
 use arrow_schema::DataType;
-use datafusion::common::{DataFusionError, Result, exec_err};
+use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-    cast as cast_expr,
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
-use schemas::column::timestamp;
 
-use crate::symbols::{Symbols, name_of};
+use crate::symbols::Symbols;
+use lookup::Lookups;
 
-/// A function: name, arguments, what it returns.
-pub const DOCS: &[(&str, &str)] = &[
-    ("ns(ts)", "UTC nanoseconds of a timestamp as Int64: subtract these, never unsigned numbers"),
-    ("utc(ns)", "the timestamp of UTC nanoseconds"),
-    ("log2_floor(n)", "the exponent of the largest power of two that is at most n; 0 for n below 2"),
-    ("symbol(addr)", "name of a code address, such as call_site; the address in hexadecimal if unknown"),
-    ("stack_text(stack_id)", "names of the frames of a stack, innermost first, separated by ' <- '"),
-];
+/// A function.
+#[derive(Debug)]
+pub struct Def {
+    /// Name in SQL.
+    name: &'static str,
+    /// How it is called.
+    call: &'static str,
+    /// What it returns.
+    doc: &'static str,
+    /// How many arguments it takes.
+    args: &'static [usize],
+    returns: fn() -> DataType,
+    eval: fn(&Lookups, &[ArrayRef]) -> Result<ArrayRef>,
+}
+
+fn defs() -> impl Iterator<Item = &'static Def> {
+    [time::DEFS, stacks::DEFS, codes::DEFS, net::DEFS, who::DEFS].into_iter().flatten()
+}
+
+/// How each function is called, and what it returns.
+pub fn docs() -> impl Iterator<Item = (&'static str, &'static str)> {
+    defs().map(|def| (def.call, def.doc))
+}
 
 /// All functions, for the traces behind `symbols`.
 pub fn all(symbols: &Arc<Symbols>) -> Vec<ScalarUDF> {
-    [Kind::Ns, Kind::Utc, Kind::Log2Floor, Kind::Symbol, Kind::StackText]
-        .into_iter()
-        .map(|kind| ScalarUDF::new_from_impl(Function::new(kind, symbols.clone())))
-        .collect()
+    let lookups = Arc::new(Lookups::new(symbols.clone()));
+    defs().map(|def| ScalarUDF::new_from_impl(Function::new(def, lookups.clone()))).collect()
 }
 
 /// The function `symbol`, for the traces behind `symbols`.
 pub fn symbol(symbols: &Arc<Symbols>) -> ScalarUDF {
-    ScalarUDF::new_from_impl(Function::new(Kind::Symbol, symbols.clone()))
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Kind {
-    Ns,
-    Utc,
-    Log2Floor,
-    Symbol,
-    StackText,
+    ScalarUDF::new_from_impl(Function::new(&stacks::SYMBOL, Arc::new(Lookups::new(symbols.clone()))))
 }
 
 #[derive(Debug)]
 struct Function {
-    kind: Kind,
+    def: &'static Def,
     signature: Signature,
-    symbols: Arc<Symbols>,
+    lookups: Arc<Lookups>,
 }
 
 impl PartialEq for Function {
     fn eq(&self, other: &Self) -> bool {
-        self.kind == other.kind && Arc::ptr_eq(&self.symbols, &other.symbols)
+        self.def.name == other.def.name && Arc::ptr_eq(self.lookups.symbols(), other.lookups.symbols())
     }
 }
 
@@ -65,55 +74,22 @@ impl Eq for Function {}
 
 impl std::hash::Hash for Function {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.kind.hash(state);
+        self.def.name.hash(state);
     }
 }
 
 impl Function {
-    fn new(kind: Kind, symbols: Arc<Symbols>) -> Self {
-        // Symbols are read from files, but they do not change while a trace is open.
-        let signature = match kind {
-            Kind::Log2Floor => Signature::exact(vec![DataType::Int64], Volatility::Immutable),
-            // Of addresses and stacks, also the text that JSON has.
-            Kind::Ns | Kind::Utc | Kind::Symbol | Kind::StackText => Signature::any(1, Volatility::Immutable),
-        };
-        Self { kind, signature, symbols }
-    }
-}
-
-/// Addresses as numbers or as they are printed, in hexadecimal.
-fn addresses(input: &ArrayRef) -> Result<Vec<Option<u64>>> {
-    match input.data_type() {
-        DataType::UInt64 => Ok(input.as_primitive::<UInt64Type>().iter().collect()),
-        DataType::Null => Ok(vec![None; input.len()]),
-        ty if ty.is_signed_integer() => {
-            let signed = cast(input, &DataType::Int64)?;
-            Ok(signed.as_primitive::<Int64Type>().iter().map(|n| n.map(i64::cast_unsigned)).collect())
-        }
-        ty if ty.is_unsigned_integer() => addresses(&cast(input, &DataType::UInt64)?),
-        _ => {
-            let texts = cast(input, &DataType::Utf8)?;
-            let parse = |text: &str| match text.strip_prefix("0x") {
-                Some(digits) => u64::from_str_radix(digits, 16).ok(),
-                None => text.parse().ok(),
-            };
-            let wrong =
-                |text: &str| DataFusionError::Execution(format!("'{text}' is no address: write 0x1f"));
-            let texts = texts.as_string::<i32>().iter();
-            texts.map(|text| text.map(|text| parse(text).ok_or_else(|| wrong(text))).transpose()).collect()
-        }
+    fn new(def: &'static Def, lookups: Arc<Lookups>) -> Self {
+        // Values are read from files, but they do not change while a trace is open. Arguments of any type, because of
+        // addresses, identifiers and times also the text that JSON has is taken.
+        let arities = def.args.iter().map(|count| TypeSignature::Any(*count)).collect();
+        Self { def, signature: Signature::one_of(arities, Volatility::Immutable), lookups }
     }
 }
 
 impl ScalarUDFImpl for Function {
     fn name(&self) -> &str {
-        match self.kind {
-            Kind::Ns => "ns",
-            Kind::Utc => "utc",
-            Kind::Log2Floor => "log2_floor",
-            Kind::Symbol => "symbol",
-            Kind::StackText => "stack_text",
-        }
+        self.def.name
     }
 
     fn signature(&self) -> &Signature {
@@ -121,55 +97,64 @@ impl ScalarUDFImpl for Function {
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(match self.kind {
-            Kind::Ns | Kind::Log2Floor => DataType::Int64,
-            Kind::Utc => timestamp(),
-            Kind::Symbol | Kind::StackText => DataType::Utf8,
-        })
+        Ok((self.def.returns)())
     }
 
-    /// `ns` and `utc` become casts, so that DataFusion sees through them (order, statistics).
-    fn simplify(&self, mut args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
-        let wanted = match self.kind {
-            Kind::Ns => timestamp(),
-            Kind::Utc => DataType::Int64,
-            _ => return Ok(ExprSimplifyResult::Original(args)),
-        };
-        let Some(arg) = args.pop() else { return exec_err!("{} takes one argument", self.name()) };
-        let found = info.get_data_type(&arg)?;
-        let to = self.return_type(&[])?;
-        let direct = found == wanted || (self.kind == Kind::Utc && matches!(found, DataType::Timestamp(..)));
-        let inner = if direct { arg } else { cast_expr(arg, wanted) };
-        Ok(ExprSimplifyResult::Simplified(cast_expr(inner, to)))
+    fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
+        time::simplify(self.def.name, args, info)
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let [arg] = args.args.as_slice() else { return exec_err!("{} takes one argument", self.name()) };
-        let scalar = matches!(arg, ColumnarValue::Scalar(_));
-        let input = arg.to_array(if scalar { 1 } else { args.number_rows })?;
-        let failed = |message: String| DataFusionError::Execution(message);
-        let output: ArrayRef = match self.kind {
-            Kind::Ns => cast(&cast(&input, &timestamp())?, &DataType::Int64)?,
-            Kind::Utc => cast(&input, &timestamp())?,
-            Kind::Log2Floor => {
-                let floor = |n: i64| i64::from(n.max(1).ilog2());
-                Arc::new(input.as_primitive::<Int64Type>().unary::<_, Int64Type>(floor)) as ArrayRef
-            }
-            Kind::Symbol => {
-                let names = self.symbols.names().map_err(failed)?;
-                let texts = addresses(&input)?.into_iter().map(|a| a.map(|a| name_of(names, a)));
-                Arc::new(texts.collect::<StringArray>())
-            }
-            Kind::StackText => {
-                let stacks = self.symbols.stacks().map_err(failed)?;
-                let ids = cast(&input, &DataType::Int64)?;
-                let ids: &Int64Array = ids.as_primitive();
-                Arc::new(ids.iter().map(|id| stacks.get(&id?)).collect::<StringArray>())
-            }
-        };
-        if scalar {
-            return Ok(ColumnarValue::Scalar(datafusion::common::ScalarValue::try_from_array(&output, 0)?));
-        }
-        Ok(ColumnarValue::Array(output))
+        let is_scalar = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let rows = if is_scalar { 1 } else { args.number_rows };
+        let arrays = args.args.iter().map(|arg| arg.to_array(rows)).collect::<Result<Vec<_>>>()?;
+        let output = (self.def.eval)(&self.lookups, &arrays)?;
+        Ok(match is_scalar {
+            true => ColumnarValue::Scalar(ScalarValue::try_from_array(&output, 0)?),
+            false => ColumnarValue::Array(output),
+        })
     }
+}
+
+/// The error of a function, as the user sees it.
+fn failed(message: impl Into<String>) -> DataFusionError {
+    DataFusionError::Execution(message.into())
+}
+
+fn text() -> DataType {
+    DataType::Utf8
+}
+
+fn texts(input: &ArrayRef) -> Result<StringArray> {
+    Ok(cast(input, &DataType::Utf8)?.as_string::<i32>().clone())
+}
+
+fn integers(input: &ArrayRef) -> Result<Int64Array> {
+    Ok(cast(input, &DataType::Int64)?.as_primitive::<Int64Type>().clone())
+}
+
+/// Addresses and identifiers, as numbers or as they are printed: in hexadecimal, or in decimal.
+fn identifiers(input: &ArrayRef) -> Result<Vec<Option<u64>>> {
+    match input.data_type() {
+        DataType::UInt64 => Ok(input.as_primitive::<UInt64Type>().iter().collect()),
+        DataType::Null => Ok(vec![None; input.len()]),
+        ty if ty.is_signed_integer() => Ok(integers(input)?.iter().map(|n| n.map(i64::cast_unsigned)).collect()),
+        ty if ty.is_unsigned_integer() => identifiers(&cast(input, &DataType::UInt64)?),
+        _ => {
+            let parse = |text: &str| match text.strip_prefix("0x") {
+                Some(digits) => u64::from_str_radix(digits, 16).ok(),
+                None => text.parse().ok(),
+            };
+            let wrong = |text: &str| failed(format!("'{text}' is no address: write 0x1f"));
+            let texts = texts(input)?;
+            let texts = texts.iter();
+            texts.map(|text| text.map(|text| parse(text).ok_or_else(|| wrong(text))).transpose()).collect()
+        }
+    }
+}
+
+/// A text, or NULL, for each integer.
+fn named(input: &ArrayRef, name: impl Fn(i64) -> Option<String>) -> Result<ArrayRef> {
+    let integers = integers(input)?;
+    Ok(Arc::new(integers.iter().map(|n| name(n?)).collect::<StringArray>()))
 }

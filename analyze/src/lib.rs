@@ -6,6 +6,7 @@
 //! ```
 
 pub mod analysis;
+pub mod bind;
 pub mod cli;
 pub mod clock;
 pub mod docs;
@@ -13,6 +14,7 @@ pub mod errors;
 pub mod expand;
 pub mod file;
 pub mod functions;
+pub mod imports;
 pub mod listing;
 pub mod loss;
 pub mod names;
@@ -22,10 +24,13 @@ pub mod pairs;
 pub mod pairs_table;
 pub mod params;
 pub mod pasted;
+pub mod progress;
 pub mod provider;
+pub mod rows;
 pub mod run;
 pub mod segment;
 pub mod session;
+pub mod shell;
 pub mod summary;
 pub mod symbols;
 pub mod tables;

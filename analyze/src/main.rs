@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     match std::panic::catch_unwind(|| answer(request)) {
         Ok(Ok(code)) => ExitCode::from(code),
         Ok(Err(error)) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Ok(Err(error)) if error.is::<run::Interrupted>() => ExitCode::from(run::INTERRUPTED),
         Ok(Err(error)) => fail(&format!("{error:#}")),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -38,7 +39,10 @@ fn answer(request: cli::Request) -> anyhow::Result<u8> {
         .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
     let threads = request.options.threads;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
-    runtime.block_on(run::run(request, io::stdout().lock(), &mut io::stderr()))
+    let answered = runtime.block_on(run::run(request, io::stdout(), &mut io::stderr()));
+    // What was interrupted is not waited for.
+    runtime.shutdown_background();
+    answered
 }
 
 fn fail(message: &str) -> ExitCode {

@@ -2,18 +2,18 @@
 
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use arrow_array::cast::AsArray;
-use futures::StreamExt;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::analysis::{self, Analysis, ParamType};
 use crate::cli::{Action, Request, call};
-use crate::errors::explain;
 use crate::loss::Doubts;
-use crate::output::{Format, Writer};
+use crate::output::{Target, remove_unfinished};
 use crate::session::{Question, Session};
-use crate::{functions, params, summary};
+use crate::{functions, params, rows, shell, summary};
 
 /// Answered.
 pub const OK: u8 = 0;
@@ -24,13 +24,48 @@ const ANY_QUERY: &str =
 pub const DOUBT: u8 = 1;
 /// Not answered.
 pub const ERROR: u8 = 2;
+/// How long after Ctrl-C the process ends by itself.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Ended by Ctrl-C.
+pub const INTERRUPTED: u8 = 130;
 
-/// Answer `request` on `out`; remarks go to `notes`.
+/// Ctrl-C, as an error.
+#[derive(Debug)]
+pub struct Interrupted;
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("interrupted")
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
+/// Answer `request` on `out`; remarks go to `notes`. Ctrl-C ends it, and leaves no part of a file.
 ///
 /// Fails if a trace cannot be opened, the question is wrong, or `out` cannot be written.
-pub async fn run(request: Request, out: impl Write, notes: &mut dyn Write) -> Result<u8> {
+pub async fn run(request: Request, out: impl Write + Send, notes: &mut dyn Write) -> Result<u8> {
+    if matches!(request.action, Action::Shell(_)) {
+        return answer(request, out, notes).await;
+    }
+    let mut interrupts = signal(SignalKind::interrupt())?;
+    // A step that takes long without a pause is not waited for, nor is a second Ctrl-C.
+    tokio::spawn(async {
+        let Ok(mut interrupts) = signal(SignalKind::interrupt()) else { return };
+        interrupts.recv().await;
+        let _ = tokio::time::timeout(PATIENCE, interrupts.recv()).await;
+        remove_unfinished();
+        std::process::exit(INTERRUPTED.into());
+    });
+    tokio::select! {
+        answered = answer(request, out, notes) => answered,
+        _ = interrupts.recv() => Err(Interrupted.into()),
+    }
+}
+
+async fn answer(request: Request, out: impl Write + Send, notes: &mut dyn Write) -> Result<u8> {
     let mut out = BufWriter::new(out);
-    let Request { action, format, options } = request;
+    let Request { action, target, options } = request;
     let open = |dirs: &[PathBuf], notes: &mut dyn Write| -> Result<Session> {
         let session = Session::open(dirs, &options)?;
         for warning in session.renamed().chain(session.warnings()) {
@@ -53,28 +88,47 @@ pub async fn run(request: Request, out: impl Write, notes: &mut dyn Write) -> Re
             out.flush()?;
             Ok(code(!doubt, &session))
         }
-        Action::Sql(dirs, query) => {
+        Action::Sql(dirs, source) => {
+            let query = source.read()?;
             let session = open(&dirs, notes)?;
             let question = session.ask(&query).await?;
-            let events = session.events_of(question.frame.logical_plan())?;
-            let rows = print(&session, question, format, &mut out).await?;
-            let doubts = match events.is_empty() {
-                // No event, no loss: an empty list would ask for those of all.
-                true => Doubts::default(),
-                false => Doubts::of(&session, &events, None).await?,
-            };
-            let mut remarks = doubts.lines(&session, ANY_QUERY);
-            if rows == 0 {
-                remarks.insert(0, "no rows".to_owned());
-            }
-            write_remarks(&remarks, format, &mut out, notes)?;
-            Ok(code(rows > 0 && doubts.is_none(), &session))
+            session.values().all_used()?;
+            sql(&session, question, &target, &mut out, notes).await
+        }
+        Action::Shell(dirs) => {
+            let session = open(&dirs, notes)?;
+            shell::run(session, target, &mut out, notes).await
         }
         Action::Analysis(analysis, dirs, given) => {
             let session = open(&dirs, notes)?;
-            analyze(analysis, &given, &session, format, &mut out, notes).await
+            analyze(analysis, &given, &session, &target, &mut out, notes).await
         }
     }
+}
+
+/// Answer `question`, with what the losses make uncertain.
+///
+/// Fails if the query does, or the rows cannot be written.
+pub async fn sql(
+    session: &Session,
+    question: Question,
+    target: &Target,
+    out: &mut (impl Write + Send),
+    notes: &mut dyn Write,
+) -> Result<u8> {
+    let events = session.events_of(question.frame.logical_plan())?;
+    let rows = rows::write(session, question, target, out).await?;
+    let doubts = match events.is_empty() {
+        // No event, no loss: an empty list would ask for those of all.
+        true => Doubts::default(),
+        false => Doubts::of(session, &events, None).await?,
+    };
+    let mut remarks = doubts.lines(session, ANY_QUERY);
+    if rows == 0 {
+        remarks.insert(0, "no rows".to_owned());
+    }
+    write_remarks(&remarks, target, out, notes)?;
+    Ok(code(rows > 0 && doubts.is_none(), session))
 }
 
 fn code(good: bool, session: &Session) -> u8 {
@@ -85,8 +139,8 @@ async fn analyze(
     analysis: &Analysis,
     given: &[(String, String)],
     session: &Session,
-    format: Format,
-    out: &mut impl Write,
+    target: &Target,
+    out: &mut (impl Write + Send),
     notes: &mut dyn Write,
 ) -> Result<u8> {
     let mut args = Vec::new();
@@ -101,7 +155,9 @@ async fn analyze(
         args.push((name.clone(), value));
     }
     // As a query of its own it keeps its ORDER BY, which SQL does not promise for a table in FROM.
-    let rows = print(session, session.ask(&analysis.query(&args)?).await?, format, out).await?;
+    let mut question = session.ask(&analysis.query(&args)?).await?;
+    question.describe(analysis.columns.iter().map(|c| (c.name.as_str(), c.doc.as_str(), c.unit.as_deref())));
+    let rows = rows::write(session, question, target, out).await?;
     let is_the_list = analysis.name == "losses";
     // The list is about every event.
     let tables = if is_the_list { &[] } else { &analysis.tables[..] };
@@ -122,37 +178,22 @@ async fn analyze(
             remarks.extend(texts.as_string::<i32>().iter().flatten().map(|text| format!("so: {text}")));
         }
     }
-    write_remarks(&remarks, format, out, notes)?;
+    write_remarks(&remarks, target, out, notes)?;
     Ok(code(if is_the_list { rows == 0 } else { rows > 0 } && doubts.is_none(), session))
 }
 
 /// Below the rows for people, beside them for programs.
 fn write_remarks(
     remarks: &[String],
-    format: Format,
+    target: &Target,
     out: &mut impl Write,
     notes: &mut dyn Write,
 ) -> Result<()> {
     for remark in remarks {
         let line = remark.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\"");
-        if format.is_for_people() { writeln!(out, "-- {line}")? } else { writeln!(notes, "analyze: {line}")? }
+        if target.has_remarks() { writeln!(out, "-- {line}")? } else { writeln!(notes, "analyze: {line}")? }
     }
     Ok(out.flush()?)
-}
-
-/// Write the rows of a query; how many there were.
-async fn print(session: &Session, question: Question, format: Format, out: &mut impl Write) -> Result<usize> {
-    let shape = question.shape();
-    let mut stream = session.run(question.frame).await?;
-    let mut writer = Writer::new(format, shape, &mut *out);
-    let mut rows = 0;
-    while let Some(batch) = stream.next().await {
-        let batch = batch.map_err(|e| explain(e, session))?;
-        rows += batch.num_rows();
-        writer.write(&batch)?;
-    }
-    writer.finish()?;
-    Ok(rows)
 }
 
 fn list(out: &mut impl Write) -> Result<()> {
@@ -167,8 +208,8 @@ fn list(out: &mut impl Write) -> Result<()> {
         }
     }
     writeln!(out, "\nFunctions of SQL, beside those of DataFusion")?;
-    for (name, doc) in functions::DOCS {
-        writeln!(out, "  {name:22} {doc}")?;
+    for (call, doc) in functions::docs() {
+        writeln!(out, "  {call:22} {doc}")?;
     }
     writeln!(out, "\nTables: analyze TRACE lists those of a trace; these are always there")?;
     for (name, doc) in [

@@ -18,10 +18,12 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{DataFrame, SQLOptions, SessionConfig, SessionContext};
 use schemas::column::{field, timestamp};
 use schemas::trace::LOSS_REASONS;
 
+use crate::bind::Values;
 use crate::clock::Clock;
 use crate::expand::Expanded;
 use crate::names::HOST;
@@ -34,7 +36,7 @@ use crate::symbols::Symbols;
 use crate::tables::Tables;
 use crate::trace::Trace;
 use crate::window::{self, Window};
-use crate::{errors, expand, functions, notations};
+use crate::{errors, expand, functions, imports, notations};
 
 /// Where DataFusion keeps tables.
 const CATALOG: &str = "datafusion";
@@ -55,12 +57,19 @@ pub struct Options {
     pub from: Option<String>,
     /// Nothing that happened from then on.
     pub to: Option<String>,
+    /// Parameters of queries, `NAME=VALUE`.
+    pub params: Vec<String>,
+    /// Tables of the user's own, `NAME=FILE`.
+    pub tables: Vec<String>,
+    /// Their columns that count from 1970, `TABLE.COLUMN=UNIT`.
+    pub epochs: Vec<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(2, |n| n.get());
-        Self { memory_bytes: 1 << 30, threads, spill_dir: None, from: None, to: None }
+        let (params, tables, epochs) = Default::default();
+        Self { memory_bytes: 1 << 30, threads, spill_dir: None, from: None, to: None, params, tables, epochs }
     }
 }
 
@@ -73,6 +82,7 @@ pub struct Session {
     window: Window,
     /// How times that a user wrote were understood, one line each.
     notes: Vec<String>,
+    values: Values,
 }
 
 impl Session {
@@ -89,7 +99,8 @@ impl Session {
         let window = Window::new(options.from.as_deref(), options.to.as_deref(), start_ns, &clocks)?;
         let given = [("--from", &options.from, window.from_ns), ("--to", &options.to, window.to_ns)];
         let given = given.into_iter().filter_map(|(flag, text, ns)| Some((flag, text.as_deref()?, ns?)));
-        let notes = given.filter_map(|(flag, text, ns)| note(flag, text, ns, start_ns, &clocks)).collect();
+        let mut notes: Vec<String> =
+            given.filter_map(|(flag, text, ns)| note(flag, text, ns, start_ns, &clocks)).collect();
         let symbols = Arc::new(Symbols::new(traces.clone()));
         let ctx = context(options, &symbols)?;
         let several = traces.len() > 1;
@@ -118,7 +129,36 @@ impl Session {
             names.push("kmem_pairs".to_owned());
         }
         names.extend(["traces", "loss_reasons"].map(str::to_owned));
-        Ok(Self { ctx, traces, tables: names, window, notes })
+        for own in imports::open(&options.tables, &options.epochs, &names)? {
+            ctx.register_table(TableReference::bare(own.name.as_str()), own.table)?;
+            names.push(own.name);
+            notes.push(own.note);
+        }
+        let mut session = Self { ctx, traces, tables: names, window, notes, values: Values::default() };
+        for param in &options.params {
+            session.set(param)?;
+        }
+        Ok(session)
+    }
+
+    /// Give a parameter of queries a value: `NAME=VALUE`.
+    ///
+    /// Fails if it is not written so, or its value looks like a time and is none.
+    pub fn set(&mut self, param: &str) -> Result<()> {
+        let mut values = std::mem::take(&mut self.values);
+        let set = values.set(param, |text| self.moment_ns(text));
+        self.values = values;
+        set
+    }
+
+    /// The parameters of queries.
+    pub fn values(&self) -> &Values {
+        &self.values
+    }
+
+    /// What DataFusion knows: tables, columns, functions.
+    pub fn context(&self) -> &SessionContext {
+        &self.ctx
     }
 
     /// Names of all tables.
@@ -193,7 +233,8 @@ impl Session {
     ///
     /// Fails if it is no single query, or names what is not there.
     pub async fn ask(&self, sql: &str) -> Result<Question> {
-        let Expanded { statement, titles } = expand::expand(sql, self.traces.len())?;
+        let Expanded { mut statement, titles } = expand::expand(sql, self.traces.len())?;
+        self.values.bind(&mut statement)?;
         let state = self.ctx.state();
         let plan = state.statement_to_plan(statement).await.map_err(|e| errors::explain(e, self))?;
         let options =
@@ -201,7 +242,7 @@ impl Session {
         options
             .verify_plan(&plan)
             .map_err(|_| anyhow!("only queries are possible: a trace is not changed"))?;
-        Ok(Question { frame: DataFrame::new(state, plan), titles })
+        Ok(Question { frame: DataFrame::new(state, plan), titles, docs: HashMap::new() })
     }
 
     /// [`Self::ask`], for rows that are not shown.
@@ -209,11 +250,14 @@ impl Session {
         Ok(self.ask(sql).await?.frame)
     }
 
-    /// Run a query: its rows as they come.
+    /// Run a query: its plan, and its rows as they come.
     ///
     /// Fails if it cannot be started.
-    pub async fn run(&self, frame: DataFrame) -> Result<SendableRecordBatchStream> {
-        frame.execute_stream().await.map_err(|e| errors::explain(e, self))
+    pub async fn run(&self, frame: DataFrame) -> Result<(Arc<dyn ExecutionPlan>, SendableRecordBatchStream)> {
+        let context = Arc::new(frame.task_ctx());
+        let plan = frame.create_physical_plan().await.map_err(|e| errors::explain(e, self))?;
+        let rows = execute_stream(plan.clone(), context).map_err(|e| errors::explain(e, self))?;
+        Ok((plan, rows))
     }
 
     /// Run `sql` and keep all rows; for small answers.
@@ -240,9 +284,19 @@ pub struct Question {
     /// Its plan.
     pub frame: DataFrame,
     titles: HashMap<String, String>,
+    /// Doc and unit of columns that are made by the query.
+    docs: HashMap<String, (String, Option<String>)>,
 }
 
 impl Question {
+    /// Say what its columns are: name, doc, unit.
+    pub fn describe<'a>(&mut self, docs: impl Iterator<Item = (&'a str, &'a str, Option<&'a str>)>) {
+        let owned = |(name, doc, unit): (&str, &str, Option<&str>)| {
+            (name.to_owned(), (doc.to_owned(), unit.map(str::to_owned)))
+        };
+        self.docs = docs.map(owned).collect();
+    }
+
     /// Titles and notations of its columns.
     pub fn shape(&self) -> Shape {
         let schema = self.frame.schema().as_arrow();
@@ -251,7 +305,12 @@ impl Question {
             let recorded =
                 field.metadata().get(RECORDED).filter(|name| name.eq_ignore_ascii_case(field.name()));
             let name = self.titles.get(field.name()).or(recorded).unwrap_or(field.name());
-            field.clone().with_name(name.as_str())
+            let mut metadata = field.metadata().clone();
+            if let Some((doc, unit)) = self.docs.get(field.name()) {
+                metadata.insert("doc".to_owned(), doc.clone());
+                metadata.extend(unit.iter().map(|unit| ("unit".to_owned(), unit.clone())));
+            }
+            field.clone().with_name(name.as_str()).with_metadata(metadata)
         };
         let fields: Vec<Field> = schema.fields().iter().map(|field| title(field)).collect();
         let notations = notations::of(self.frame.logical_plan());

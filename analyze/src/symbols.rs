@@ -29,12 +29,18 @@ pub struct Symbols {
     traces: Vec<Arc<Trace>>,
     names: OnceLock<Result<HashMap<u64, String>, String>>,
     stacks: OnceLock<Result<HashMap<i64, String>, String>>,
+    folded: OnceLock<Result<HashMap<i64, String>, String>>,
 }
 
 impl Symbols {
     /// The symbols of `traces`, not read yet.
     pub fn new(traces: Vec<Arc<Trace>>) -> Self {
-        Self { traces, names: OnceLock::new(), stacks: OnceLock::new() }
+        Self { traces, names: OnceLock::new(), stacks: OnceLock::new(), folded: OnceLock::new() }
+    }
+
+    /// The traces whose symbols these are.
+    pub fn traces(&self) -> &[Arc<Trace>] {
+        &self.traces
     }
 
     /// Name of every address. An address that has different names in different traces has none.
@@ -48,7 +54,15 @@ impl Symbols {
     /// Text of every stack: names of its frames, innermost first.
     pub fn stacks(&self) -> Result<&HashMap<i64, String>, String> {
         self.stacks
-            .get_or_init(|| self.read_stacks().map_err(|e| format!("{e:#}")))
+            .get_or_init(|| self.read_stacks(join).map_err(|e| format!("{e:#}")))
+            .as_ref()
+            .map_err(Clone::clone)
+    }
+
+    /// Functions of every stack, outermost first, as flame graphs take them.
+    pub fn folded(&self) -> Result<&HashMap<i64, String>, String> {
+        self.folded
+            .get_or_init(|| self.read_stacks(fold).map_err(|e| format!("{e:#}")))
             .as_ref()
             .map_err(Clone::clone)
     }
@@ -90,7 +104,7 @@ impl Symbols {
         Ok(names)
     }
 
-    fn read_stacks(&self) -> Result<HashMap<i64, String>> {
+    fn read_stacks(&self, text: fn(&[String]) -> String) -> Result<HashMap<i64, String>> {
         let names = self.names().map_err(anyhow::Error::msg)?;
         let mut stacks = HashMap::new();
         let (mut frames_read, mut left) = (0, MAX_TEXT_BYTES);
@@ -107,14 +121,9 @@ impl Symbols {
                 let frames = frames.as_primitive::<UInt64Type>();
                 frames_read += frames.len();
                 ensure!(frames_read <= MAX_ENTRIES, "table stacks has too many frames");
-                let mut text = String::new();
-                for frame in frames.values() {
-                    let separator = if text.is_empty() { "" } else { " <- " };
-                    let name = name_of(names, *frame);
-                    let bytes = separator.len() + name.len();
-                    left = left.checked_sub(bytes).context("table stacks has too many long names")?;
-                    text.extend([separator, &name]);
-                }
+                let texts: Vec<String> = frames.values().iter().map(|frame| name_of(names, *frame)).collect();
+                let text = text(&texts);
+                left = left.checked_sub(text.len()).context("table stacks has too many long names")?;
                 stacks.entry(ids.value(row)).or_insert(text);
             }
             Ok(())
@@ -153,6 +162,20 @@ fn batches(reader: Reader) -> Result<ParquetRecordBatchReader> {
     let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
     let metadata = ArrowReaderMetadata::try_new(found.metadata().clone(), options)?;
     Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(reader, metadata).build()?)
+}
+
+/// `read+0x1 <- main+0x2`
+fn join(frames: &[String]) -> String {
+    frames.join(" <- ")
+}
+
+/// `main;read`: without offset and module, which would tell places of one function apart.
+fn fold(frames: &[String]) -> String {
+    let function = |frame: &String| {
+        let end = frame.find("+0x").or_else(|| frame.find(" [")).unwrap_or(frame.len());
+        frame[..end].replace(';', ":")
+    };
+    frames.iter().rev().map(function).collect::<Vec<_>>().join(";")
 }
 
 /// The name of `addr`, or the address itself.

@@ -107,6 +107,7 @@ pub fn meta(options: &Options, plan: &Plan, utc_minus_boottime_ns: i64) -> Resul
         recorder_pid: std::process::id(),
         events: plan.layouts(),
         kept_from_ns: None,
+        gfp_flags: Vec::new(),
         frozen: None,
     })
 }
