@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal};
 use std::sync::Arc;
 
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// A metric of scans of Parquet: rows that a condition left out while they were read.
@@ -25,7 +26,8 @@ impl Progress {
         let mut leaves = Vec::new();
         collect(&plan, &mut leaves);
         let rows = |leaf: &Arc<dyn ExecutionPlan>| {
-            let statistics = leaf.partition_statistics(None).ok()?;
+            let all = StatisticsArgs::default();
+            let statistics = StatisticsContext::new().compute(leaf.as_ref(), &all).ok()?;
             statistics.num_rows.get_value().map(|rows| *rows as u64)
         };
         let total = leaves.iter().map(rows).sum();

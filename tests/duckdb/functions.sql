@@ -10,6 +10,12 @@ CREATE VIEW stack_frames AS
     SELECT stack_id, unnest(frames) AS frame, generate_subscripts(frames, 1) AS depth FROM stacks;
 CREATE MACRO stack_text(id) AS
     (SELECT string_agg(symbol(frame), ' <- ' ORDER BY depth) FROM stack_frames WHERE stack_frames.stack_id = id);
+CREATE MACRO function_of(a) AS
+    coalesce((SELECT min(name) FROM symbols WHERE addr = a), printf('0x%x', a));
+CREATE MACRO stack_fold(id) AS
+    (SELECT string_agg(function_of(frame), chr(59) ORDER BY depth DESC) FROM stack_frames WHERE stack_frames.stack_id = id);
+CREATE MACRO container(id) AS (SELECT min(container_id) FROM cgroups WHERE cgroup_id = id);
+CREATE MACRO dev_name(dev) AS CAST(dev >> 20 AS VARCHAR) || ':' || CAST(dev & 1048575 AS VARCHAR);
 CREATE VIEW kmem_ordered AS
     SELECT *, lead(kind) OVER w AS next_kind, lead(ts) OVER w AS next_ts, lag(kind) OVER w AS prev_kind
     FROM (SELECT * FROM kmem UNION ALL BY NAME SELECT CAST(NULL AS BIGINT) AS kstack WHERE false) AS stacked

@@ -41,13 +41,16 @@ impl<W: Write> Rows for CsvWriter<W> {
         let batch = self.shape.for_csv(batch)?;
         let options = FormatOptions::default();
         let columns = batch.columns().iter();
-        let columns = columns.map(|column| Ok((column, ArrayFormatter::try_new(column, &options)?)));
+        let columns = columns.map(|column| {
+            // Those of a column that has nothing but NULL, too.
+            Ok((column.logical_nulls(), ArrayFormatter::try_new(column, &options)?))
+        });
         let columns = columns.collect::<Result<Vec<_>>>()?;
         let (mut line, mut text) = (String::new(), String::new());
         for row in 0..batch.num_rows() {
             line.clear();
-            for (i, (column, formatter)) in columns.iter().enumerate() {
-                if column.is_null(row) {
+            for (i, (nulls, formatter)) in columns.iter().enumerate() {
+                if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
                     line.push_str(if i == 0 { "" } else { "," });
                     continue;
                 }
