@@ -19,6 +19,8 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 
+use schemas::trace::{CGROUP_CHANGES, PROCESSES};
+
 use crate::symbols::Symbols;
 use lookup::Lookups;
 
@@ -44,6 +46,15 @@ fn defs() -> impl Iterator<Item = &'static Def> {
 /// How each function is called, and what it returns.
 pub fn docs() -> impl Iterator<Item = (&'static str, &'static str)> {
     defs().map(|def| (def.call, def.doc))
+}
+
+/// The event whose rows a function looks up, and whose losses make its values uncertain.
+pub fn event_of(function: &str) -> Option<&'static str> {
+    match function {
+        "process" => Some(PROCESSES),
+        "container" => Some(CGROUP_CHANGES),
+        _ => None,
+    }
 }
 
 /// All functions, for the traces behind `symbols`.

@@ -15,6 +15,7 @@ pub mod expand;
 pub mod file;
 pub mod functions;
 pub mod imports;
+pub mod interrupts;
 pub mod listing;
 pub mod loss;
 pub mod names;

@@ -1,8 +1,13 @@
 //! A plan that runs goes in; a line on stderr says how much of what it reads is read.
 
+use std::cell::RefCell;
 use std::io::{self, IsTerminal};
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -10,45 +15,33 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// A metric of scans of Parquet: rows that a condition left out while they were read.
 const LEFT_OUT: &str = "pushdown_rows_pruned";
 
-/// The progress of a plan; shown only on a terminal.
+/// A query is called long, and its progress shown, after this.
+const LONG: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(200);
+
+/// The progress of a plan; shown only on a terminal, by a thread of its own, because those of the query may be busy.
 pub struct Progress {
-    leaves: Vec<Arc<dyn ExecutionPlan>>,
-    /// Rows of all leaves, if it is known of each.
-    total: Option<u64>,
-    bar: Option<ProgressBar>,
-    /// Not to be shown, or not any more.
-    is_over: bool,
+    thread: RefCell<Option<JoinHandle<()>>>,
+    is_over: Arc<(Mutex<bool>, Condvar)>,
 }
 
 impl Progress {
-    /// Of a plan that is about to run.
+    /// Of a plan that begins to run.
     pub fn of(plan: Arc<dyn ExecutionPlan>) -> Self {
-        let mut leaves = Vec::new();
-        collect(&plan, &mut leaves);
-        let rows = |leaf: &Arc<dyn ExecutionPlan>| {
-            let all = StatisticsArgs::default();
-            let statistics = StatisticsContext::new().compute(leaf.as_ref(), &all).ok()?;
-            statistics.num_rows.get_value().map(|rows| *rows as u64)
-        };
-        let total = leaves.iter().map(rows).sum();
-        Self { leaves, total, bar: None, is_over: !io::stderr().is_terminal() }
-    }
-
-    /// Show how far it is.
-    pub fn show(&mut self) {
-        if self.is_over {
-            return;
-        }
-        let read = self.leaves.iter().map(|leaf| read(leaf.as_ref())).sum();
-        let bar = self.bar.get_or_insert_with(|| bar(self.total));
-        bar.set_position(read);
+        let is_over = Arc::new((Mutex::new(false), Condvar::new()));
+        let watched = is_over.clone();
+        let thread = io::stderr().is_terminal().then(|| std::thread::spawn(move || show(&plan, &watched)));
+        Self { thread: RefCell::new(thread), is_over }
     }
 
     /// Take it away for good.
-    pub fn end(&mut self) {
-        self.is_over = true;
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
+    pub fn end(&self) {
+        if let Some(thread) = self.thread.take() {
+            let (is_over, changed) = &*self.is_over;
+            *is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            changed.notify_all();
+            // It only draws: without it there is no line.
+            let _ = thread.join();
         }
     }
 }
@@ -56,6 +49,28 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// Show how far `plan` is until it is over.
+fn show(plan: &Arc<dyn ExecutionPlan>, (is_over, changed): &(Mutex<bool>, Condvar)) {
+    let mut leaves = Vec::new();
+    collect(plan, &mut leaves);
+    let total = leaves.iter().map(rows).sum();
+    let mut shown: Option<ProgressBar> = None;
+    let mut wait = LONG;
+    let mut is_over = is_over.lock().unwrap_or_else(PoisonError::into_inner);
+    while !*is_over {
+        let (locked, waited) = changed.wait_timeout(is_over, wait).unwrap_or_else(PoisonError::into_inner);
+        is_over = locked;
+        if waited.timed_out() {
+            wait = TICK;
+            let bar = shown.get_or_insert_with(|| bar(total));
+            bar.set_position(leaves.iter().map(|leaf| read(leaf.as_ref())).sum());
+        }
+    }
+    if let Some(bar) = shown {
+        bar.finish_and_clear();
     }
 }
 
@@ -68,6 +83,7 @@ fn bar(total: Option<u64>) -> ProgressBar {
         ),
         None => (ProgressBar::no_length(), "{elapsed} {spinner} read {human_pos} rows, Ctrl-C ends it"),
     };
+    let bar = bar.with_elapsed(LONG);
     bar.set_draw_target(ProgressDrawTarget::stderr());
     // The template is a constant, and a test shows it.
     bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
@@ -81,6 +97,18 @@ fn collect(plan: &Arc<dyn ExecutionPlan>, leaves: &mut Vec<Arc<dyn ExecutionPlan
     for child in children {
         collect(child, leaves);
     }
+}
+
+/// Rows that a leaf can read at most, if that is known.
+fn rows(leaf: &Arc<dyn ExecutionPlan>) -> Option<u64> {
+    let all = StatisticsArgs::default();
+    let known = StatisticsContext::new().compute(leaf.as_ref(), &all).ok();
+    if let Some(rows) = known.and_then(|known| known.num_rows.get_value().copied()) {
+        return Some(rows as u64);
+    }
+    let scan = leaf.downcast_ref::<DataSourceExec>()?.data_source().downcast_ref::<FileScanConfig>()?;
+    let files = scan.file_groups.iter().flat_map(FileGroup::iter);
+    files.map(|file| file.statistics.as_ref()?.num_rows.get_value().map(|rows| *rows as u64)).sum()
 }
 
 fn read(leaf: &dyn ExecutionPlan) -> u64 {

@@ -1,20 +1,19 @@
 //! A planned question goes in, its rows are written to where the user wants them, as they arrive.
 
 use std::io::Write;
-use std::time::Duration;
 
 use anyhow::Result;
+use datafusion::common::runtime::SpawnedTask;
 use futures::StreamExt;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::sync::mpsc;
 
 use crate::errors::explain;
 use crate::output::{Destination, Target};
 use crate::progress::Progress;
 use crate::session::{Question, Session};
 
-/// A query is called long, and its progress shown, after this.
-const LONG: Duration = Duration::from_secs(1);
-const TICK: Duration = Duration::from_millis(200);
+/// Batches that wait to be written.
+const WAITING: usize = 2;
 
 /// Write the rows of `question` to `target`, or to `out` if that is no file; how many there were. When this fails or is
 /// dropped half-way, a file does not get its name.
@@ -28,22 +27,20 @@ pub async fn write(
 ) -> Result<usize> {
     let shape = question.shape();
     let mut destination = Destination::open(target.file.as_deref(), out)?;
-    let mut writer = target.writer(shape, &mut destination)?;
     let (plan, mut stream) = session.run(question.frame).await?;
-    let mut progress = Progress::of(plan);
-    let mut ticks = interval_at(Instant::now() + LONG, TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut rows = 0;
-    loop {
-        let batch = tokio::select! {
-            biased;
-            batch = stream.next() => batch,
-            _ = ticks.tick() => {
-                progress.show();
-                continue;
+    let mut writer = target.writer(shape.typed_as(&plan.schema()), &mut destination)?;
+    let progress = Progress::of(plan);
+    let (sender, mut batches) = mpsc::channel(WAITING);
+    // In a task of its own, so that whoever waits here can be woken while the query computes.
+    let query = SpawnedTask::spawn(async move {
+        while let Some(batch) = stream.next().await {
+            if sender.send(batch).await.is_err() {
+                break;
             }
-        };
-        let Some(batch) = batch else { break };
+        }
+    });
+    let mut rows = 0;
+    while let Some(batch) = batches.recv().await {
         if target.is_terminal() {
             progress.end();
         }
@@ -51,6 +48,8 @@ pub async fn write(
         rows += batch.num_rows();
         writer.write(&batch)?;
     }
+    // A panic goes on here.
+    query.join_unwind().await?;
     progress.end();
     writer.finish()?;
     destination.commit()?;

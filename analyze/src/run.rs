@@ -2,14 +2,13 @@
 
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Result;
 use arrow_array::cast::AsArray;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::analysis::{self, Analysis, ParamType};
 use crate::cli::{Action, Request, call};
+use crate::interrupts::{Interrupts, Then};
 use crate::loss::Doubts;
 use crate::output::{Target, remove_unfinished};
 use crate::session::{Question, Session};
@@ -24,8 +23,6 @@ const ANY_QUERY: &str =
 pub const DOUBT: u8 = 1;
 /// Not answered.
 pub const ERROR: u8 = 2;
-/// How long after Ctrl-C the process ends by itself.
-const PATIENCE: Duration = Duration::from_secs(1);
 /// Ended by Ctrl-C.
 pub const INTERRUPTED: u8 = 130;
 
@@ -48,18 +45,10 @@ pub async fn run(request: Request, out: impl Write + Send, notes: &mut dyn Write
     if matches!(request.action, Action::Shell(_)) {
         return answer(request, out, notes).await;
     }
-    let mut interrupts = signal(SignalKind::interrupt())?;
-    // A step that takes long without a pause is not waited for, nor is a second Ctrl-C.
-    tokio::spawn(async {
-        let Ok(mut interrupts) = signal(SignalKind::interrupt()) else { return };
-        interrupts.recv().await;
-        let _ = tokio::time::timeout(PATIENCE, interrupts.recv()).await;
-        remove_unfinished();
-        std::process::exit(INTERRUPTED.into());
-    });
+    let interrupts = Interrupts::catch(Then::End { cleanup: remove_unfinished, code: INTERRUPTED })?;
     tokio::select! {
         answered = answer(request, out, notes) => answered,
-        _ = interrupts.recv() => Err(Interrupted.into()),
+        () = interrupts.next() => Err(Interrupted.into()),
     }
 }
 

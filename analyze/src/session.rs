@@ -9,7 +9,7 @@ use arrow_array::{ArrayRef, BooleanArray, RecordBatch, StringArray, TimestampNan
 use arrow_schema::{DataType, Field, Schema};
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::view::ViewTable;
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, TableReference};
 use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
@@ -211,10 +211,21 @@ impl Session {
         self.window.to_ns.is_none_or(|to_ns| to_ns > first.0).then_some(first)
     }
 
-    /// Events whose tables `plan` reads, as recorded.
+    /// Events whose tables `plan` reads, itself or in a function, as recorded.
     pub fn events_of(&self, plan: &LogicalPlan) -> Result<Vec<String>> {
         let mut events: Vec<String> = Vec::new();
         plan.apply_with_subqueries(|node| {
+            node.apply_expressions(|expr| {
+                expr.apply(|expr| {
+                    if let Expr::ScalarFunction(call) = expr
+                        && let Some(event) = functions::event_of(call.name())
+                        && !events.iter().any(|known| known == event)
+                    {
+                        events.push(event.to_owned());
+                    }
+                    Ok(TreeNodeRecursion::Continue)
+                })
+            })?;
             if let LogicalPlan::TableScan(scan) = node {
                 let name = scan.table_name.table();
                 let name = if name == "kmem_pairs" { "kmem" } else { name };

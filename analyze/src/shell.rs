@@ -12,8 +12,8 @@ use anyhow::{Context, Result};
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 use rustyline::{CompletionType, Config, Editor};
-use tokio::signal::unix::{SignalKind, signal};
 
+use crate::interrupts::{Interrupts, Then};
 use crate::output::{Target, is_broken_pipe, remove_unfinished};
 use crate::run::{self, Interrupted};
 use crate::session::Session;
@@ -32,6 +32,7 @@ struct Shell<'a, W> {
     /// Where the rows of the next answer go, instead.
     once: Option<Target>,
     is_timed: bool,
+    interrupts: Interrupts,
     /// Of the last answer.
     code: u8,
     out: &'a mut W,
@@ -55,7 +56,9 @@ pub async fn run(
     out: &mut (impl Write + Send),
     notes: &mut dyn Write,
 ) -> Result<u8> {
-    let mut shell = Shell { session, target, once: None, is_timed: false, code: run::OK, out, notes };
+    let interrupts = Interrupts::catch(Then::GoOn)?;
+    let mut shell =
+        Shell { session, target, once: None, is_timed: false, interrupts, code: run::OK, out, notes };
     // `-o` is for the first answer: each file has one.
     if let Some(path) = shell.target.file.take() {
         shell.once = Some(Target { format: shell.target.format, file: Some(path) });
@@ -147,14 +150,13 @@ impl<W: Write + Send> Shell<'_, W> {
     async fn query(&mut self, sql: &str) -> Result<()> {
         let start = Instant::now();
         let target = self.once.take().unwrap_or_else(|| self.target.clone());
-        let mut interrupts = signal(SignalKind::interrupt())?;
         let answer = async {
             let question = self.session.ask(sql).await?;
             run::sql(&self.session, question, &target, self.out, self.notes).await
         };
         let answered = tokio::select! {
             biased;
-            _ = interrupts.recv() => Err(Interrupted.into()),
+            () = self.interrupts.next() => Err(Interrupted.into()),
             code = answer => code,
         };
         if answered.is_err() {

@@ -1,14 +1,19 @@
 //! The `analyze` program as users meet it: its words, its exit codes, and what it makes of traces that are not well.
 
 mod dead;
+mod formats;
 mod hostile;
 mod losses;
 mod names;
 mod order;
+mod own_tables;
 mod paste;
+mod query;
+mod shell;
 mod window;
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -36,10 +41,24 @@ impl Bench {
         self.dir.path().join(name)
     }
 
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_analyze"));
+        command.args(words).current_dir(self.dir.path());
+        command
+    }
+
     fn analyze(&self, words: &[&str]) -> Run {
-        let output =
-            Command::new(env!("CARGO_BIN_EXE_analyze")).args(words).current_dir(self.dir.path()).output();
-        let output = output.unwrap();
+        self.analyze_from(words, "")
+    }
+
+    /// With this on standard input.
+    fn analyze_from(&self, words: &[&str], input: &str) -> Run {
+        let mut command = self.command(words);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // Whoever does not read it may have ended.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let output = child.wait_with_output().unwrap();
         let text = |bytes: Vec<u8>| {
             String::from_utf8(bytes).unwrap().replace(self.dir.path().to_str().unwrap(), "DIR")
         };
