@@ -209,7 +209,8 @@ fn request(matches: &ArgMatches) -> Result<Request> {
     }
     options.from = matches.get_one("from").cloned();
     options.to = matches.get_one("to").cloned();
-    let texts = |name: &str| matches.try_get_many::<String>(name).ok().flatten().into_iter().flatten().cloned();
+    let texts =
+        |name: &str| matches.try_get_many::<String>(name).ok().flatten().into_iter().flatten().cloned();
     options.params = texts("param").collect();
     options.tables = texts("table").collect();
     options.epochs = texts("epoch").collect();

@@ -149,7 +149,9 @@ fn identifiers(input: &ArrayRef) -> Result<Vec<Option<u64>>> {
     match input.data_type() {
         DataType::UInt64 => Ok(input.as_primitive::<UInt64Type>().iter().collect()),
         DataType::Null => Ok(vec![None; input.len()]),
-        ty if ty.is_signed_integer() => Ok(integers(input)?.iter().map(|n| n.map(i64::cast_unsigned)).collect()),
+        ty if ty.is_signed_integer() => {
+            Ok(integers(input)?.iter().map(|n| n.map(i64::cast_unsigned)).collect())
+        }
         ty if ty.is_unsigned_integer() => identifiers(&cast(input, &DataType::UInt64)?),
         _ => {
             let parse = |text: &str| match text.strip_prefix("0x") {

@@ -74,7 +74,8 @@ pub async fn run(
 
 impl<W: Write + Send> Shell<'_, W> {
     async fn terminal(&mut self) -> Result<()> {
-        let config = Config::builder().completion_type(CompletionType::List).history_ignore_space(true).build();
+        let config =
+            Config::builder().completion_type(CompletionType::List).history_ignore_space(true).build();
         let mut editor: Editor<Words, FileHistory> = Editor::with_config(config)?;
         editor.set_helper(Some(Words::of(&self.session).await?));
         let history = history();
@@ -84,7 +85,10 @@ impl<W: Write + Send> Shell<'_, W> {
         }
         let count = self.session.traces.len();
         let traces = if count == 1 { "1 trace is".to_owned() } else { format!("{count} traces are") };
-        writeln!(self.out, "{traces} open. End a query with ';'. \\d lists tables, \\? tells more, \\q leaves.")?;
+        writeln!(
+            self.out,
+            "{traces} open. End a query with ';'. \\d lists tables, \\? tells more, \\q leaves."
+        )?;
         loop {
             self.out.flush()?;
             let line = match editor.readline(PROMPT) {

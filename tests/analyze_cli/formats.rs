@@ -12,7 +12,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::Bench;
 
-const QUERY: &str = "SELECT ptr, 4 + ptr AS \"Next\", bytes_req, comm, ts FROM kmem WHERE kind = 'alloc' ORDER BY ts LIMIT 2";
+const QUERY: &str =
+    "SELECT ptr, 4 + ptr AS \"Next\", bytes_req, comm, ts FROM kmem WHERE kind = 'alloc' ORDER BY ts LIMIT 2";
 
 #[test]
 fn null_and_empty_text_differ_in_csv() {
@@ -33,7 +34,11 @@ fn markdown_is_a_table_of_values_and_nothing_in_them_is_markup() {
 fn columns(batch: &RecordBatch) -> Vec<(String, String)> {
     let schema = batch.schema();
     let doc = |key: &str, field: &arrow_schema::Field| field.metadata().get(key).cloned().unwrap_or_default();
-    schema.fields().iter().map(|f| (f.name().clone(), format!("{} [{}]", doc("doc", f), doc("unit", f)))).collect()
+    schema
+        .fields()
+        .iter()
+        .map(|f| (f.name().clone(), format!("{} [{}]", doc("doc", f), doc("unit", f))))
+        .collect()
 }
 
 #[test]
@@ -65,10 +70,14 @@ fn parquet_and_arrow_keep_types_docs_and_units() {
     let bytes = schema.field_with_name("bytes").unwrap().metadata();
     assert!(bytes["unit"] == "bytes" && !bytes["doc"].is_empty(), "{bytes:?}");
     // Without rows it is still a file of that format.
-    let none = bench.analyze(&["sql", "kmem.trace", "SELECT ptr FROM kmem WHERE false", "-o", "none.parquet"]);
+    let none =
+        bench.analyze(&["sql", "kmem.trace", "SELECT ptr FROM kmem WHERE false", "-o", "none.parquet"]);
     assert_eq!(none.code, 1);
     let file = File::open(bench.path("none.parquet")).unwrap();
-    assert_eq!(ParquetRecordBatchReaderBuilder::try_new(file).unwrap().metadata().file_metadata().num_rows(), 0);
+    assert_eq!(
+        ParquetRecordBatchReaderBuilder::try_new(file).unwrap().metadata().file_metadata().num_rows(),
+        0
+    );
 }
 
 #[test]
@@ -106,7 +115,8 @@ fn a_file_is_replaced_as_a_whole_or_not_at_all() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
     let link = bench.path("link.csv");
     std::os::unix::fs::symlink("rows.csv", &link).unwrap();
-    let failing = "SELECT 1 / (1202 - row_number() OVER ()) AS n FROM packets a CROSS JOIN (VALUES (1), (2)) b";
+    let failing =
+        "SELECT 1 / (1202 - row_number() OVER ()) AS n FROM packets a CROSS JOIN (VALUES (1), (2)) b";
     let run = bench.analyze(&["sql", "gaps.trace", failing, "-o", "rows.csv"]);
     assert_eq!(run.code, 2, "{}", run.err);
     assert_eq!(fs::read_to_string(&path).unwrap(), "as it was");
@@ -139,7 +149,8 @@ fn an_interrupt_ends_with_130_and_leaves_no_part_of_a_file() {
     let mut command = bench.command(&["sql", "gaps.trace", query, "-o", "rows.csv"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let start = Instant::now();
-    let is_begun = || left_over(&bench).iter().any(|name| bench.path(name).metadata().is_ok_and(|m| m.len() > 0));
+    let is_begun =
+        || left_over(&bench).iter().any(|name| bench.path(name).metadata().is_ok_and(|m| m.len() > 0));
     while !is_begun() {
         assert!(child.try_wait().unwrap().is_none() && start.elapsed() < Duration::from_secs(60));
         std::thread::sleep(Duration::from_millis(20));

@@ -69,15 +69,27 @@ fn a_number_is_a_time_only_where_its_name_or_the_user_says_so() {
     let run = bench.analyze(&words);
     assert_eq!(run.out, "at,took_ms,ts\n1800000000.25,1800000000,2027-01-15T08:00:01Z\n", "{}", run.err);
     let run = bench.analyze(&[&words[..], &["--epoch", "own.at=s"]].concat());
-    assert_eq!(run.out, "at,took_ms,ts\n2027-01-15T08:00:00.250Z,1800000000,2027-01-15T08:00:01Z\n", "{}", run.err);
+    assert_eq!(
+        run.out, "at,took_ms,ts\n2027-01-15T08:00:00.250Z,1800000000,2027-01-15T08:00:01Z\n",
+        "{}",
+        run.err
+    );
     let told = |epoch: &str| {
         let run = bench.analyze(&[&words[..], &["--epoch", epoch]].concat());
         assert_eq!((run.code, run.out.as_str()), (2, ""), "{}", run.err);
         run.err
     };
-    assert_eq!(told("own.at=ns"), "analyze: --table own=own.csv: own.csv column at: '1800000000.25' is no number of nanoseconds\n");
-    assert!(told("own.att=s").contains("names a column 'att' that it does not have; did you mean 'at'?; columns: at, took_ms, ts_s"));
-    assert_eq!(told("onw.at=s"), "analyze: --epoch onw.at: there is no --table onw: write --table onw=FILE\n");
+    assert_eq!(
+        told("own.at=ns"),
+        "analyze: --table own=own.csv: own.csv column at: '1800000000.25' is no number of nanoseconds\n"
+    );
+    assert!(told("own.att=s").contains(
+        "names a column 'att' that it does not have; did you mean 'at'?; columns: at, took_ms, ts_s"
+    ));
+    assert_eq!(
+        told("onw.at=s"),
+        "analyze: --epoch onw.at: there is no --table onw: write --table onw=FILE\n"
+    );
     assert!(told("own.at=h").contains("write --epoch TABLE.COLUMN=UNIT with the unit s, ms, us or ns"));
 }
 
@@ -94,7 +106,10 @@ fn what_is_wrong_with_a_file_or_its_name_is_told_with_its_line() {
     write("bad.parquet", "no Parquet");
     write("rows.xlsx", "");
     let refused = |table: &str, line: &str| {
-        bench.refused(&["sql", "kmem.trace", "SELECT 1", "--table", table], &format!("analyze: --table {table}: {line}"));
+        bench.refused(
+            &["sql", "kmem.trace", "SELECT 1", "--table", table],
+            &format!("analyze: --table {table}: {line}"),
+        );
     };
     refused("x=none.csv", "cannot read none.csv: No such file or directory (os error 2)");
     refused("x=rows.xlsx", "the name of a file must end with .csv, .tsv, .ndjson, .jsonl or .parquet");
@@ -132,5 +147,10 @@ fn a_table_of_a_million_rows_takes_no_memory() {
     command.args(["-c", limited, env!("CARGO_BIN_EXE_analyze"), "sql", "kmem.trace", query]);
     command.args(["--table", "wide=wide.csv", "-F", "csv", "--threads", "2"]).current_dir(bench.dir.path());
     let output = command.output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "n\n200000\n", "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "n\n200000\n",
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }

@@ -41,12 +41,16 @@ fn a_parameter_has_the_type_of_its_value() {
         assert_eq!(run.code, 0, "{params:?}: {}", run.err);
         run.out
     };
-    assert_eq!(rows("kmem.trace", "SELECT count(*) AS n FROM kmem WHERE ptr = $ptr", &["ptr=0x20"]), "n\n3\n");
+    assert_eq!(
+        rows("kmem.trace", "SELECT count(*) AS n FROM kmem WHERE ptr = $ptr", &["ptr=0x20"]),
+        "n\n3\n"
+    );
     let since = "SELECT count(*) AS n FROM kmem WHERE ts >= $since";
     for time in ["since=+1s", "since=2027-01-15T08:00:01Z", "since=2027-01-15 08:00:01"] {
         assert_eq!(rows("kmem.trace", since, &[time]), "n\n1\n");
     }
-    let long = "SELECT count(*) AS n FROM kmem WHERE ns(ts) - ns((SELECT start_ts FROM traces)) > $min LIMIT $limit";
+    let long =
+        "SELECT count(*) AS n FROM kmem WHERE ns(ts) - ns((SELECT start_ts FROM traces)) > $min LIMIT $limit";
     assert_eq!(rows("kmem.trace", long, &["min=1.5s", "limit=1"]), "n\n1\n");
     let text = "SELECT $a AS a, $b AS b, $c AS c, $D AS d";
     let values = ["a='42'", "b=o'brien", "c=x' OR 1=1 --", "d=-2.5"];
@@ -74,7 +78,11 @@ fn a_parameter_without_a_value_and_a_value_without_a_parameter_are_told() {
         "analyze: parameter 'a' has no value: write a=VALUE",
     );
     let run = bench.analyze(&["sql", "mkdirs.trace", "SELECT $a", "--param", "a=2027-13-01"]);
-    assert!(run.code == 2 && run.err.starts_with("analyze: parameter 'a': '2027-13-01' is no time"), "{}", run.err);
+    assert!(
+        run.code == 2 && run.err.starts_with("analyze: parameter 'a': '2027-13-01' is no time"),
+        "{}",
+        run.err
+    );
 }
 
 #[test]

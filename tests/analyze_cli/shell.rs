@@ -191,7 +191,8 @@ fn questions_come_from_standard_input_and_the_worst_answer_is_the_exit_code() {
     assert_eq!(errors[2], "analyze: cannot read none.sql: No such file or directory (os error 2)");
     assert!(errors[3].starts_with("analyze: 'parquet' is no format for here: use table"), "{errors:?}");
     assert_eq!(errors.len(), 4);
-    let run = bench.analyze_from(&["shell", "mkdirs.trace", "--param", "x=5", "--param", "y=6"], "SELECT $x AS x;");
+    let run =
+        bench.analyze_from(&["shell", "mkdirs.trace", "--param", "x=5", "--param", "y=6"], "SELECT $x AS x;");
     assert_eq!((run.code, run.out.as_str()), (0, "x\n5\n"), "{}", run.err);
     fs::write(bench.path("loop.sql"), "\\i loop.sql\n").unwrap();
     let run = bench.analyze_from(&["shell", "mkdirs.trace"], "\\i loop.sql");

@@ -103,11 +103,17 @@ impl Processes {
         Ok(known)
     }
 
-    fn take(&mut self, batch: &RecordBatch, boot_ns: i64, numbers: &mut HashMap<String, u32>) -> anyhow::Result<()> {
+    fn take(
+        &mut self,
+        batch: &RecordBatch,
+        boot_ns: i64,
+        numbers: &mut HashMap<String, u32>,
+    ) -> anyhow::Result<()> {
         let times = column(batch, "ts", &DataType::Int64)?;
         let pids = column(batch, "pid", &DataType::UInt32)?;
         let (evs, comms) = (column(batch, "ev", &DataType::Utf8)?, column(batch, "comm", &DataType::Utf8)?);
-        let starts = batch.column_by_name("start_boottime_ns").and_then(|c| c.as_primitive_opt::<Int64Type>());
+        let starts =
+            batch.column_by_name("start_boottime_ns").and_then(|c| c.as_primitive_opt::<Int64Type>());
         let (times, pids) = (times.as_primitive::<Int64Type>(), pids.as_primitive::<UInt32Type>());
         let (evs, comms) = (evs.as_string::<i32>(), comms.as_string::<i32>());
         for row in 0..batch.num_rows() {

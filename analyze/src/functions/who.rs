@@ -35,7 +35,12 @@ pub const DEFS: &[Def] = &[
 ];
 
 /// For each row the place of its trace; the third argument says it, else there is only one.
-fn places(lookups: &Lookups, call: &str, rows: usize, trace: Option<&ArrayRef>) -> Result<Vec<Option<usize>>> {
+fn places(
+    lookups: &Lookups,
+    call: &str,
+    rows: usize,
+    trace: Option<&ArrayRef>,
+) -> Result<Vec<Option<usize>>> {
     match lookups.places(trace)? {
         Some(places) => Ok(places),
         None if lookups.traces().len() == 1 => Ok(vec![Some(0); rows]),

@@ -73,7 +73,12 @@ impl Source for Csv {
 }
 
 /// The next rows; `None` behind the last.
-fn batch(reader: &mut Reader<File>, path: &Path, schema: &SchemaRef, kinds: &[Kind]) -> Result<Option<RecordBatch>> {
+fn batch(
+    reader: &mut Reader<File>,
+    path: &Path,
+    schema: &SchemaRef,
+    kinds: &[Kind],
+) -> Result<Option<RecordBatch>> {
     let mut columns: Vec<StringBuilder> = kinds.iter().map(|_| StringBuilder::new()).collect();
     let mut lines = Vec::new();
     let mut record = StringRecord::new();

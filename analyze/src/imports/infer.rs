@@ -169,7 +169,8 @@ fn number(text: &str) -> Option<u8> {
             _ => None,
         };
     }
-    let is_decimal = digits.bytes().all(|c| c.is_ascii_digit() || matches!(c, b'.' | b'e' | b'E' | b'-' | b'+'));
+    let is_decimal =
+        digits.bytes().all(|c| c.is_ascii_digit() || matches!(c, b'.' | b'e' | b'E' | b'-' | b'+'));
     (is_decimal && text.parse::<f64>().is_ok_and(f64::is_finite)).then_some(FLOAT)
 }
 
@@ -197,7 +198,9 @@ fn time(text: &str) -> Option<i64> {
 
 fn has_zone(text: &str) -> bool {
     let clock = text.get(10..).unwrap_or_default();
-    clock.ends_with(['Z', 'z']) || clock.contains(['+', '-']) || clock.ends_with(|c: char| c.is_ascii_alphabetic())
+    clock.ends_with(['Z', 'z'])
+        || clock.contains(['+', '-'])
+        || clock.ends_with(|c: char| c.is_ascii_alphabetic())
 }
 
 impl Kind {
@@ -300,10 +303,13 @@ mod tests {
         assert_eq!(Unit::S.ns("1800000000.123456789"), Some(1_800_000_000_123_456_789));
         assert_eq!(Unit::Ms.ns("-1"), Some(-1_000_000));
         assert_eq!(Unit::Us.ns("1.5"), Some(1500));
-        for (unit, text) in [(Unit::S, "18000000000"), (Unit::Ns, "1.5"), (Unit::S, "now"), (Unit::S, "-"), (Unit::S, "1e9")] {
+        for (unit, text) in
+            [(Unit::S, "18000000000"), (Unit::Ns, "1.5"), (Unit::S, "now"), (Unit::S, "-"), (Unit::S, "1e9")]
+        {
             assert_eq!(unit.ns(text), None, "{text}");
         }
-        let named = ["ts_ms", "start_ts_ns", "epoch_s", "time_ms", "dur_ns", "ts", "unix_us"].map(Unit::of_column);
+        let named =
+            ["ts_ms", "start_ts_ns", "epoch_s", "time_ms", "dur_ns", "ts", "unix_us"].map(Unit::of_column);
         let wanted = [Some(Unit::Ms), Some(Unit::Ns), Some(Unit::S), None, None, None, Some(Unit::Us)];
         assert_eq!(named, wanted);
     }

@@ -156,9 +156,7 @@ impl Source for Json {
         let decoder = ReaderBuilder::new(self.read.clone()).with_coerce_primitive(true).build_decoder()?;
         let mut lines = Lines::open(&self.path)?;
         let (mut decoder, schema, kinds) = (decoder, self.schema.clone(), self.kinds.clone());
-        Ok(Box::new(std::iter::from_fn(move || {
-            batch(&mut lines, &mut decoder, &schema, &kinds).transpose()
-        })))
+        Ok(Box::new(std::iter::from_fn(move || batch(&mut lines, &mut decoder, &schema, &kinds).transpose())))
     }
 }
 

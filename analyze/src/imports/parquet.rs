@@ -53,7 +53,8 @@ pub fn open(name: &str, path: &Path, epochs: &[(&str, Unit)]) -> Result<(Arc<dyn
                     Unit::Ns => TimeUnit::Nanosecond,
                 };
                 // From unit to unit a cast fails where nanoseconds do not fit; a product would wrap.
-                let counted = cast(cast(column, DataType::Int64), DataType::Timestamp(of, Some("UTC".into())));
+                let counted =
+                    cast(cast(column, DataType::Int64), DataType::Timestamp(of, Some("UTC".into())));
                 (cast(counted, timestamp()), format!("{name} time ({} since 1970)", unit.text()))
             }
             None => (column, format!("{name} {}", field.data_type())),

@@ -70,7 +70,13 @@ pub fn noted(schema: &SchemaRef, kinds: &[String]) -> String {
 /// The values of a column whose rows stand on `lines`.
 ///
 /// Fails if one is not of that type, though it was when the types were inferred.
-pub fn with_lines(kind: Kind, texts: &StringArray, field: &Field, path: &Path, lines: &[u64]) -> Result<ArrayRef> {
+pub fn with_lines(
+    kind: Kind,
+    texts: &StringArray,
+    field: &Field,
+    path: &Path,
+    lines: &[u64],
+) -> Result<ArrayRef> {
     kind.convert(texts).map_err(|row| {
         anyhow!(
             "{} line {}: '{}' in column {} is no {}: the file has changed since it was opened, ask again",

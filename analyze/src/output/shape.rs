@@ -23,8 +23,9 @@ impl Shape {
     /// With the types of the rows that come: planning may make other numbers of them than the query's plan says.
     pub fn typed_as(self, rows: &Schema) -> Self {
         let fields = self.schema.fields().iter().zip(rows.fields());
-        let fields: Vec<Field> =
-            fields.map(|(field, row)| field.as_ref().clone().with_data_type(row.data_type().clone())).collect();
+        let fields: Vec<Field> = fields
+            .map(|(field, row)| field.as_ref().clone().with_data_type(row.data_type().clone()))
+            .collect();
         let schema = Arc::new(Schema::new_with_metadata(fields, self.schema.metadata().clone()));
         Self { schema, ..self }
     }

@@ -40,9 +40,12 @@ impl<W: Write> TableWriter<W> {
 
     fn row(&mut self, widths: &[usize], cells: &[String]) -> Result<()> {
         let mut line = String::new();
-        for (i, ((field, width), cell)) in self.shape.schema.fields().iter().zip(widths).zip(cells).enumerate() {
+        for (i, ((field, width), cell)) in
+            self.shape.schema.fields().iter().zip(widths).zip(cells).enumerate()
+        {
             let gap = if i == 0 { "" } else { GAP };
-            let cell = if can_cut(field.data_type()) { cut(cell, self.limit) } else { Cow::Borrowed(&**cell) };
+            let cell =
+                if can_cut(field.data_type()) { cut(cell, self.limit) } else { Cow::Borrowed(&**cell) };
             let pad = " ".repeat(width.saturating_sub(cell.width()));
             if field.data_type().is_numeric() {
                 line.extend([gap, &pad, &cell]);
@@ -121,7 +124,9 @@ impl<W: Write> Rows for TableWriter<W> {
 fn can_cut(ty: &DataType) -> bool {
     match ty {
         DataType::Dictionary(_, value) => can_cut(value),
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::List(_) | DataType::Binary => true,
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::List(_) | DataType::Binary => {
+            true
+        }
         _ => false,
     }
 }
@@ -129,12 +134,15 @@ fn can_cut(ty: &DataType) -> bool {
 /// The width that columns which can be cut may have at most, so that a line fits `screen`.
 fn limit(columns: &[(usize, bool)], screen: usize) -> usize {
     let line = |limit: usize| -> usize {
-        let widths = columns.iter().map(|(width, can_cut)| if *can_cut { (*width).min(limit) } else { *width });
+        let widths =
+            columns.iter().map(|(width, can_cut)| if *can_cut { (*width).min(limit) } else { *width });
         widths.sum::<usize>() + GAP.len() * columns.len().saturating_sub(1)
     };
     match line(usize::MAX) <= screen {
         true => usize::MAX,
-        false => (MIN_CUT..=screen.max(MIN_CUT)).rev().find(|limit| line(*limit) <= screen).unwrap_or(MIN_CUT),
+        false => {
+            (MIN_CUT..=screen.max(MIN_CUT)).rev().find(|limit| line(*limit) <= screen).unwrap_or(MIN_CUT)
+        }
     }
 }
 

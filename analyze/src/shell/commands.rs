@@ -66,7 +66,11 @@ impl<W: Write + Send> Shell<'_, W> {
                 for (name, argument, doc) in COMMANDS {
                     writeln!(self.out, "  {:22} {doc}", format!("\\{name} {argument}"))?;
                 }
-                writeln!(self.out, "  {:22} SQL on one or several lines; analyses are tables: leaks()", "QUERY;")?;
+                writeln!(
+                    self.out,
+                    "  {:22} SQL on one or several lines; analyses are tables: leaks()",
+                    "QUERY;"
+                )?;
                 writeln!(self.out, "  {:22} completes names; Ctrl-C cancels a query", "Tab")?;
             }
             "q" => return Ok(Next::Leave),

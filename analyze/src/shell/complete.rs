@@ -17,9 +17,41 @@ use crate::session::Session;
 use clap::ValueEnum;
 
 const KEYWORDS: &[&str] = &[
-    "SELECT", "FROM", "WHERE", "GROUP BY", "ORDER BY", "HAVING", "LIMIT", "JOIN", "LEFT JOIN", "USING", "UNION ALL",
-    "DISTINCT", "BETWEEN", "LIKE", "CASE", "WHEN", "THEN", "ELSE", "END", "WITH", "FILTER", "OVER", "PARTITION BY",
-    "DESC", "EXPLAIN", "SHOW TABLES", "DESCRIBE", "NULL", "AND", "OR", "NOT", "AS", "ON", "IN", "IS",
+    "SELECT",
+    "FROM",
+    "WHERE",
+    "GROUP BY",
+    "ORDER BY",
+    "HAVING",
+    "LIMIT",
+    "JOIN",
+    "LEFT JOIN",
+    "USING",
+    "UNION ALL",
+    "DISTINCT",
+    "BETWEEN",
+    "LIKE",
+    "CASE",
+    "WHEN",
+    "THEN",
+    "ELSE",
+    "END",
+    "WITH",
+    "FILTER",
+    "OVER",
+    "PARTITION BY",
+    "DESC",
+    "EXPLAIN",
+    "SHOW TABLES",
+    "DESCRIBE",
+    "NULL",
+    "AND",
+    "OR",
+    "NOT",
+    "AS",
+    "ON",
+    "IN",
+    "IS",
 ];
 
 /// The names that can stand in a query.
@@ -47,7 +79,8 @@ impl Words {
         let functions: BTreeSet<&String> =
             state.scalar_functions().keys().chain(state.aggregate_functions().keys()).collect();
         let analyses = analysis::all().iter();
-        let analyses = analyses.map(|a| (a.name.to_owned(), a.params.iter().map(|p| p.name.clone()).collect()));
+        let analyses =
+            analyses.map(|a| (a.name.to_owned(), a.params.iter().map(|p| p.name.clone()).collect()));
         Ok(Self {
             tables,
             analyses: analyses.collect(),
@@ -62,7 +95,9 @@ impl Words {
             return self.of_command(command);
         }
         let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
-        let start = line.rfind(|c: char| !is_part(c)).map_or(0, |at| at + line[at..].chars().next().map_or(1, char::len_utf8));
+        let start = line
+            .rfind(|c: char| !is_part(c))
+            .map_or(0, |at| at + line[at..].chars().next().map_or(1, char::len_utf8));
         let word = &line[start..];
         if let Some((before, _)) = word.rsplit_once('.') {
             let start = start + before.len() + 1;
@@ -107,7 +142,8 @@ impl Words {
             Some(table) => name.eq_ignore_ascii_case(table),
             None => words.iter().any(|word| word.eq_ignore_ascii_case(name)),
         };
-        let mut found: Vec<&(String, Vec<String>)> = self.tables.iter().filter(|(name, _)| is_named(name)).collect();
+        let mut found: Vec<&(String, Vec<String>)> =
+            self.tables.iter().filter(|(name, _)| is_named(name)).collect();
         if found.is_empty() {
             found = self.tables.iter().collect();
         }
@@ -117,7 +153,9 @@ impl Words {
 
     /// Parameters of the analysis whose call the cursor is in.
     fn called(&self, line: &str) -> Vec<&String> {
-        let Some(open) = line.rfind('(').filter(|open| !line[*open..].contains(')')) else { return Vec::new() };
+        let Some(open) = line.rfind('(').filter(|open| !line[*open..].contains(')')) else {
+            return Vec::new();
+        };
         let before = &line[..open];
         let start = before.rfind(|c: char| !c.is_alphanumeric() && c != '_').map_or(0, |at| at + 1);
         let found = self.analyses.iter().find(|(name, _)| name.eq_ignore_ascii_case(&before[start..]));
@@ -139,7 +177,12 @@ fn matching<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Vec<String>
 impl Completer for Words {
     type Candidate = Pair;
 
-    fn complete(&self, line: &str, pos: usize, context: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
+    fn complete(
+        &self,
+        line: &str,
+        pos: usize,
+        context: &Context<'_>,
+    ) -> rustyline::Result<(usize, Vec<Pair>)> {
         if ["\\i ", "\\o "].iter().any(|command| line.starts_with(command)) {
             return self.files.complete(line, pos, context);
         }

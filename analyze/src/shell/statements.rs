@@ -99,7 +99,10 @@ mod tests {
         let mut reader = Reader::default();
         assert_eq!(reader.line("SELECT 'é;'"), []);
         let query = |text: &str| Piece::Query(text.to_owned());
-        assert_eq!(reader.line("  , 0x1f; SELECT 2; SELECT"), [query("SELECT 'é;'\n  , 0x1f"), query("SELECT 2")]);
+        assert_eq!(
+            reader.line("  , 0x1f; SELECT 2; SELECT"),
+            [query("SELECT 'é;'\n  , 0x1f"), query("SELECT 2")]
+        );
         assert_eq!(reader.line("3;"), [query("SELECT\n3")]);
         assert_eq!(reader.line(" \\d listens;"), [Piece::Command("d listens".to_owned())]);
         assert_eq!(reader.line("SELECT 4"), []);

@@ -115,7 +115,8 @@ pub fn meta(options: &Options, plan: &Plan, utc_minus_boottime_ns: i64) -> Resul
 /// What this kernel calls allocation flags, if an event has some and the kernel says so.
 fn gfp_flags(plan: &Plan) -> Vec<(u64, String)> {
     let layouts = plan.layouts();
-    let has_flags = layouts.iter().flat_map(|layout| &layout.columns).any(|column| column.name.starts_with("gfp"));
+    let has_flags =
+        layouts.iter().flat_map(|layout| &layout.columns).any(|column| column.name.starts_with("gfp"));
     let tracefs = has_flags.then(Tracefs::mounted).flatten();
     tracefs.map_or_else(Vec::new, |tracefs| tracefs.flags("kmem", "kmalloc", "gfp_flags"))
 }

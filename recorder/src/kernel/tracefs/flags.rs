@@ -5,13 +5,17 @@
 pub(super) fn flags(text: &str, field: &str) -> Vec<(u64, String)> {
     let list = text.split_once("print fmt: ").and_then(|(_, line)| {
         let line = line.lines().next()?;
-        line.split("__print_flags(").skip(1).find(|list| list.trim_start().starts_with(&format!("REC->{field},")))
+        line.split("__print_flags(")
+            .skip(1)
+            .find(|list| list.trim_start().starts_with(&format!("REC->{field},")))
     });
     let mut found = Vec::new();
     let mut rest = list.unwrap_or_default();
     while let Some((_, entry)) = rest.split_once('{') {
         let Some((value, after)) = entry.split_once(", ") else { break };
-        let Some(name) = after.trim_start().strip_prefix('"').and_then(|text| text.split('"').next()) else { break };
+        let Some(name) = after.trim_start().strip_prefix('"').and_then(|text| text.split('"').next()) else {
+            break;
+        };
         let Some(value) = Constant::of(value) else { return Vec::new() };
         found.push((value, name.to_owned()));
         rest = after;
