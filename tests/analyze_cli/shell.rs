@@ -51,7 +51,7 @@ impl Terminal {
     /// Take what has come; when the program has ended, reading fails.
     fn read(&mut self) {
         let mut buffer = [0; 4096];
-        while let Some(length @ 1..) = self.master.read(&mut buffer).ok() {
+        while let Ok(length @ 1..) = self.master.read(&mut buffer) {
             self.text.push_str(&String::from_utf8_lossy(&buffer[..length]));
         }
     }

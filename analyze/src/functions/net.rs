@@ -77,7 +77,7 @@ fn addresses(input: &ArrayRef) -> Result<Vec<Option<IpAddr>>> {
             bytes.as_binary::<i32>().iter().map(|bytes| of_bytes(bytes?)).collect()
         }
         ty if ty.is_integer() => {
-            let number = |n: i64| Some(of_bytes(&u32::try_from(n).ok()?.to_le_bytes())?);
+            let number = |n: i64| of_bytes(&u32::try_from(n).ok()?.to_le_bytes());
             integers(input)?.iter().map(|n| number(n?)).collect()
         }
         _ => texts(input)?.iter().map(|text| Some(text?.parse::<IpAddr>().ok()?.to_canonical())).collect(),

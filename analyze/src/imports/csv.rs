@@ -45,10 +45,11 @@ impl Csv {
                 }
             }
         }
-        let kind = |((seen, (told, named)), name): ((&Seen, &(Option<Unit>, Option<Unit>)), &String)| {
-            seen.kind(*told, *named).with_context(|| format!("{} column {name}", path.display()))
-        };
-        let kinds: Vec<Kind> = seen.iter().zip(&units).zip(&names).map(kind).collect::<Result<_>>()?;
+        let mut kinds = Vec::new();
+        for ((seen, (told, named)), name) in seen.iter().zip(&units).zip(&names) {
+            let kind = seen.kind(*told, *named);
+            kinds.push(kind.with_context(|| format!("{} column {name}", path.display()))?);
+        }
         let doc = format!("from {}", path.display());
         let fields: Vec<_> = names.iter().zip(&kinds).map(|(name, kind)| kind.field(name, &doc)).collect();
         Ok(Self { path: path.to_owned(), separator, schema: Arc::new(Schema::new(fields)), kinds })

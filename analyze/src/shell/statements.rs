@@ -35,9 +35,9 @@ impl Reader {
 
     /// What is left at the end, without a semicolon.
     pub fn rest(self) -> Option<Piece> {
-        let tokens = tokens(&self.text).unwrap_or_default();
-        let is_empty = tokens.iter().all(|token| matches!(token.token, Token::Whitespace(_)));
-        (!self.text.trim().is_empty() && !(is_empty && !tokens.is_empty())).then_some(Piece::Query(self.text))
+        let is_blank = tokens(&self.text)
+            .is_some_and(|tokens| tokens.iter().all(|token| matches!(token.token, Token::Whitespace(_))));
+        (!is_blank).then_some(Piece::Query(self.text))
     }
 }
 
