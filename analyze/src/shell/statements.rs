@@ -37,7 +37,7 @@ impl Reader {
     pub fn rest(self) -> Option<Piece> {
         let is_blank = tokens(&self.text)
             .is_some_and(|tokens| tokens.iter().all(|token| matches!(token.token, Token::Whitespace(_))));
-        (!is_blank).then_some(Piece::Query(self.text))
+        (!is_blank).then(|| Piece::Query(self.text.trim().to_owned()))
     }
 }
 
@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(reader.line("3;"), [query("SELECT\n3")]);
         assert_eq!(reader.line(" \\d listens;"), [Piece::Command("d listens".to_owned())]);
         assert_eq!(reader.line("SELECT 4"), []);
-        assert_eq!(reader.rest(), Some(query("SELECT 4\n")));
+        assert_eq!(reader.rest(), Some(query("SELECT 4")));
         let mut reader = Reader::default();
         assert_eq!(reader.line("-- only a comment"), []);
         assert_eq!(reader.rest(), None);
