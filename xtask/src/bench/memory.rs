@@ -86,7 +86,7 @@ pub fn run(options: &Options) -> Result<()> {
         let trace = dir.join(format!("{event}.trace"));
         let rows = make_trace(event, &trace, wanted)?;
         let count = format!("SELECT count(*) FROM {event}");
-        let said = Command::new(&analyze).arg("sql").arg(&trace).arg(&count).args(["-f", "csv"]).output()?;
+        let said = Command::new(&analyze).arg("sql").arg(&trace).arg(&count).args(["-F", "csv"]).output()?;
         let said = String::from_utf8_lossy(&said.stdout).into_owned();
         ensure!(
             said.lines().last() == Some(&rows.to_string()),
@@ -142,7 +142,7 @@ fn ask(
     };
     let mut command = Command::new(analyze);
     command.arg(words[0]).arg(trace).args(&words[1..]);
-    command.args(["-f", "csv", "--memory", &format!("{limit_mib}M")]);
+    command.args(["-F", "csv", "--memory", &format!("{limit_mib}M")]);
     command.env("TMPDIR", &spill).stdout(file("answer")?).stderr(file("messages")?);
     let began = Instant::now();
     let mut spilled_bytes = 0;
