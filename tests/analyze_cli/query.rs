@@ -67,7 +67,8 @@ fn a_parameter_without_a_value_and_a_value_without_a_parameter_are_told() {
     let bench = Bench::with(&["mkdirs"]);
     bench.refused(
         &["sql", "mkdirs.trace", "SELECT $limit", "--param", "limt=5"],
-        "analyze: the query has a parameter $limit without a value: give --param limit=VALUE; did you mean 'limt'?",
+        "analyze: parameter $limit has no value; did you mean 'limt'?\n  line 1, column 8:\n    SELECT $limit\n           ^^^^^^\n  \
+         give it one with --param limit=VALUE, in the shell with \\set limit VALUE",
     );
     bench.refused(
         &["sql", "mkdirs.trace", "SELECT 1", "--param", "limit=5"],
