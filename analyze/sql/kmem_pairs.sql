@@ -25,4 +25,4 @@
 SELECT
     ts, class, end_ts, next_ts, ptr, pid, comm, call_site, via, cache, bytes_req, bytes_alloc, kstack,
     end_pid, end_comm, end_call_site
-FROM pairs((SELECT * FROM kmem WHERE ptr <> 0), begin => kind = 'alloc', end => kind = 'free', key => ptr)
+FROM pairs(kmem, begin => kind = 'alloc' AND ptr <> 0, end => kind = 'free' AND ptr <> 0, key => ptr)

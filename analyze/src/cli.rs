@@ -67,8 +67,8 @@ fn common() -> impl Iterator<Item = Arg> {
             .long("memory")
             .value_name("SIZE")
             .help(format!(
-                "Memory for what is sorted, joined and grouped at a time, such as 512M; more goes to temporary files. \
-                 It does not bound the process: reading, and what single operators keep beside it, come on top \
+                "Memory for a query, such as 512M; what needs more goes on in temporary files, or ends with an error. \
+                 About 200 MB for the program itself come on top \
                  [default: {}M]",
                 options.memory_bytes >> 20
             )),

@@ -16,6 +16,9 @@ use datafusion::execution::memory_pool::{
 /// The process is looked at again after operators have grown by this much.
 const STEP_BYTES: usize = 4 << 20;
 
+/// What a query may take beside what its operators count: buffers for reading and decoding, batches on their way.
+const UNCOUNTED_BYTES: usize = 96 << 20;
+
 /// See the module.
 #[derive(Debug)]
 pub struct ProcessPool {
@@ -47,7 +50,7 @@ impl ProcessPool {
         self.grown_bytes.store(0, Ordering::Relaxed);
         let is_over = || {
             let resident = resident_bytes().unwrap_or_default().saturating_sub(self.base_bytes);
-            (resident + additional > self.limit_bytes).then_some(resident)
+            (resident + additional > self.limit_bytes + UNCOUNTED_BYTES).then_some(resident)
         };
         if is_over().is_none() {
             return Ok(());

@@ -45,7 +45,7 @@ const SCHEMA: &str = "public";
 /// How to run queries.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Memory that sorts, joins and aggregates may use together before they spill to disk, not the process; bytes.
+    /// Memory of the process for queries, beside what it takes without any; bytes.
     pub memory_bytes: usize,
     /// Threads, and parts of a plan that run side by side.
     pub threads: usize,

@@ -2,7 +2,7 @@
 //! per probe and CPU.
 
 use anyhow::Result;
-use schemas::wire::Counters;
+pub use schemas::frames::ProbeCounters;
 
 /// Number of an attached probe in this recording: row of table `probes`, column `probe` of the event tables.
 pub type ProbeId = u16;
@@ -25,20 +25,4 @@ pub trait EventSource {
 
     /// True once nothing will come any more (recorded frames at their end; never for live rings).
     fn finished(&self) -> bool;
-}
-
-/// Counters of one probe.
-#[derive(Clone, Debug, Default)]
-pub struct ProbeCounters {
-    /// Which probe.
-    pub probe: ProbeId,
-    /// Index = CPU.
-    pub per_cpu: Vec<Counters>,
-    /// Times the kernel skipped the program because one was running already, since the attachment; `None`: this
-    /// kernel does not say.
-    pub recursion_misses: Option<u64>,
-    /// Times the kernel could not run a kprobe or kretprobe; `None` if it does not say, 0 for other kinds.
-    pub kprobe_misses: Option<u64>,
-    /// Processes that are not recorded although their parent is, because the pid set was full.
-    pub unfollowed: u64,
 }

@@ -20,7 +20,13 @@ pub mod docs;
 #[cfg(feature = "std")]
 pub mod expr;
 #[cfg(feature = "std")]
+pub mod frames;
+#[cfg(feature = "std")]
+pub mod layouts;
+#[cfg(feature = "std")]
 pub mod name;
+#[cfg(feature = "std")]
+pub mod record;
 #[cfg(feature = "std")]
 pub mod text;
 #[cfg(feature = "std")]

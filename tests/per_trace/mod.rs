@@ -6,7 +6,9 @@ mod plan;
 
 use std::path::{Path, PathBuf};
 
-use analyze::library::analysis::{self, Analysis, ParamType};
+use analyze::library::Library;
+use analyze::library::analysis::{self, Analysis};
+use analyze::library::params::ParamType;
 use analyze::session::{Options, Session};
 use sqllogictest::DBOutput;
 
@@ -36,7 +38,7 @@ async fn rows(session: &Session, sql: &str) -> anyhow::Result<(Rows, Vec<String>
     let question = session.ask_each(sql).await?;
     let notes = question.notes.clone();
     let schema = question.frame.schema().as_arrow().clone();
-    let batches = question.frame.collect().await.map_err(|e| analyze::sql::errors::explain(e, session))?;
+    let batches = question.frame.collect().await.map_err(|e| session.explain(&e, sql))?;
     match crate::rows::output(&schema, &batches)? {
         DBOutput::Rows { rows, .. } => Ok((rows, notes)),
         _ => anyhow::bail!("no rows"),
@@ -105,18 +107,28 @@ impl Together {
     }
 }
 
+/// The question of an analysis with these values, as written on the command line.
+fn query(analysis: &Analysis, given: &[(&str, String)]) -> String {
+    let moment = |_: &str| Ok(fixtures::BASE_NS + 1_000_000_000);
+    let value = |(name, text): &(&str, String)| {
+        let param = analysis.param(name).unwrap();
+        (param.name.clone(), param.ty.value(text, &moment).unwrap())
+    };
+    let given: Vec<_> = given.iter().map(value).collect();
+    analysis::text(analysis.bound(&analysis.query, &given, &moment).unwrap())
+}
+
 /// The analysis with other values of its parameters than the defaults.
 fn variants(analysis: &Analysis) -> Vec<String> {
     let mut queries = Vec::new();
     for param in &analysis.params {
         let values = match &param.ty {
-            ParamType::Choice(words) => words.iter().skip(1).map(|word| format!("'{word}'")).collect(),
-            ParamType::Count => vec!["2".to_owned()],
-            ParamType::Duration => vec!["100".to_owned()],
+            ParamType::Choice(words) => words.iter().skip(1).cloned().collect(),
             ParamType::Time => vec![(fixtures::BASE_NS + 1_000_000_000).to_string()],
+            ParamType::Duration => vec!["100".to_owned()],
+            _ => vec!["2".to_owned()],
         };
-        queries
-            .extend(values.into_iter().map(|value| analysis.query(&[(param.name.clone(), value)]).unwrap()));
+        queries.extend(values.into_iter().map(|value| query(analysis, &[(&param.name, value)])));
     }
     queries
 }
@@ -125,24 +137,24 @@ fn variants(analysis: &Analysis) -> Vec<String> {
 fn each_analysis_answers_for_each_trace_as_for_it_alone() {
     let dir = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let mut varied: Vec<&str> = Vec::new();
+    let mut varied: Vec<String> = Vec::new();
     for names in TOGETHER {
         let traces = Together::open(names, dir.path());
         let check = |sql: &str| runtime.block_on(traces.check(sql));
-        for analysis in analysis::all() {
-            let has_answer = check(&analysis.query(&[]).unwrap()) > 0;
-            if !analysis.note.is_empty() {
-                check(&analysis.note);
+        for analysis in Library::shipped().all() {
+            let has_answer = check(&query(analysis, &[])) > 0;
+            if let Some(note) = &analysis.note {
+                check(&analysis::text(note.clone()));
             }
             if has_answer && !varied.contains(&analysis.name) {
-                varied.push(analysis.name);
+                varied.push(analysis.name.clone());
                 for sql in variants(analysis) {
                     check(&sql);
                 }
             }
         }
     }
-    for analysis in analysis::all() {
+    for analysis in Library::shipped().all() {
         assert!(
             varied.contains(&analysis.name),
             "no traces of this test have an answer to {}",

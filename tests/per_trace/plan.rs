@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use analyze::library::analysis;
+use analyze::library::Library;
 use analyze::session::{Options, Session};
 use datafusion::physical_plan::ExecutionPlan;
 
@@ -61,8 +61,8 @@ fn a_plan_for_a_thousand_traces_has_no_more_nodes_than_one_for_two() {
     let (two, many) = (open(&dirs[..2]), open(&dirs));
     println!("opened {MANY} traces in {:?}", begin.elapsed());
     let mut longest = Duration::ZERO;
-    for analysis in analysis::all() {
-        let sql = analysis.query(&[]).unwrap();
+    for analysis in Library::shipped().all() {
+        let sql = super::query(analysis, &[]);
         let (wanted, _) = plan(&two, &sql);
         let begin = Instant::now();
         let (found, partitions) = plan(&many, &sql);

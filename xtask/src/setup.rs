@@ -40,6 +40,11 @@ pub fn bench() -> Result<()> {
     install(PEERS, &[])
 }
 
+/// Install the independent readers of traces, if they are missing.
+pub fn readers() -> Result<()> {
+    python::ensure_newest()
+}
+
 /// Install what is missing. With `ebpf` also what rebuilding the kernel side needs.
 pub fn run(ebpf: bool) -> Result<()> {
     install(TOOLS, &[])?;

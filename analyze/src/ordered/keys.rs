@@ -138,13 +138,16 @@ impl<V: Default> Table<V> {
             Keys::Numbers(..) if keys.is_null(row) => &mut self.one,
             Keys::Numbers(numbers, _) => {
                 let number = numbers[row];
-                let hasher = &self.hasher;
-                let entry = self.numbers.entry(
-                    hash,
-                    |(known, _)| *known == number,
-                    |(known, _)| hasher.number(*known),
-                );
-                &mut entry.or_insert_with(|| (number, V::default())).into_mut().1
+                // Most keys are known: to look before making room is quicker.
+                match self.numbers.find_entry(hash, |(known, _)| *known == number) {
+                    Ok(known) => &mut known.into_mut().1,
+                    Err(absent) => {
+                        let hasher = &self.hasher;
+                        let table = absent.into_table();
+                        let new = (number, V::default());
+                        &mut table.insert_unique(hash, new, |(known, _)| hasher.number(*known)).into_mut().1
+                    }
+                }
             }
             Keys::Bytes(rows, _) => {
                 let key = rows.row(row);

@@ -54,7 +54,7 @@ impl Pairs {
         Self { last: Table::new(setting.hasher.clone()), slots, left: None, setting }
     }
 
-    /// The pairs that these rows make, and the rows that begin with the hash of their key.
+    /// The pairs that these rows make; and the rows that begin and still wait, with the hash of their key.
     fn pair(&mut self, rows: &Rows) -> (Vec<Pair>, Vec<(u32, u64)>) {
         let layout = &self.setting.layout;
         let [begins, ends] = [layout.begin, layout.end]
@@ -70,6 +70,13 @@ impl Pairs {
         let (begins, ends) = (bits(begins), bits(ends));
         let mut pairs: Vec<Pair> = Vec::new();
         let mut begun: Vec<(u32, u64)> = Vec::new();
+        // Begins of this batch that wait no more.
+        let mut is_over = vec![false; rows.batch().num_rows()];
+        let mut end_wait = |begin: Source| {
+            if let Some(Place::Row(row)) = begin.place() {
+                is_over[row] = true;
+            }
+        };
         let (ts, keys) = (rows.ts(), rows.keys());
         let known = &mut self.last;
         rows.each_of(self.setting.partition, self.setting.partitions, |visit, hash| {
@@ -85,17 +92,20 @@ impl Pairs {
                     Last::Ended => (BEGIN_MISSED, Source::NONE),
                     Last::Begun(begin) => (PAIRED, begin),
                 };
+                end_wait(begin);
                 pairs.push(Pair { class, begin, end: Source::row(row), next_ts: Some(ts[row]) });
                 *last = Last::Ended;
             }
             if is_begin {
                 if let Last::Begun(begin) = *last {
+                    end_wait(begin);
                     pairs.push(Pair { class: END_MISSED, begin, end: Source::NONE, next_ts: Some(ts[row]) });
                 }
                 *last = Last::Begun(Source::row(row));
                 begun.push((visit.row, hash));
             }
         });
+        begun.retain(|(row, _)| !is_over[*row as usize]);
         (pairs, begun)
     }
 
@@ -131,12 +141,9 @@ impl Pairs {
     fn keep(&mut self, rows: &Rows, begun: &[(u32, u64)]) -> Result<()> {
         let mut kept = Vec::new();
         for (row, hash) in begun {
-            let last = self.last.of(rows.keys(), *row as usize, *hash);
-            if *last == Last::Begun(Source::row(*row as usize)) {
-                let slot = self.slots.claim();
-                *last = Last::Begun(Source::slot(slot));
-                kept.push((*row, slot));
-            }
+            let slot = self.slots.claim();
+            *self.last.of(rows.keys(), *row as usize, *hash) = Last::Begun(Source::slot(slot));
+            kept.push((*row, slot));
         }
         let of_begin = self.setting.layout.passed.iter().filter(|(_, role)| *role == Role::Row);
         let columns: Vec<ArrayRef> = of_begin.map(|(index, _)| rows.batch().column(*index).clone()).collect();

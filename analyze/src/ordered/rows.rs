@@ -214,15 +214,23 @@ impl Rows {
 
     /// Let `visit` see the rows of one of `partitions` in their order, with the hash of their key.
     pub fn each_of(&self, partition: usize, partitions: usize, mut visit: impl FnMut(Visit, u64)) {
-        let mut one = |row: Visit| {
-            let hash = self.hash(row.row as usize);
-            if partitions == 1 || (hash >> 32) as usize % partitions == partition {
-                visit(row, hash);
+        let is_mine =
+            |row: u32| partitions == 1 || (self.hash(row as usize) >> 32) as usize % partitions == partition;
+        if let Some(visits) = &self.visits {
+            for row in visits.iter().filter(|row| is_mine(row.row)) {
+                visit(*row, self.hash(row.row as usize));
             }
-        };
-        match &self.visits {
-            None => self.range.clone().for_each(|row| one(Visit::whole(row))),
-            Some(visits) => visits.iter().for_each(|row| one(*row)),
+            return;
+        }
+        // No processor can guess whose row is next, so nothing depends on it while the rows are chosen.
+        let mut chosen = vec![0; self.range.len() + 1];
+        let mut count = 0;
+        for row in self.range.clone() {
+            chosen[count] = row as u32;
+            count += usize::from(is_mine(row as u32));
+        }
+        for row in &chosen[..count] {
+            visit(Visit::whole(*row as usize), self.hash(*row as usize));
         }
     }
 }

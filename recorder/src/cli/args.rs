@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use super::flight::Flight;
+use super::frames::Frames;
 use super::units;
 
 /// Record Linux kernel events into a directory of Parquet files.
@@ -109,6 +110,8 @@ Examples:
   recorder record mkdirs --print=ndjson:made.json -- make    events apart from what make writes
   recorder record listens switches --max-age 10m --max-size 2GiB --trigger 'listens: port == 4444'
                                                        keep the last ten minutes, and a copy when it happens
+  recorder record kmem -d 5 --keep-frames kmem.frames  keep also what came out of the kernel
+  recorder record --from-frames kmem.frames -o again.trace   make the trace again, without a kernel or rights
 
 Ctrl-C, SIGTERM and SIGHUP end the recording well and reach the command; a second one does not wait for it,
 a third ends at once, as Ctrl-\\ does. The death of the parent changes nothing.
@@ -152,6 +155,9 @@ pub struct Record {
 
     #[command(flatten)]
     pub flight: Flight,
+
+    #[command(flatten)]
+    pub frames: Frames,
 }
 
 /// What is recorded of the events.

@@ -3,6 +3,7 @@
 
 pub mod args;
 pub mod flight;
+pub mod frames;
 pub mod options;
 mod output;
 pub mod units;
@@ -14,6 +15,7 @@ use anyhow::Result;
 use clap::{CommandFactory, Parser};
 
 use args::{Args, Command};
+use frames::Replay;
 pub use output::{is_broken_pipe, is_reader_gone, mark, output, say, show};
 
 /// Everything went well.
@@ -31,7 +33,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<u8> {
         Err(error) => return usage(&error),
     };
     match parsed.command {
-        Command::Record(record) => crate::record::run(&options::Options::new(record, &args)?),
+        Command::Record(record) => match Replay::new(&record)? {
+            Some(replay) => crate::record::replay(&replay),
+            None => crate::record::run(&options::Options::new(record, &args)?),
+        },
         Command::List { glob } => crate::list::list(glob.as_deref(), &mut output()),
         Command::Describe { event } => crate::list::describe(&event, &mut output()),
         Command::Doctor => crate::doctor::run(&mut output()),

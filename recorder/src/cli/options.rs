@@ -58,6 +58,8 @@ pub struct Options {
     pub fail_on_loss: bool,
     /// What stays, and what is frozen.
     pub flight: Flight,
+    /// Where frames are kept.
+    pub keep_frames: Option<PathBuf>,
     /// Show how events are observed and stop.
     pub explain: bool,
     /// The command line, for `trace.json`.
@@ -78,7 +80,7 @@ pub enum Output {
 impl Options {
     /// Check `args` and look up what they name. `command_line` is the whole line, for the record.
     pub fn new(args: Box<Record>, command_line: &[OsString]) -> Result<Self> {
-        let Record { mut events, command, output, duration, print, filter, tuning, flight } = *args;
+        let Record { mut events, command, output, duration, print, filter, tuning, flight, frames } = *args;
         for file in tuning.files {
             ensure!(file.exists(), "event file {} does not exist", file.display());
             events.push(definition_path(&file));
@@ -87,13 +89,9 @@ impl Options {
             !events.is_empty(),
             "no event given: name one, such as 'recorder record listens'; 'recorder list' shows what there is"
         );
-        let output = match output {
-            None => Output::FromEvents,
-            Some(path) if path == Path::new(NO_OUTPUT) => Output::None,
-            Some(path) => Output::Directory(path),
-        };
+        let output = Output::new(output);
         ensure!(
-            output != Output::None || print.is_some(),
+            output != Output::None || print.is_some() || frames.keep_frames.is_some(),
             "-o none records nothing without --print: add --print, or give -o a directory"
         );
         ensure!(
@@ -134,6 +132,7 @@ impl Options {
             require: tuning.require,
             fail_on_loss: tuning.fail_on_loss,
             flight,
+            keep_frames: frames.keep_frames,
             explain: tuning.explain,
             command_line: command_line.iter().map(|arg| arg.to_string_lossy().into_owned()).collect(),
         })
@@ -147,10 +146,26 @@ impl Options {
     /// The directory to make for a recording of `events` that starts at `utc_ns`, if a trace is wanted. Fails if it
     /// exists.
     pub fn directory(&self, events: &[&str], utc_ns: i64) -> Result<Option<PathBuf>> {
-        let path = match &self.output {
-            Output::None => return Ok(None),
-            Output::Directory(path) => path.clone(),
-            Output::FromEvents => default_name(events, utc_ns),
+        self.output.directory(events, utc_ns)
+    }
+}
+
+impl Output {
+    /// The value of `-o`.
+    pub fn new(output: Option<PathBuf>) -> Self {
+        match output {
+            None => Self::FromEvents,
+            Some(path) if path == Path::new(NO_OUTPUT) => Self::None,
+            Some(path) => Self::Directory(path),
+        }
+    }
+
+    /// The directory to make for a trace of `events` that starts at `utc_ns`, if one is wanted. Fails if it exists.
+    pub fn directory(&self, events: &[&str], utc_ns: i64) -> Result<Option<PathBuf>> {
+        let path = match self {
+            Self::None => return Ok(None),
+            Self::Directory(path) => path.clone(),
+            Self::FromEvents => default_name(events, utc_ns),
         };
         if path.symlink_metadata().is_ok() {
             bail!("output {} exists: remove it, or choose another name with -o", path.display());

@@ -1,5 +1,6 @@
 //! `/proc/kallsyms` -> which functions there are, and which symbol an address belongs to.
 
+use std::fmt::Write;
 use std::fs::{self, File};
 use std::io::Read;
 
@@ -166,6 +167,20 @@ impl KernelSymbols {
         symbols
     }
 
+    /// The same in the form of kallsyms, whatever kind each symbol was.
+    pub fn to_text(&self) -> String {
+        let mut text = String::with_capacity(self.text.len() + self.entries.len() * 24);
+        for (address, at, len, module) in &self.entries {
+            let name = &self.text[*at as usize..*at as usize + usize::from(*len)];
+            // Writing to a String cannot fail.
+            let _ = match module.checked_sub(1).map(|i| &self.modules[usize::from(i)]) {
+                Some(module) => writeln!(text, "{address:016x} t {name}\t[{module}]"),
+                None => writeln!(text, "{address:016x} t {name}"),
+            };
+        }
+        text
+    }
+
     /// The symbol that starts at or last before an address. Of several at one address the first in kallsyms.
     pub fn lookup(&self, address: u64) -> Option<Symbol<'_>> {
         let end = self.entries.partition_point(|entry| entry.0 <= address);
@@ -214,5 +229,15 @@ mod tests {
         assert_eq!(names.get("f"), FunctionSymbol::Many);
         assert_eq!(names.get("data"), FunctionSymbol::Missing);
         assert_eq!(names.get("__pfx_f"), FunctionSymbol::Missing);
+    }
+
+    #[test]
+    fn symbols_in_the_form_of_kallsyms_are_read_as_the_same() {
+        let symbols = KernelSymbols::parse(TEXT);
+        let again = KernelSymbols::parse(&symbols.to_text());
+        assert_eq!(again.len(), symbols.len());
+        for address in [0, 0xffffffff81000000, 0xffffffff81001004, 0xffffffff81003001, 0xffffffffc0000010] {
+            assert_eq!(again.lookup(address), symbols.lookup(address), "{address:#x}");
+        }
     }
 }

@@ -14,6 +14,8 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId as TimerClock, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use nix::time::{ClockId, clock_gettime};
 
+use schemas::frames::ClockReading;
+
 use super::count_rows::side_schema;
 
 /// What rounding can make of the difference of two clocks.
@@ -83,9 +85,17 @@ impl Reading {
     }
 }
 
+impl From<Reading> for ClockReading {
+    fn from(reading: Reading) -> Self {
+        let Reading { boottime_ns, utc_minus_boottime_ns, boottime_minus_monotonic_ns, error_ns: _, step_ns } =
+            reading;
+        Self { boottime_ns, utc_minus_boottime_ns, boottime_minus_monotonic_ns, step_ns }
+    }
+}
+
 /// Rows of table clock; `trace_offset_ns` is that of the trace.
-pub fn batch(trace_offset_ns: i64, readings: &[Reading]) -> Result<RecordBatch> {
-    let numbers = |get: fn(&Reading) -> i64| readings.iter().map(get).collect::<Vec<i64>>();
+pub fn batch(trace_offset_ns: i64, readings: &[ClockReading]) -> Result<RecordBatch> {
+    let numbers = |get: fn(&ClockReading) -> i64| readings.iter().map(get).collect::<Vec<i64>>();
     let ts = readings.iter().map(|reading| reading.boottime_ns + trace_offset_ns).collect::<Vec<i64>>();
     let columns: Vec<ArrayRef> = vec![
         Arc::new(TimestampNanosecondArray::from(ts).with_timezone("UTC")),
@@ -119,7 +129,7 @@ pub struct ClockSteps {
 
 impl ClockSteps {
     /// Count those among `readings`.
-    pub(super) fn add(&mut self, readings: &[Reading], trace_offset_ns: i64) {
+    pub(super) fn add(&mut self, readings: &[ClockReading], trace_offset_ns: i64) {
         for reading in readings {
             let Some(step_ns) = reading.step_ns else { continue };
             self.count += 1;
@@ -200,19 +210,19 @@ impl ClockWatch {
     }
 
     /// The steps that were noticed since the last call.
-    pub fn take(&self) -> Vec<Reading> {
-        std::mem::take(&mut lock(&self.seen).steps)
+    pub fn take(&self) -> Vec<ClockReading> {
+        std::mem::take(&mut lock(&self.seen).steps).into_iter().map(ClockReading::from).collect()
     }
 
     /// The same, and the clocks now.
-    pub fn read(&self) -> Vec<Reading> {
+    pub fn read(&self) -> Vec<ClockReading> {
         let mut seen = lock(&self.seen);
         let now = seen.look(Reading::now());
         let mut readings = std::mem::take(&mut seen.steps);
         if now.step_ns.is_none() {
             readings.push(now);
         }
-        readings
+        readings.into_iter().map(ClockReading::from).collect()
     }
 }
 
@@ -248,7 +258,8 @@ mod tests {
         assert_eq!(seen.look(reading(3, 3090, 50)).step_ns, Some(2000));
         assert_eq!(seen.look(reading(4, -3_600_000_000_000, 50)).step_ns, Some(-3_600_000_003_090));
         let mut steps = ClockSteps::default();
-        steps.add(&seen.steps, 1000);
+        let seen: Vec<ClockReading> = seen.steps.into_iter().map(ClockReading::from).collect();
+        steps.add(&seen, 1000);
         assert_eq!(steps.count, 2);
         assert_eq!(steps.first[0], Step { ts_ns: 1003, step_ns: 2000, shown_ns: 3093 });
     }
@@ -256,7 +267,7 @@ mod tests {
     #[test]
     fn a_clock_that_nobody_sets_makes_no_steps_and_a_watch_ends() {
         let watch = ClockWatch::start(utc_minus_boottime_ns()).unwrap();
-        let readings: Vec<Reading> = (0..100).flat_map(|_| watch.read()).collect();
+        let readings: Vec<ClockReading> = (0..100).flat_map(|_| watch.read()).collect();
         // A leap second apart, or somebody who sets the clock of this machine just now.
         assert!(readings.iter().all(|reading| reading.step_ns.is_none()), "{readings:?}");
         assert_eq!(readings.len(), 100);
@@ -270,8 +281,8 @@ mod tests {
     #[test]
     fn the_end_of_a_recording_tells_the_first_steps_only() {
         let mut steps = ClockSteps::default();
-        let all: Vec<Reading> =
-            (0..20).map(|n| Reading { step_ns: Some(7), ..reading(n, n * 7, 1) }).collect();
+        let all: Vec<ClockReading> =
+            (0..20).map(|n| Reading { step_ns: Some(7), ..reading(n, n * 7, 1) }.into()).collect();
         steps.add(&all, 0);
         assert_eq!((steps.count, steps.first.len()), (20, TOLD_STEPS));
     }

@@ -4,8 +4,8 @@ use schemas::column::Layout;
 
 use super::merge::{Merge, Rows, SeqCounter, seq, ts_ns};
 use super::random::Random;
-use super::record_builder::RecordBuilder;
 use super::staging::{Pool, Staging};
+use schemas::record::RecordBuilder;
 
 type Key = (u64, u16, u32);
 

@@ -3,12 +3,13 @@
 //! ```text
 //! EventSource -> TraceWriter::feed -> staging (runs per probe and cpu) --watermark--> chunk --queue-->
 //!   merge (sorted rows) -> decode (Arrow batch) -> segment (Parquet)          counts -> counts, losses
-//! RecordBuilder makes records without a kernel; FrameFile and Tee keep and replay them.
+//! What goes in is kept, if wanted: TraceWriter -> frame log -> frame file -> FrameFile (an EventSource) -> replay.
 //! ```
 
 pub mod profile;
-pub mod record_builder;
-pub mod replay;
+
+mod frame_log;
+mod replay;
 
 mod table;
 mod text;
@@ -62,13 +63,14 @@ pub use clock::{ClockSteps, Step, boottime_ns, utc_minus_boottime_ns};
 pub use counts::Totals;
 pub use decode::decode_record;
 pub use files::{create_trace_dir, own_trace_dir};
+pub use frame_log::FramePlace;
 pub use keep::{Limits, Warn};
 pub use meta::{boot_id, read_meta};
 pub use options::{End, Options, Summary};
 pub use priority::{Priority, allow_raising, short_slices};
-pub use probes::ProbeRow;
-pub use record_builder::RecordBuilder;
-pub use replay::{FrameFile, Tee};
+pub use replay::{FrameFile, Replayed, replay};
+pub use schemas::frames::ProbeRow;
+pub use schemas::record::RecordBuilder;
 pub use stacks::{Symbol, Symbolizer};
 pub use worker::BatchHook;
 pub use writer::{SnapshotName, TraceWriter};

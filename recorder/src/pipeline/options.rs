@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::clock::ClockSteps;
 use super::counts::Totals;
+use super::frame_log::FramePlace;
 use super::keep::{Limits, Warn};
 use super::priority::Priority;
 use super::stacks::Symbolizer;
@@ -33,6 +34,8 @@ pub struct Options {
     pub compact_at_close: bool,
     /// Take the time from the clock (true) or, for recorded frames, from the watermark.
     pub is_live: bool,
+    /// Keep all that goes in as frames (no).
+    pub frames: Option<FramePlace>,
     /// Finds kernel symbols (none by default).
     pub symbolizer: Symbolizer,
     /// Sees each batch of each event, in the order of the event's table.
@@ -54,6 +57,7 @@ impl Default for Options {
             limits: Limits::default(),
             compact_at_close: true,
             is_live: true,
+            frames: None,
             symbolizer: Box::new(|_| None),
             on_batch: None,
             warn: Box::new(|_| {}),
@@ -69,6 +73,8 @@ pub struct End {
     pub command_exit_code: Option<i32>,
     /// The last counters, read after everything was detached and drained.
     pub counters: Vec<ProbeCounters>,
+    /// What was fed ends before the recording did: what came behind it is not known.
+    pub is_torn: bool,
     /// Set, also meanwhile, when nobody wants to wait: small segments are not merged then.
     pub is_hurried: Arc<AtomicBool>,
 }
@@ -92,4 +98,6 @@ pub struct Summary {
     pub failure: Option<Arc<anyhow::Error>>,
     /// Why the small segments were not merged, if they were not (the trace is right all the same).
     pub not_compacted: Option<String>,
+    /// Why the frames are not all there, if they were wanted and are not.
+    pub not_kept: Option<String>,
 }

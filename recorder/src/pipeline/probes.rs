@@ -8,35 +8,10 @@ use arrow_array::builder::{
 };
 use arrow_array::types::Int32Type;
 use arrow_array::{ArrayRef, RecordBatch};
-use serde::{Deserialize, Serialize};
-
+use schemas::frames::ProbeRow;
 use schemas::trace::PROBES;
 
 use super::count_rows::side_schema;
-use crate::source::ProbeId;
-
-/// A probe that was tried: a row of table probes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProbeRow {
-    /// Its number in the event tables; `None` if it was not attached.
-    pub probe: Option<ProbeId>,
-    /// Event table.
-    pub event: String,
-    /// Name of the source in the event's definition.
-    pub source: String,
-    /// Mechanism, `snapshot` for rows made by the recorder itself.
-    pub kind: String,
-    /// Function or tracepoint.
-    pub target: String,
-    /// Why it was not attached, or what is to be known about it.
-    pub reason: Option<String>,
-    /// UTC nanoseconds.
-    pub attached_ns: Option<i64>,
-    /// UTC nanoseconds.
-    pub detached_ns: Option<i64>,
-    /// Filter and columns as the recorder understood them.
-    pub program: Option<String>,
-}
 
 /// All rows of the table.
 pub fn batch(rows: &[ProbeRow]) -> Result<RecordBatch> {

@@ -20,6 +20,7 @@ use super::keep::Retired;
 use super::known::{Known, Met};
 use super::table::Table;
 use super::text::stable_hash;
+use crate::kernel::symbols;
 
 /// What a code address is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,13 @@ pub struct Symbol {
     pub offset_bytes: i64,
     /// Kernel module; `None` for the kernel itself.
     pub module: Option<String>,
+}
+
+impl From<symbols::Symbol<'_>> for Symbol {
+    fn from(found: symbols::Symbol<'_>) -> Self {
+        let symbols::Symbol { name, offset, module } = found;
+        Self { name: name.to_owned(), offset_bytes: offset.cast_signed(), module: module.map(str::to_owned) }
+    }
 }
 
 /// Finds the kernel symbol of an address.

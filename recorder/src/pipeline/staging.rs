@@ -242,8 +242,8 @@ impl Staging {
 mod tests {
     use schemas::column::Layout;
 
-    use super::super::record_builder::RecordBuilder;
     use super::*;
+    use schemas::record::RecordBuilder;
 
     #[test]
     fn while_the_watermark_stands_still_what_waits_is_not_copied() {

@@ -19,7 +19,9 @@ mod account;
 mod close;
 mod cut;
 mod freeze;
+mod replayed;
 mod room;
+mod tick;
 mod told;
 
 use std::fs::{self, File};
@@ -29,13 +31,14 @@ use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use schemas::trace::{CGROUP_CHANGES, Meta, PROBES, State};
+use schemas::frames::{Frame, ProbeRow};
+use schemas::trace::{CGROUP_CHANGES, Meta, State};
 
 use super::cgroups::{CgroupNames, CgroupReader};
-use super::clock::{self, ClockSteps, ClockWatch};
+use super::clock::{ClockSteps, ClockWatch};
 use super::counts::Counts;
-use super::failure;
 use super::files::{Reserve, create_dir, create_trace_dir, lock};
+use super::frame_log::FrameLog;
 use super::job::Job;
 use super::keep::{Keeper, SharedKept};
 use super::merge::ts_ns;
@@ -43,12 +46,11 @@ use super::meta::{check_events, tables, write_meta};
 use super::options::Options;
 use super::outbox::Outbox;
 use super::priority::Priority;
-use super::probes::{self, ProbeRow};
 use super::progress::SharedProgress;
 use super::queue::bounded;
 use super::staging::{Pool, Staging};
 use super::worker::{Setup, Worker};
-use crate::source::{EventSource, ProbeCounters, ProbeId};
+use crate::source::ProbeId;
 
 pub use freeze::SnapshotName;
 
@@ -58,8 +60,6 @@ pub const CUT_BYTES: usize = 1 << 20;
 const MAX_TS_NS: u64 = 1 << 62;
 /// Rows are to be visible at an age; a job that has waited for this part of it is urgent.
 const URGENT_PART: u32 = 4;
-const COUNTS_EVERY_NS: u64 = 1_000_000_000;
-const CLOCK_EVERY_NS: u64 = 10_000_000_000;
 /// Kept free for the end, so that on a full disk the trace can still say what is missing: for `trace.json`, ...
 const RESERVE_BYTES: i64 = 64 << 10;
 /// ... and for a last small segment of each table.
@@ -105,9 +105,11 @@ pub struct TraceWriter {
     clock: Option<ClockWatch>,
     clock_steps: ClockSteps,
     watermark_ns: u64,
-    /// The last watermark that is a time (the end of recorded frames is not).
+    /// Time of what is replayed: what its frames say, or the last watermark that is a time.
     replay_now_ns: u64,
     is_live: bool,
+    /// Keeps what goes in.
+    frames: Option<FrameLog>,
     compact_at_close: bool,
     priority: Priority,
     /// Room on the disk for how it ended.
@@ -148,6 +150,7 @@ impl TraceWriter {
             limits,
             compact_at_close,
             is_live,
+            frames,
             symbolizer,
             on_batch,
             warn,
@@ -180,7 +183,10 @@ impl TraceWriter {
         let snapshots_are_over = keeper.is_over();
         let worker = Worker::new(setup, keeper, pool.clone(), progress.clone())?;
         let (sender, receiver) = bounded(queue_bytes);
-        priority.watch(sender.backlog(), segment_age / URGENT_PART);
+        let urgent_after = segment_age / URGENT_PART;
+        priority.watch(sender.backlog(), urgent_after);
+        let frames =
+            frames.map(|place| FrameLog::start(place, &meta, waits, &priority, urgent_after)).transpose()?;
         let encoder = std::thread::Builder::new()
             .name("encode".to_owned())
             .spawn(move || worker.run(&receiver))
@@ -219,6 +225,7 @@ impl TraceWriter {
             watermark_ns: 0,
             replay_now_ns: 0,
             is_live,
+            frames,
             compact_at_close,
             priority,
             reserve: Some(reserve),
@@ -239,6 +246,8 @@ impl TraceWriter {
     /// Change `trace.json` (not its events and not its time scale).
     pub fn update_meta(&mut self, change: impl FnOnce(&mut Meta)) {
         change(&mut self.meta);
+        let start_ns = self.meta.start_ns;
+        self.log(|| Frame::Started { start_ns });
         self.send(0, Job::Describe(Box::new(self.meta.clone())));
     }
 
@@ -256,6 +265,7 @@ impl TraceWriter {
             self.routes[index] = Some(Route { event, by_cpu: Vec::new() });
             self.counts.add_probe(probe, &row.event);
         }
+        self.log(|| Frame::Probe(Box::new(row.clone())));
         self.probes.push(row);
         self.probes_are_dirty = true;
         Ok(())
@@ -292,6 +302,9 @@ impl TraceWriter {
         if let Some((_, reader)) = self.cgroups.as_ref().filter(|(cgroups, _)| *cgroups == event) {
             reader.read(record);
         }
+        if let Some(frames) = &mut self.frames {
+            frames.record(probe, cpu, record);
+        }
         let staging = &mut self.events[event].staging;
         let index = usize::from(cpu);
         if index >= route.by_cpu.len() {
@@ -302,64 +315,11 @@ impl TraceWriter {
         Ok(())
     }
 
-    /// Drain `source` once, feed what it gave, and [`tick`](Self::tick).
-    pub fn pump(&mut self, source: &mut dyn EventSource) -> Result<()> {
-        source.pause(&self.crowded(), self.watermark_ns);
-        let mut failed = None;
-        let watermark_ns = source.drain(&mut |probe, cpu, record| {
-            if failed.is_none() {
-                failed = self.feed(probe, cpu, record).err();
-            }
-        })?;
-        match failed {
-            Some(error) => Err(error),
-            None => self.tick(watermark_ns, &mut || source.counters()),
+    /// Keep what goes in, if that is wanted.
+    fn log<'f>(&mut self, frame: impl FnOnce() -> Frame<'f>) {
+        if let Some(frames) = &mut self.frames {
+            frames.frame(&frame());
         }
-    }
-
-    /// After each drain: hand over what is due. `watermark_ns` (boot time) is what the drain returned; `counters` is
-    /// asked once a second. Fails if something could not be written; then nothing more will be, and
-    /// [`close`](Self::close) is what remains to do.
-    pub fn tick(
-        &mut self,
-        watermark_ns: u64,
-        counters: &mut dyn FnMut() -> Result<Vec<ProbeCounters>>,
-    ) -> Result<()> {
-        self.watermark_ns = self.watermark_ns.max(watermark_ns);
-        if watermark_ns != u64::MAX {
-            self.replay_now_ns = self.replay_now_ns.max(watermark_ns);
-        }
-        let watermark_ns = self.watermark_ns;
-        if let Some(failure) = self.failure() {
-            return Err(anyhow!(failure::line(&failure, &self.dir)));
-        }
-        if self.probes_are_dirty {
-            self.probes_are_dirty = false;
-            self.send(0, Job::ReplaceSide { table: PROBES, batch: probes::batch(&self.probes)? });
-        }
-        let publish_after_ns = self.progress.lock().lag.publish_after_ns(self.segment_age_ns);
-        for event in 0..self.events.len() {
-            self.hand_over(event, watermark_ns, publish_after_ns);
-        }
-        let now_ns = self.now_ns();
-        if now_ns >= self.next_counts_ns {
-            if self.next_counts_ns > 0 {
-                let counters = counters()?;
-                self.count(&counters, now_ns, false)?;
-            }
-            let staged = self.events.iter().map(|event| &event.staging);
-            let staged_ns =
-                staged.flat_map(|staging| [staging.first_ns, staging.late_since_ns]).flatten().min();
-            let all_before_ns = staged_ns.map_or(watermark_ns, |ns| ns.min(watermark_ns));
-            let staged_ns = staged_ns.map(|ns| self.utc_ns(ns));
-            self.send(0, Job::Keep { now_ns: self.utc_ns(now_ns), staged_ns, all_before_ns });
-            self.next_counts_ns = now_ns.saturating_add(COUNTS_EVERY_NS);
-        }
-        self.clock(now_ns >= self.next_clock_ns)?;
-        if now_ns >= self.next_clock_ns {
-            self.next_clock_ns = now_ns.saturating_add(CLOCK_EVERY_NS);
-        }
-        Ok(())
     }
 
     fn send(&self, bytes: usize, job: Job) {
@@ -373,10 +333,6 @@ impl TraceWriter {
         failure.or_else(|| ended.then(|| Arc::new(anyhow!("the encoder's thread has died"))))
     }
 
-    fn now_ns(&self) -> u64 {
-        if self.is_live { clock::boottime_ns() } else { self.replay_now_ns }
-    }
-
     fn utc_ns(&self, boottime_ns: u64) -> i64 {
         (boottime_ns as i64).wrapping_add(self.meta.utc_minus_boottime_ns)
     }
@@ -384,7 +340,10 @@ impl TraceWriter {
     /// Whether the encoder keeps up. If it does not, drain nothing more until it does ([`Options::waits`]).
     pub fn has_room(&self) -> bool {
         self.priority.drained();
-        self.queue.as_ref().is_none_or(Outbox::has_room)
+        // Both, because to ask is to offer what waits.
+        let (frames, queue) = (self.frames.as_ref(), self.queue.as_ref());
+        let has_room = [frames.is_none_or(FrameLog::has_room), queue.is_none_or(Outbox::has_room)];
+        has_room == [true; 2]
     }
 
     /// Nothing is recorded any more: from now on the threads that write give way to nobody.

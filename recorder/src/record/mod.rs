@@ -5,6 +5,7 @@
 //! ```
 //! Whatever can fail because of what was asked for fails before the trace is created; what fails later removes it,
 //! until the recording has begun. What attaching and the snapshot took of rights is given up before the command runs.
+//! `replay` makes the trace of frames that a recording has kept.
 
 mod ask;
 mod attach;
@@ -16,6 +17,7 @@ mod plan;
 mod printing;
 mod progress;
 mod recording;
+mod replay;
 mod seed;
 mod session;
 mod setup;
@@ -40,6 +42,7 @@ use crate::snapshot::{clock, processes};
 
 pub use attach::{brief, parts};
 pub use compact::compact;
+pub use replay::replay;
 pub use seed::LISTENS;
 
 use ask::Usr1;

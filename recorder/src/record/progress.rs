@@ -33,6 +33,11 @@ impl Progress {
         Self { is_shown, has_warned: false, started: now, last: now, last_records: 0 }
     }
 
+    /// The line of a replay: what its recording has lost is told at the end.
+    pub fn of_replay() -> Self {
+        Self { has_warned: true, ..Self::new(true) }
+    }
+
     /// Show it anew if it is time: `records` have come so far.
     pub fn update(&mut self, records: u64, writer: &TraceWriter) {
         let since = self.last.elapsed();

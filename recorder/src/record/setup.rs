@@ -1,9 +1,9 @@
 //! Options and a plan in, a trace writer out, and what it needs to know: metadata, names of addresses.
 
-use std::cell::OnceCell;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow};
@@ -128,20 +128,32 @@ fn possible_cpus() -> u32 {
     last.map_or(1, |last| last + 1)
 }
 
-/// Names of kernel addresses. kallsyms is opened now, with the rights that there are, and read when the first one is
-/// asked for.
-pub fn symbolizer() -> Symbolizer {
-    let kallsyms = KernelSymbols::open().ok();
-    let symbols: OnceCell<Option<KernelSymbols>> = OnceCell::new();
-    Box::new(move |address| {
-        let symbols = symbols.get_or_init(|| KernelSymbols::read(kallsyms.as_ref()?).ok()).as_ref()?;
-        let found = symbols.lookup(address)?;
-        Some(Symbol {
-            name: found.name.to_owned(),
-            offset_bytes: found.offset.cast_signed(),
-            module: found.module.map(str::to_owned),
-        })
-    })
+/// Names of kernel addresses.
+#[derive(Clone)]
+pub struct Names(Arc<NamesOnce>);
+
+struct NamesOnce {
+    kallsyms: Option<File>,
+    symbols: OnceLock<Option<KernelSymbols>>,
+}
+
+impl Names {
+    /// kallsyms is opened now, with the rights that there are, and read when the first name is asked for.
+    pub fn open() -> Self {
+        Self(Arc::new(NamesOnce { kallsyms: KernelSymbols::open().ok(), symbols: OnceLock::new() }))
+    }
+
+    /// All of them, if the kernel tells them.
+    pub fn get(&self) -> Option<&KernelSymbols> {
+        let NamesOnce { kallsyms, symbols } = &*self.0;
+        symbols.get_or_init(|| KernelSymbols::read(kallsyms.as_ref()?).ok()).as_ref()
+    }
+
+    /// For the writer of a trace.
+    pub fn symbolizer(&self) -> Symbolizer {
+        let names = self.clone();
+        Box::new(move |address| names.get()?.lookup(address).map(Symbol::from))
+    }
 }
 
 /// A trace that nobody wants: removed when it is closed, and whatever else becomes of it.

@@ -1,4 +1,4 @@
-//! Opens what `--print` names: standard output, a descriptor that the recorder was started with, a pipe, or a new file.
+//! Opens what `--print` and `--keep-frames` name: standard output, a descriptor that the recorder was started with, a pipe, or a new file.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -15,12 +15,13 @@ use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
 use crate::cli::{mark, output};
+use crate::pipeline::FramePlace;
 use crate::privileges::{Identity, renounce};
 
 /// What is printed is for its owner alone, as a trace is.
 const MODE: u32 = 0o600;
 
-/// Where printed events go.
+/// Where printed events go, or frames.
 #[derive(Debug, Default)]
 pub enum Sink {
     /// Standard output.
@@ -55,12 +56,13 @@ impl Drop for NewFile {
 }
 
 impl Sink {
-    /// What `place` names; files are made with the rights of `owner`. Fails if it is there already as a file.
-    pub fn open(place: Option<&Path>, owner: Option<&Identity>) -> Result<Self> {
+    /// What `place`, the value of `option`, names; files are made with the rights of `owner`. Fails if it is there
+    /// already as a file.
+    pub fn open(option: &str, place: Option<&Path>, owner: Option<&Identity>) -> Result<Self> {
         let Some(place) = place else { return Ok(Self::Standard) };
         let shown = place.display().to_string();
         if let Some(number) = descriptor(place) {
-            let file = inherited(number).with_context(|| format!("--print: {shown}"))?;
+            let file = inherited(number).with_context(|| format!("{option}: {shown}"))?;
             return Ok(Self::File { file, shown, new: None });
         }
         let made = if owner.is_none() && geteuid().is_root() {
@@ -75,7 +77,7 @@ impl Sink {
                 scope.spawn(work).join().unwrap_or_else(|_| Err(anyhow!("the thread that opens it has died")))
             })
         };
-        let (file, new) = made.with_context(|| format!("--print: cannot write to '{shown}'"))?;
+        let (file, new) = made.with_context(|| format!("{option}: cannot write to '{shown}'"))?;
         Ok(Self::File { file, shown, new })
     }
 
@@ -96,6 +98,12 @@ impl Sink {
             Self::Standard => "standard output",
             Self::File { shown, .. } => shown,
         }
+    }
+
+    /// For a thread of its own; `None`: standard output.
+    pub fn frames(&self) -> Result<Option<FramePlace>> {
+        let Self::File { file, shown, .. } = self else { return Ok(None) };
+        Ok(Some(FramePlace { file: file.try_clone()?, shown: shown.clone() }))
     }
 
     /// The recording begins: what was made stays.

@@ -10,16 +10,10 @@ use crate::cli::units::show_size;
 use crate::pipeline::{ClockSteps, ProbeRow, Step, Summary, Totals};
 use crate::snapshot::clock;
 
-/// The text, lines without the program's name. `dir` is where the trace is, if it is kept.
-pub fn text(
-    summary: &Summary,
-    rows: &[ProbeRow],
-    order: &[&str],
-    dir: Option<&str>,
-    elapsed: Duration,
-) -> String {
+/// The text, lines without the program's name. `dir` is where the trace is, if it is kept; `took` is how it begins.
+pub fn text(summary: &Summary, rows: &[ProbeRow], order: &[&str], dir: Option<&str>, took: &str) -> String {
     let Summary { events, bytes, kept_from_ns, unknown_cgroups, clock_steps, .. } = summary;
-    let mut out = format!("recorded for {:.1} s", elapsed.as_secs_f64());
+    let mut out = took.to_owned();
     // Writing to a String cannot fail.
     let _ = match dir {
         Some(dir) => writeln!(out, ": {} in {dir}", show_size(*bytes)),

@@ -13,6 +13,7 @@ mod filters;
 mod flight;
 mod flight_triggers;
 mod followed;
+mod frames;
 #[path = "../../../tests/support/held.rs"]
 mod held;
 mod help;

@@ -25,6 +25,11 @@ pub fn python() -> Result<PathBuf> {
     Ok(host::target_dir()?.join(NEWEST.venv).join("bin/python"))
 }
 
+/// Make the virtual environment of the newest readers, unless it is there.
+pub fn ensure_newest() -> Result<()> {
+    NEWEST.ensure()
+}
+
 /// Make the virtual environments, unless they are there.
 pub fn ensure() -> Result<()> {
     NEWEST.ensure()?;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use anyhow::Result;
+use schemas::frames::{ClockReading, Frame};
 
 use super::super::clock;
 use super::super::count_rows::Interval;
@@ -13,6 +14,13 @@ use crate::source::ProbeCounters;
 
 impl TraceWriter {
     pub(super) fn count(&mut self, counters: &[ProbeCounters], now_ns: u64, is_last: bool) -> Result<()> {
+        if let Some(frames) = &mut self.frames {
+            frames.counters(counters);
+            if !is_last {
+                frames.frame(&Frame::Count { now_ns });
+                frames.flush();
+            }
+        }
         let ts_ns = self.utc_ns(now_ns);
         let since_ns = self.counted_ns.unwrap_or_else(|| self.started_ns()).min(ts_ns);
         self.counted_ns = Some(ts_ns);
@@ -42,10 +50,15 @@ impl TraceWriter {
     pub(super) fn clock(&mut self, is_due: bool) -> Result<()> {
         let Some(watch) = &self.clock else { return Ok(()) };
         let readings = if is_due { watch.read() } else { watch.take() };
+        self.clock_rows(&readings)
+    }
+
+    pub(super) fn clock_rows(&mut self, readings: &[ClockReading]) -> Result<()> {
         if !readings.is_empty() {
-            let batch = clock::batch(self.meta.utc_minus_boottime_ns, &readings)?;
+            self.log(|| Frame::Clocks(readings.to_vec()));
+            let batch = clock::batch(self.meta.utc_minus_boottime_ns, readings)?;
             self.send(0, Job::Side { table: "clock", batch });
-            self.clock_steps.add(&readings, self.meta.utc_minus_boottime_ns);
+            self.clock_steps.add(readings, self.meta.utc_minus_boottime_ns);
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use anyhow::{Result, anyhow, ensure};
+use schemas::frames::Frame;
 use schemas::trace::{PROBES, State};
 
 use super::TraceWriter;
@@ -19,7 +20,7 @@ use crate::pipeline::progress::Progress;
 impl TraceWriter {
     /// Write what is left, say how it ended, merge small segments. A failure to write is in the summary.
     pub fn close(mut self, end: End) -> Result<Summary> {
-        let End { command_exit_code, counters, is_hurried } = end;
+        let End { command_exit_code, counters, is_torn, is_hurried } = end;
         self.priority.end();
         self.wait_for_room();
         for event in 0..self.events.len() {
@@ -41,11 +42,17 @@ impl TraceWriter {
         self.send(0, Job::ReplaceSide { table: PROBES, batch: probes::batch(&self.probes)? });
         self.clock(true)?;
         self.count(&counters, now_ns, true)?;
+        self.log(|| Frame::End { now_ns, command_exit_code });
+        let not_kept = self.frames.take().and_then(|frames| frames.finish().err());
         self.send(0, Job::Finish);
         self.end_encoder();
         let Progress { mut failure, is_unfinished, .. } = self.progress.lock().clone();
         // Without its last counts nobody knows what was lost: a trace that is not closed says so.
-        self.meta.state = if is_unfinished { State::Open } else { State::Closed };
+        self.meta.state = match (is_unfinished, is_torn) {
+            (true, _) => State::Open,
+            (false, true) => State::Recovered,
+            (false, false) => State::Closed,
+        };
         let kept = self.kept.lock().clone();
         self.meta.kept_from_ns = kept.from_ns;
         self.meta.end_ns = Some(end_ns);
@@ -79,6 +86,7 @@ impl TraceWriter {
             clock_steps: self.clock_steps.clone(),
             failure,
             not_compacted,
+            not_kept: not_kept.map(|error| format!("{error:#}")),
         })
     }
 

@@ -1,5 +1,7 @@
 //! What is staged in; what is old enough, or much, on its way to the encoder out.
 
+use schemas::frames::Frame;
+
 use super::super::job::Job;
 use super::{CUT_BYTES, Event, TraceWriter};
 
@@ -19,6 +21,15 @@ impl TraceWriter {
         if publish {
             let due_ns = since.filter(|_| self.is_live).map(|since| since + publish_after_ns);
             self.publish(event, due_ns);
+        }
+    }
+
+    /// Publish every row before `watermark_ns`.
+    pub(super) fn cut_all(&mut self, watermark_ns: u64) {
+        self.log(|| Frame::Cut { watermark_ns });
+        for event in 0..self.events.len() {
+            self.cut(event, Some(watermark_ns));
+            self.publish(event, None);
         }
     }
 

@@ -30,11 +30,7 @@ impl TraceWriter {
         why: Frozen,
         counters: &mut dyn FnMut() -> Result<Vec<ProbeCounters>>,
     ) -> Result<Receiver<Result<PathBuf>>> {
-        let watermark_ns = self.watermark_ns;
-        for event in 0..self.events.len() {
-            self.cut(event, Some(watermark_ns));
-            self.publish(event, None);
-        }
+        self.cut_all(self.watermark_ns);
         let now_ns = self.now_ns();
         let counters = counters()?;
         self.count(&counters, now_ns, false)?;
@@ -56,6 +52,9 @@ impl TraceWriter {
     pub fn wait_for_room(&self) {
         if let Some(queue) = &self.queue {
             queue.wait();
+        }
+        if let Some(frames) = &self.frames {
+            frames.wait();
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use schemas::frames::ProbeRow;
+
 use super::TraceWriter;
 use crate::pipeline::counts::Totals;
 
@@ -19,6 +21,11 @@ impl TraceWriter {
             let rows = progress.lock().rows.clone();
             meta.events.iter().map(|event| event.event.clone()).zip(rows).collect()
         }
+    }
+
+    /// The probes that were tried.
+    pub fn probes(&self) -> &[ProbeRow] {
+        &self.probes
     }
 
     /// Totals by event as of the last counters, for a progress line.

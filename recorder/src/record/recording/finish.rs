@@ -46,7 +46,7 @@ impl Recording<'_> {
         let seen = seen(&counters) + snapshot_rows;
         let (dir, rows_on_disk) = (writer.dir().to_owned(), writer.rows_on_disk());
         let is_hurried = signals.is_hurried();
-        let end = End { command_exit_code, counters, is_hurried: is_hurried.clone() };
+        let end = End { command_exit_code, counters, is_torn: false, is_hurried: is_hurried.clone() };
         let counted = end.counters.clone();
         let close = move || {
             // Nothing is counted any more.
@@ -79,7 +79,8 @@ impl Recording<'_> {
             return Ok(EXIT_ERROR);
         };
         let names: Vec<&str> = plan.events.iter().map(|event| event.def.name.as_str()).collect();
-        say(summary::text(&summary, &attached.rows, &names, shown.as_deref(), progress.elapsed()).trim_end());
+        let took = format!("recorded for {:.1} s", progress.elapsed().as_secs_f64());
+        say(summary::text(&summary, &attached.rows, &names, shown.as_deref(), &took).trim_end());
         let missed = triggers.missed();
         for text in &missed {
             say(format_args!("warning: {text}"));
@@ -90,6 +91,7 @@ impl Recording<'_> {
             ));
         }
         let failure = failure.or_else(|| summary.failure.take().map(|error| anyhow!("{error:#}")));
+        let failure = failure.or_else(|| summary.not_kept.take().map(|reason| anyhow!(reason)));
         if let Some(error) = failure {
             say(format_args!("{error:#}"));
             return Ok(EXIT_ERROR);

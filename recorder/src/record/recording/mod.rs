@@ -18,7 +18,7 @@ use super::printing::Printing;
 use super::progress::Progress;
 use super::seed::{self, LISTENS, Snapshot, Wanted};
 use super::session::{Ended, Session};
-use super::setup::{self, Unwanted, meta, symbolizer};
+use super::setup::{self, Names, Unwanted, meta};
 use super::signals::{ENDED_EARLY, Signals};
 use super::sink::Sink;
 use super::trigger::Triggers;
@@ -55,6 +55,9 @@ pub struct Recording<'a> {
     unwanted: Option<Unwanted>,
     /// Shows events as they happen.
     printing: Printing,
+    /// Keeps what came out of the rings.
+    frames: Sink,
+    names: Names,
     /// Rows of the snapshot.
     snapshot_rows: u64,
 }
@@ -73,7 +76,9 @@ impl<'a> Recording<'a> {
         let shown = dir.as_ref().map(|dir| dir.display().to_string());
         let owner = Identity::of_caller();
         let place = options.print.as_ref().and_then(|print| print.place.as_deref());
-        let printing = Printing::new(Sink::open(place, owner.as_ref())?);
+        let printing = Printing::new(Sink::open("--print", place, owner.as_ref())?);
+        let frames = Sink::open("--keep-frames", options.keep_frames.as_deref(), owner.as_ref())?;
+        let names = Names::open();
         let utc_minus_boottime_ns = clock::utc_minus_boottime_ns();
         let meta = meta(options, &plan, utc_minus_boottime_ns)?;
         let priority = Priority::start(owner.clone())?;
@@ -81,7 +86,8 @@ impl<'a> Recording<'a> {
             segment_age: options.segment_age,
             limits: options.flight.limits(),
             compact_at_close: dir.is_some(),
-            symbolizer: symbolizer(),
+            frames: frames.frames()?,
+            symbolizer: names.symbolizer(),
             on_batch: options.print.as_ref().map(|print| {
                 let asked = plan.asked().iter().map(|event| event.def.name.clone()).collect();
                 printing.hook(asked, print.format, priority.clone())
@@ -123,6 +129,8 @@ impl<'a> Recording<'a> {
                     shown,
                     unwanted,
                     printing,
+                    frames,
+                    names,
                     snapshot_rows: 0,
                 })
             }
@@ -169,6 +177,12 @@ impl<'a> Recording<'a> {
     /// `None` if a signal came before the recording had begun.
     fn record(&mut self, signals: &Signals, progress: &mut Progress) -> Result<Option<(Ended, Patience)>> {
         self.writer.get_ready();
+        if self.options.keep_frames.is_some()
+            && self.plan.names_addresses()
+            && let Some(names) = self.names.get()
+        {
+            self.writer.keep_symbols(&names.to_text());
+        }
         let starts = self.engine.process_starts();
         let start_ns = self.engine.start()?;
         self.attached.started(start_ns.cast_signed() + self.writer.meta().utc_minus_boottime_ns);
@@ -198,6 +212,7 @@ impl<'a> Recording<'a> {
         let utc_ns = clock::boottime_ns() + self.writer.meta().utc_minus_boottime_ns;
         self.writer.update_meta(|meta| meta.start_ns = utc_ns);
         self.printing.sink().keep();
+        self.frames.keep();
         self.announce(&snapshot);
         let mut session = self.session(signals, progress, records);
         let mut ended = session.run(command)?;

@@ -3,8 +3,8 @@
 
 use std::net::IpAddr;
 
-use schemas::column::{Column, IP_FAMILY_OFFSET, Layout, Type};
-use schemas::wire::{RecordHeader, subject};
+use crate::column::{Column, IP_FAMILY_OFFSET, Layout, Type};
+use crate::wire::{RecordHeader, subject};
 use zerocopy::IntoBytes;
 
 /// Builds one record; a column that is not set is NULL.

@@ -1,0 +1,23 @@
+# Asks DuckDB a question about a trace. Arguments: the trace, its event, threads, the query, in which {end_ns} stands for the
+# end of the trace. Prints the answer as CSV, and on standard error how long the query took.
+import csv
+import json
+import sys
+import time
+
+import duckdb
+
+trace, event, threads, query = sys.argv[1:]
+with open(f"{trace}/trace.json") as file:
+    end_ns = json.load(file)["end_ns"]
+connection = duckdb.connect()
+connection.execute(f"SET threads = {threads}")
+connection.execute("SET TimeZone = 'UTC'")
+connection.execute(f"CREATE VIEW {event} AS SELECT * FROM read_parquet('{trace}/{event}/*.parquet')")
+began = time.monotonic()
+result = connection.execute(query.replace("{end_ns}", str(end_ns)))
+rows = result.fetchall()
+print(f"seconds: {time.monotonic() - began}", file=sys.stderr)
+writer = csv.writer(sys.stdout, lineterminator="\n")
+writer.writerow([column[0] for column in result.description])
+writer.writerows(rows)
