@@ -28,7 +28,7 @@ fn record(names: &[&str], trace: &str, dir: &Path) -> Result<(), String> {
 }
 
 fn ask(trace: &str, query: &str, dir: &Path) -> String {
-    let output = run("analyze", &["sql", trace, query, "-f", "csv"], dir);
+    let output = run("analyze", &["sql", trace, query, "-F", "csv"], dir);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code().is_some_and(|code| code < 2), "{query}: {said}");
     String::from_utf8_lossy(&output.stdout).into_owned()

@@ -4,15 +4,15 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
-use clap::builder::EnumValueParser;
+use anyhow::{Context, Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 mod library;
 mod order;
+mod query;
 
 use crate::library::Library;
-use crate::output::Format;
+use crate::output::Target;
 use crate::request::{Action, Request};
 use crate::session::Options;
 
@@ -27,7 +27,9 @@ Examples:
   analyze listens run.trace --at +1.5s                     who listened where, 1.5 s after the start
   analyze gaps run.trace --from +2s --to +3s               the third second alone, with its own losses
   analyze sql run.trace 'SELECT * FROM leaks(top => 3)'    an analysis inside SQL
-  analyze sql a.trace b.trace 'SELECT trace, count(*) FROM listens GROUP BY trace'";
+  analyze sql a.trace b.trace 'SELECT trace, count(*) FROM listens GROUP BY trace'
+  analyze leaks run.trace -o leaks.csv                     into a file, in the format that its name says
+  analyze shell run.trace                                  one question after the other";
 
 /// The command line as clap knows it, with the analyses of `library`.
 pub fn command(library: &Library) -> Command {
@@ -41,24 +43,8 @@ pub fn command(library: &Library) -> Command {
         .max_term_width(110)
         .arg(traces("Trace to summarize (a directory made by `recorder record`)"))
         .args(common())
-        .subcommand(
-            Command::new("sql")
-                .about("Run a query on one or several traces")
-                .long_about(
-                    "Run a query on one or several traces.\n\nTables of several traces are put together and get columns trace and host. \
-                     `analyze list` shows analyses and functions, `SHOW TABLES` and `DESCRIBE TABLE` the tables.",
-                )
-                .arg(
-                    Arg::new("words")
-                        .value_names(["TRACE", "QUERY"])
-                        .help("Traces, then the query; options may stand anywhere")
-                        .num_args(1..)
-                        .action(ArgAction::Append)
-                        .required(true)
-                        .value_parser(value_parser!(OsString)),
-                )
-                .args(common()),
-        )
+        .subcommand(query::sql())
+        .subcommand(query::shell())
         .subcommand(Command::new("list").about("List analyses and functions").arg(library::option()));
     let args: Vec<Arg> = [traces("Trace, or several")].into_iter().chain(common()).collect();
     library::subcommands(command, library, &args)
@@ -74,15 +60,9 @@ fn traces(help: &'static str) -> Arg {
         .value_parser(value_parser!(PathBuf))
 }
 
-fn common() -> [Arg; 6] {
+fn common() -> impl Iterator<Item = Arg> {
     let options = Options::default();
-    [
-        Arg::new("format")
-            .long("format")
-            .short('f')
-            .help("How rows are written")
-            .default_value("table")
-            .value_parser(EnumValueParser::<Format>::new()),
+    let how = [
         Arg::new("memory")
             .long("memory")
             .value_name("SIZE")
@@ -98,7 +78,8 @@ fn common() -> [Arg; 6] {
         time("from", "Only what happened from then on: +1.5s (after the start) or 2027-01-15T08:00:00Z"),
         time("to", "Only what happened before then"),
         library::option(),
-    ]
+    ];
+    query::options().into_iter().chain(how)
 }
 
 fn time(name: &'static str, help: &'static str) -> Arg {
@@ -127,17 +108,14 @@ fn request(matches: &ArgMatches, library: Arc<Library>) -> Result<Request> {
     let (action, matches) = match matches.subcommand() {
         None => (Action::Summary(paths(matches)), matches),
         Some(("list", _)) => {
-            let options = Options { library, ..Options::default() };
-            return Ok(Request { action: Action::List, format: Format::Table, options });
+            let (target, options) = (Target::default(), Options { library, ..Options::default() });
+            return Ok(Request { action: Action::List, target, options });
         }
         Some(("sql", sub)) => {
-            let mut words: Vec<OsString> = sub.get_many("words").into_iter().flatten().cloned().collect();
-            ensure!(words.len() >= 2, "give a trace and a query: analyze sql TRACE 'SELECT ...'");
-            let Some(Ok(query)) = words.pop().map(OsString::into_string) else {
-                bail!("the query is not UTF-8")
-            };
-            (Action::Sql(words.into_iter().map(PathBuf::from).collect(), query), sub)
+            let (traces, source) = query::source(sub)?;
+            (Action::Sql(traces, source), sub)
         }
+        Some(("shell", sub)) => (Action::Shell(paths(sub)), sub),
         Some((name, sub)) => {
             let Some(analysis) = library.find(name).cloned() else {
                 bail!("{}", library.why_broken(name).unwrap_or("unknown command"))
@@ -159,8 +137,12 @@ fn request(matches: &ArgMatches, library: Arc<Library>) -> Result<Request> {
     }
     options.from = matches.get_one("from").cloned();
     options.to = matches.get_one("to").cloned();
-    let format = matches.get_one::<Format>("format").copied().unwrap_or_default();
-    Ok(Request { action, format, options })
+    let texts =
+        |name: &str| matches.try_get_many::<String>(name).ok().flatten().into_iter().flatten().cloned();
+    options.params = texts("param").collect();
+    options.tables = texts("table").collect();
+    options.epochs = texts("epoch").collect();
+    Ok(Request { action, target: query::target(matches)?, options })
 }
 
 fn paths(matches: &ArgMatches) -> Vec<PathBuf> {

@@ -22,8 +22,8 @@ pub fn analyses_md() -> String {
         section(&mut text, analysis);
     }
     text += "## Functions\n\n| function | value |\n|---|---|\n";
-    for (name, doc) in functions::DOCS {
-        text += &format!("| `{name}` | {} |\n", cell(doc));
+    for (call, doc) in functions::docs() {
+        text += &format!("| `{call}` | {} |\n", cell(doc));
     }
     text += "\n## Operators over rows in order of time\n\n| operator | rows |\n|---|---|\n";
     for operator in Operator::ALL {

@@ -1,40 +1,42 @@
 //! Opens traces as a [`Session`], which answers SQL about them.
 
 mod ask;
+mod question;
 
-use std::collections::{HashMap, HashSet};
+pub use question::Question;
+
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use arrow_array::RecordBatch;
-use arrow_schema::{Field, Schema};
 use datafusion::common::TableReference;
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{DataFrame, SQLOptions, SessionConfig, SessionContext};
 
 use crate::library::Library;
 use crate::library::expand::{Expanded, expand};
 use crate::memory::ProcessPool;
-use crate::output::Shape;
 use crate::per_trace::{Many, OfTrace, Planned, TraceOfRow};
 use crate::provider::Source;
-use crate::sql::notations;
 use crate::sql::parse::Parsed;
 use crate::sql::pasted::Pasted;
+use crate::sql::values::Values;
 use crate::tables::Tables;
 use crate::times::is_date;
 use crate::trace::Trace;
 use crate::trace::clock::Clock;
 use crate::trace::symbols::Symbols;
-use crate::united::{RECORDED, United, loss_reasons, traces_table};
+use crate::united::{United, loss_reasons, traces_table};
 use crate::window::{self, Window};
-use crate::{functions, ordered, percentile};
+use crate::{functions, imports, ordered, percentile};
 
 /// Where DataFusion keeps tables.
 const CATALOG: &str = "datafusion";
@@ -57,12 +59,17 @@ pub struct Options {
     pub to: Option<String>,
     /// The analyses that can be asked.
     pub library: Arc<Library>,
+    /// Parameters of queries, `NAME=VALUE`.
+    pub params: Vec<String>,
+    /// Tables of the user's own, `NAME=FILE`.
+    pub tables: Vec<String>,
+    /// Their columns that count from 1970, `TABLE.COLUMN=UNIT`.
+    pub epochs: Vec<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(2, |n| n.get());
-        let library = Library::shipped();
         Self {
             memory_bytes: 1 << 30,
             threads,
@@ -70,7 +77,10 @@ impl Default for Options {
             is_for_many_machines: false,
             from: None,
             to: None,
-            library,
+            library: Library::shipped(),
+            params: Vec::new(),
+            tables: Vec::new(),
+            epochs: Vec::new(),
         }
     }
 }
@@ -98,6 +108,8 @@ pub struct Session {
     notes: Vec<String>,
     /// What analyses need to answer for each trace, if there are several.
     many: Option<Many>,
+    /// The parameters of queries.
+    values: Values,
 }
 
 impl Session {
@@ -124,7 +136,8 @@ impl Session {
         let window = Window::new(options.from.as_deref(), options.to.as_deref(), start_ns, &clocks)?;
         let given = [("--from", &options.from, window.from_ns), ("--to", &options.to, window.to_ns)];
         let given = given.into_iter().filter_map(|(flag, text, ns)| Some((flag, text.as_deref()?, ns?)));
-        let notes = given.filter_map(|(flag, text, ns)| note(flag, text, ns, start_ns, &clocks)).collect();
+        let mut notes: Vec<String> =
+            given.filter_map(|(flag, text, ns)| note(flag, text, ns, start_ns, &clocks)).collect();
         let symbols = Arc::new(Symbols::new(traces.clone()));
         let several = traces.len() > 1;
         let ctx = context(options, &symbols, several)?;
@@ -167,12 +180,45 @@ impl Session {
             many.add_same("loss_reasons", reasons)?;
         }
         names.extend(["traces", "loss_reasons"].map(str::to_owned));
-        Ok(Self { ctx, traces, tables: names, library, window, notes, many })
+        for own in imports::open(&options.tables, &options.epochs, &names)? {
+            ctx.register_table(TableReference::bare(own.name.as_str()), own.table.clone())?;
+            if let Some(many) = &many {
+                many.add_same(&own.name, own.table)?;
+            }
+            names.push(own.name);
+            notes.push(own.note);
+        }
+        let values = Values::default();
+        let mut session = Self { ctx, traces, tables: names, library, window, notes, many, values };
+        for param in &options.params {
+            session.set(param)?;
+        }
+        Ok(session)
     }
 
     /// The analyses that can be asked.
     pub fn library(&self) -> &Arc<Library> {
         &self.library
+    }
+
+    /// Give a parameter of queries a value: `NAME=VALUE`.
+    ///
+    /// Fails if it is not written so, or its value looks like a time and is none.
+    pub fn set(&mut self, param: &str) -> Result<()> {
+        let mut values = std::mem::take(&mut self.values);
+        let set = values.set(param, |text| self.moment_ns(text));
+        self.values = values;
+        set
+    }
+
+    /// The parameters of queries.
+    pub fn values(&self) -> &Values {
+        &self.values
+    }
+
+    /// What DataFusion knows: tables, columns, functions.
+    pub fn context(&self) -> &SessionContext {
+        &self.ctx
     }
 
     /// Names of all tables.
@@ -226,10 +272,21 @@ impl Session {
         known.filter(|known| self.window.to_ns.is_none_or(|to_ns| to_ns > known.ns)).collect()
     }
 
-    /// Events whose tables `plan` reads, as recorded.
+    /// Events whose tables `plan` reads, itself or in a function, as recorded.
     pub fn events_of(&self, plan: &LogicalPlan) -> Result<Vec<String>> {
         let mut events: Vec<String> = Vec::new();
         plan.apply_with_subqueries(|node| {
+            node.apply_expressions(|expr| {
+                expr.apply(|expr| {
+                    if let Expr::ScalarFunction(call) = expr
+                        && let Some(event) = functions::event_of(call.name())
+                        && !events.iter().any(|known| known == event)
+                    {
+                        events.push(event.to_owned());
+                    }
+                    Ok(TreeNodeRecursion::Continue)
+                })
+            })?;
             if let LogicalPlan::TableScan(scan) = node {
                 let name = scan.table_name.table();
                 for table in self.traces.iter().filter_map(|t| t.table(name)).filter(|t| t.is_event) {
@@ -269,7 +326,7 @@ impl Session {
             .verify_plan(&plan)
             .map_err(|_| anyhow!("only queries are possible: a trace is not changed"))?;
         notes.extend(ask::missing_commas(&plan, &renamed)?);
-        Ok(Question { frame: DataFrame::new(state, plan), titles, notes, sql: sql.to_owned() })
+        Ok(Question::new(DataFrame::new(state, plan), titles, notes, sql))
     }
 
     /// [`Self::ask`], for rows that are not shown.
@@ -277,12 +334,18 @@ impl Session {
         Ok(self.ask(sql).await?.frame)
     }
 
-    /// Run a query: its rows as they come.
+    /// Run a query: its plan, and its rows as they come.
     ///
     /// Fails if it cannot be started.
-    pub async fn run(&self, question: Question) -> Result<SendableRecordBatchStream> {
+    pub async fn run(
+        &self,
+        question: Question,
+    ) -> Result<(Arc<dyn ExecutionPlan>, SendableRecordBatchStream)> {
         let Question { frame, sql, .. } = question;
-        frame.execute_stream().await.map_err(|error| self.explain(&error, &sql))
+        let context = Arc::new(frame.task_ctx());
+        let plan = frame.create_physical_plan().await.map_err(|error| self.explain(&error, &sql))?;
+        let rows = execute_stream(plan.clone(), context).map_err(|error| self.explain(&error, &sql))?;
+        Ok((plan, rows))
     }
 
     /// Run `sql` and keep all rows; for small answers.
@@ -302,34 +365,6 @@ fn note(flag: &str, text: &str, ns: i64, start_ns: i64, clocks: &[Clock]) -> Opt
         let after = crate::times::seconds(ns.saturating_sub(start_ns));
         format!("{flag} {text} is what the wall clock showed, which was set while recording: it is {after} after the start")
     })
-}
-
-/// A planned query.
-pub struct Question {
-    /// Its plan.
-    pub frame: DataFrame,
-    /// What the user should know of the answer, one line each.
-    pub notes: Vec<String>,
-    /// As the user wrote it; empty for an analysis.
-    pub sql: String,
-    titles: HashMap<String, String>,
-}
-
-impl Question {
-    /// Titles and notations of its columns.
-    pub fn shape(&self) -> Shape {
-        let schema = self.frame.schema().as_arrow();
-        let title = |field: &Field| {
-            // What the query named so, else as the trace has it.
-            let recorded =
-                field.metadata().get(RECORDED).filter(|name| name.eq_ignore_ascii_case(field.name()));
-            let name = self.titles.get(field.name()).or(recorded).unwrap_or(field.name());
-            field.clone().with_name(name.as_str())
-        };
-        let fields: Vec<Field> = schema.fields().iter().map(|field| title(field)).collect();
-        let notations = notations::of(self.frame.logical_plan());
-        Shape { schema: Arc::new(Schema::new(fields)), notations }
-    }
 }
 
 fn context(options: &Options, symbols: &Arc<Symbols>, several: bool) -> Result<SessionContext> {

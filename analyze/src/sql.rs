@@ -10,4 +10,5 @@ pub mod pasted;
 pub mod problem;
 pub mod syntax;
 pub mod types;
+pub mod values;
 pub mod words;

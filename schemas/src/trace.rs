@@ -105,6 +105,10 @@ pub struct Meta {
     /// UTC nanoseconds from which on every row is there, if older ones were removed while recording.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept_from_ns: Option<i64>,
+    /// Names of allocation flags (`gfp`) on the recorded kernel, in the order in which it looks for them, if `kmem` was
+    /// recorded and the kernel says them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gfp_flags: Vec<(u64, String)>,
     /// Of what and why this trace is a snapshot, if it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<Frozen>,

@@ -23,7 +23,7 @@ fn this_boot() -> String {
 }
 
 fn count(bench: &Bench) -> Run {
-    bench.analyze(&["sql", "gaps.trace", COUNT, "-f", "csv"])
+    bench.analyze(&["sql", "gaps.trace", COUNT, "-F", "csv"])
 }
 
 #[test]

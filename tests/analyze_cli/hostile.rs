@@ -45,7 +45,7 @@ fn a_name_that_many_addresses_have_does_not_take_the_memory_of_all() {
     let zstd = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
     let options = || ArrowWriterOptions::new().with_properties(zstd.clone());
     let query = "SELECT DISTINCT symbol(CAST(1000 AS BIGINT UNSIGNED)) AS name FROM mkdirs";
-    let ask = || bench.analyze(&["sql", "mkdirs.trace", query, "-f", "csv"]);
+    let ask = || bench.analyze(&["sql", "mkdirs.trace", query, "-F", "csv"]);
 
     write(&segment, &symbols(1_000, "soft"), options());
     assert_eq!(ask().out, "name\nsoft\n");
@@ -61,7 +61,7 @@ fn a_name_that_many_addresses_have_does_not_take_the_memory_of_all() {
 #[test]
 fn a_schema_that_the_library_does_not_expect_leaves_out_one_segment() {
     let bench = Bench::with(&["mkdirs"]);
-    let query = ["sql", "mkdirs.trace", "SELECT count(*) AS n FROM mkdirs", "-f", "csv"];
+    let query = ["sql", "mkdirs.trace", "SELECT count(*) AS n FROM mkdirs", "-F", "csv"];
     let before = bench.analyze(&query);
     let schema = KeyValue::new("ARROW:schema".to_owned(), SCHEMA_WITHOUT_FIELDS.to_owned());
     let properties = WriterProperties::builder().set_key_value_metadata(Some(vec![schema])).build();

@@ -44,7 +44,7 @@ fn with(files: &[(&str, &str)]) -> Bench {
 fn a_file_is_function_view_subcommand_list_entry_and_help() {
     let bench = with(&[("quick", QUICK)]);
     let answer = |words: &[&str]| {
-        let run = bench.analyze(&[words, &["--library", "dir", "-f", "csv"]].concat());
+        let run = bench.analyze(&[words, &["--library", "dir", "-F", "csv"]].concat());
         assert!(
             run.code < 2 && matches!(run.err.as_str(), "" | "analyze: no rows\n"),
             "{words:?}: {}",
@@ -89,7 +89,7 @@ fn the_directory_of_the_user_is_always_there() {
     fs::create_dir_all(bench.path("config/ktape/sql")).unwrap();
     fs::write(bench.path("config/ktape/sql/ports.sql"), "-- Which ports.\nSELECT DISTINCT port FROM listens")
         .unwrap();
-    let run = bench.analyze(&["ports", "listens.trace", "-f", "csv"]);
+    let run = bench.analyze(&["ports", "listens.trace", "-F", "csv"]);
     assert!(run.code == 0 && run.out.starts_with("port\n"), "{} {}", run.out, run.err);
     // The same file by another way is no second one.
     let run = bench.analyze(&[
@@ -121,7 +121,7 @@ fn analyses_use_each_other_and_losses_are_told() {
     );
     // It is none where a query gives the name to a table of its own, as leaks does.
     let alone = "SELECT count(*) > 0 AS some FROM Sites WHERE site <> ''";
-    let run = bench.analyze(&["sql", "kmem_lossy.trace", alone, "--library", "dir", "-f", "csv"]);
+    let run = bench.analyze(&["sql", "kmem_lossy.trace", alone, "--library", "dir", "-F", "csv"]);
     assert!(run.out.starts_with("some\ntrue\n"), "{} {}", run.out, run.err);
     let run = bench.analyze(&["round", "kmem_lossy.trace", "--library", "dir"]);
     let wanted = "analyze: analysis 'round' is used too deeply: does it use itself?\n  dir/round.sql, line 2, column 15:\n    \
@@ -197,7 +197,7 @@ fn a_file_that_is_no_analysis_is_named_and_left_out() {
     let texts: Vec<(&str, &str)> = files.iter().map(|(name, text, _)| (*name, *text)).collect();
     let bench = with(&[&texts[..], &[("good", "-- Good.\nSELECT 1 AS one")]].concat());
     // What does not use them is answered.
-    let run = bench.analyze(&["good", "listens.trace", "--library", "dir", "-f", "csv"]);
+    let run = bench.analyze(&["good", "listens.trace", "--library", "dir", "-F", "csv"]);
     assert_eq!((run.code, run.out.as_str()), (0, "one\n1\n"));
     let mut wanted: Vec<(&str, String)> = files
         .iter()
@@ -235,7 +235,7 @@ fn two_files_of_one_name_are_not_mixed_up() {
     fs::create_dir(bench.path("other")).unwrap();
     fs::write(bench.path("other/mine.sql"), "-- Mine.\nSELECT 2 AS two").unwrap();
     let run =
-        bench.analyze(&["mine", "listens.trace", "--library", "dir", "--library", "other", "-f", "csv"]);
+        bench.analyze(&["mine", "listens.trace", "--library", "dir", "--library", "other", "-F", "csv"]);
     let warning = "analyze: warning: other/mine.sql: 'mine' is there already, in dir/mine.sql: rename one of them; the file is left out\n";
     assert_eq!((run.code, run.out.as_str(), run.err.as_str()), (0, "one\n1\n", warning));
 }
@@ -250,7 +250,7 @@ fn the_example_of_the_page_works() {
     fs::create_dir(bench.path("sql")).unwrap();
     fs::write(bench.path("sql/failed_mkdirs.sql"), example).unwrap();
     let rows = |words: &[&str]| {
-        let words = [&["failed_mkdirs", "mkdirs.trace", "--library", "sql", "-f", "csv"], words].concat();
+        let words = [&["failed_mkdirs", "mkdirs.trace", "--library", "sql", "-F", "csv"], words].concat();
         let run = bench.analyze(&words);
         assert!(run.code == 0 && run.err.is_empty(), "{}", run.err);
         run.out.lines().skip(1).map(|line| line.split(',').nth(2).unwrap().to_owned()).collect::<Vec<_>>()

@@ -89,7 +89,7 @@ fn files_that_a_copy_left_out_or_has_twice_are_missed() {
         segments(&bench.path(to).join("netns_joins"))
     };
     let ask = |trace: &str| {
-        bench.analyze(&["sql", trace, "SELECT count(*) > 0 AS n FROM netns_joins", "-f", "csv"])
+        bench.analyze(&["sql", trace, "SELECT count(*) > 0 AS n FROM netns_joins", "-F", "csv"])
     };
     copy("whole.trace");
     let run = ask("whole.trace");

@@ -2,15 +2,20 @@
 
 mod dead;
 mod errors;
+mod formats;
 mod hostile;
 mod library;
 mod losses;
 mod names;
 mod order;
+mod own_tables;
 mod paste;
+mod query;
+mod shell;
 mod window;
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -38,14 +43,25 @@ impl Bench {
         self.dir.path().join(name)
     }
 
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_analyze"));
+        // No analyses of whoever runs the tests.
+        command.args(words).current_dir(self.dir.path()).env("XDG_CONFIG_HOME", self.path("config"));
+        command
+    }
+
     fn analyze(&self, words: &[&str]) -> Run {
-        let output = Command::new(env!("CARGO_BIN_EXE_analyze"))
-            .args(words)
-            .current_dir(self.dir.path())
-            // No analyses of whoever runs the tests.
-            .env("XDG_CONFIG_HOME", self.path("config"))
-            .output()
-            .unwrap();
+        self.analyze_from(words, "")
+    }
+
+    /// With this on standard input.
+    fn analyze_from(&self, words: &[&str], input: &str) -> Run {
+        let mut command = self.command(words);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // Whoever does not read it may have ended.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let output = child.wait_with_output().unwrap();
         let text = |bytes: Vec<u8>| {
             String::from_utf8(bytes).unwrap().replace(self.dir.path().to_str().unwrap(), "DIR")
         };
@@ -90,7 +106,7 @@ Ask next
 fn rows_in_each_format() {
     let bench = Bench::with(&["mkdirs"]);
     let query = "SELECT comm, mode, ret, ts FROM mkdirs WHERE ret < -10 ORDER BY ts LIMIT 2";
-    let rows = |format: &str| bench.analyze(&["sql", "mkdirs.trace", query, "-f", format]).out;
+    let rows = |format: &str| bench.analyze(&["sql", "mkdirs.trace", query, "-F", format]).out;
     let table = "\
 comm    mode  ret  ts
 mkdir  0x1ff  -17  2027-01-15T08:00:00.000000450Z
@@ -113,7 +129,7 @@ mkdir,511,-13,2027-01-15T08:00:00.000000600Z
 fn no_rows_is_exit_code_1_and_each_format_stays_well_formed() {
     let bench = Bench::with(&["open_empty"]);
     let rows = |format: &str| {
-        let run = bench.analyze(&["sql", "open_empty.trace", "SELECT comm, ret FROM mkdirs", "-f", format]);
+        let run = bench.analyze(&["sql", "open_empty.trace", "SELECT comm, ret FROM mkdirs", "-F", format]);
         assert_eq!(run.code, 1);
         run.out
     };
@@ -146,11 +162,11 @@ fn no_rows_is_exit_code_1_and_each_format_stays_well_formed() {
 fn parameters_are_options_with_units() {
     let bench = Bench::with(&["packets", "listens"]);
     let run =
-        bench.analyze(&["bursts", "packets.trace", "--threshold", "100.001us", "--count", "10", "-f", "csv"]);
+        bench.analyze(&["bursts", "packets.trace", "--threshold", "100.001us", "--count", "10", "-F", "csv"]);
     assert_eq!(run.code, 0);
     assert!(run.out.contains(",24,24,960,14,"), "{}", run.out);
     let at = |time: &str| {
-        bench.analyze(&["listens", "listens.trace", "--at", time, "-f", "csv"]).out.lines().count() - 1
+        bench.analyze(&["listens", "listens.trace", "--at", time, "-F", "csv"]).out.lines().count() - 1
     };
     assert_eq!((at("+7ns"), at("2027-01-15T08:00:00.000003Z"), at("end")), (1, 3, 3));
     let run = bench.analyze(&["listens", "listens.trace", "--at", "noon"]);
@@ -167,7 +183,7 @@ fn parameters_are_options_with_units() {
 #[test]
 fn rows_of_an_analysis_come_in_its_order() {
     let bench = Bench::with(&["kmem"]);
-    let run = bench.analyze(&["leak_classes", "kmem.trace", "-f", "csv"]);
+    let run = bench.analyze(&["leak_classes", "kmem.trace", "-F", "csv"]);
     let classes: Vec<&str> = run.out.lines().skip(1).filter_map(|l| l.split(',').next()).collect();
     assert_eq!(classes, ["before_recording", "begin_missed", "end_missed", "outstanding", "paired"]);
 }
@@ -241,7 +257,7 @@ fn help_names_every_analysis_and_the_exit_codes() {
 fn a_reader_that_closes_the_pipe_is_no_error() {
     let bench = Bench::with(&["gaps"]);
     let mut child = Command::new(env!("CARGO_BIN_EXE_analyze"))
-        .args(["sql", "gaps.trace", "SELECT a.ts FROM packets a CROSS JOIN packets b", "-f", "csv"])
+        .args(["sql", "gaps.trace", "SELECT a.ts FROM packets a CROSS JOIN packets b", "-F", "csv"])
         .current_dir(bench.dir.path())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -278,7 +294,7 @@ fn an_unreadable_segment_is_left_out_with_a_warning() {
     let bench = Bench::with(&["gaps"]);
     let second = bench.path("gaps.trace/packets/000001.parquet");
     fs::write(&second, "no Parquet").unwrap();
-    let run = bench.analyze(&["sql", "gaps.trace", "SELECT count(*) AS n FROM packets", "-f", "csv"]);
+    let run = bench.analyze(&["sql", "gaps.trace", "SELECT count(*) AS n FROM packets", "-F", "csv"]);
     assert_eq!((run.code, run.out.as_str()), (1, "n\n601\n"));
     assert!(
         run.err.starts_with(
@@ -294,7 +310,7 @@ fn an_unreadable_segment_is_left_out_with_a_warning() {
     fs::copy(&second, bench.path("gaps.trace/losses/000000.parquet")).unwrap();
     fs::remove_file(&second).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", &second).unwrap();
-    let run = bench.analyze(&["sql", "gaps.trace", "SELECT count(*) AS n FROM packets", "-f", "csv"]);
+    let run = bench.analyze(&["sql", "gaps.trace", "SELECT count(*) AS n FROM packets", "-F", "csv"]);
     assert!(run.err.contains("packets/000001.parquet: not a regular file"), "{}", run.err);
 }
 
@@ -371,7 +387,7 @@ fn damage_anywhere_ends_in_one_line_or_an_answer() {
                 }
             }
             fs::write(&file, &bytes).unwrap();
-            let run = bench.analyze(&["leaks", "kmem_lossy.trace", "-f", "ndjson"]);
+            let run = bench.analyze(&["leaks", "kmem_lossy.trace", "-F", "ndjson"]);
             // Whatever it finds, it says so in whole lines of its own and ends in an orderly way.
             assert!((0..=2).contains(&run.code), "{}", run.code);
             assert!(

@@ -29,7 +29,7 @@ fn events_with_names_of_tables_or_names_that_differ_in_case_get_others() {
     trace(&bench, &["Foo", "foo", "Stacks", "traces", "loss_reasons", "Kmem_Pairs"]);
     let rows = |table: &str| {
         let query = format!("SELECT count(*) AS n FROM {table}");
-        let run = bench.analyze(&["sql", "mkdirs.trace", &query, "-f", "csv"]);
+        let run = bench.analyze(&["sql", "mkdirs.trace", &query, "-F", "csv"]);
         assert!(run.err.contains("warning: mkdirs.trace: event foo is table foo_2 here"), "{}", run.err);
         assert!(run.err.contains("event Stacks is table stacks_event here"), "{}", run.err);
         (run.code, run.out.trim_start_matches("n\n").trim_end().parse::<u32>().unwrap())
@@ -62,7 +62,7 @@ fn columns_with_names_of_others_get_others() {
     let bench = Bench::with(&["mkdirs"]);
     let dir = bench.path("mkdirs.trace");
     let before = bench
-        .analyze(&["sql", "mkdirs.trace", "SELECT mode, ret FROM mkdirs ORDER BY ts, seq", "-f", "csv"])
+        .analyze(&["sql", "mkdirs.trace", "SELECT mode, ret FROM mkdirs ORDER BY ts, seq", "-F", "csv"])
         .out;
     let text = fs::read_to_string(dir.join("trace.json")).unwrap();
     let text = text
@@ -82,7 +82,7 @@ fn columns_with_names_of_others_get_others() {
         "sql",
         "mkdirs.trace",
         "SELECT host_, path_2 FROM mkdirs ORDER BY ts, seq",
-        "-f",
+        "-F",
         "csv",
     ]);
     assert!(run.err.contains("column Host of table mkdirs is host_ here"), "{}", run.err);
@@ -99,7 +99,7 @@ fn a_column_with_capitals_is_found_in_any_case_and_shown_as_recorded() {
     // The file has none of that name: it is NULL, and found.
     for column in ["fmode", "fMode", "\"fMode\"", "\"FMODE\""] {
         let query = format!("SELECT {column}, count({column}) FROM mkdirs GROUP BY {column}");
-        let run = bench.analyze(&["sql", "mkdirs.trace", &query, "-f", "csv"]);
+        let run = bench.analyze(&["sql", "mkdirs.trace", &query, "-F", "csv"]);
         assert!(
             run.code == 0 && run.out.lines().next().unwrap().ends_with(")"),
             "{column}: {} {}",
@@ -108,6 +108,6 @@ fn a_column_with_capitals_is_found_in_any_case_and_shown_as_recorded() {
         );
         assert_eq!(run.err, "");
     }
-    let run = bench.analyze(&["sql", "mkdirs.trace", "SELECT fmode FROM mkdirs LIMIT 1", "-f", "csv"]);
+    let run = bench.analyze(&["sql", "mkdirs.trace", "SELECT fmode FROM mkdirs LIMIT 1", "-F", "csv"]);
     assert!(run.out.starts_with("fMode\n"), "{}", run.out);
 }

@@ -25,13 +25,13 @@ fn an_option_may_stand_before_between_and_behind_all_words() {
         (vec!["mkdirs", "mkdirs.trace"], ""),
         (vec!["mkdirs.trace"], ""),
     ] {
-        let plain: Vec<&str> = fixed.iter().copied().chain(["-f", "csv", "--from", "+0s"]).collect();
+        let plain: Vec<&str> = fixed.iter().copied().chain(["-F", "csv", "--from", "+0s"]).collect();
         let plain = bench.analyze(&plain);
         assert!(plain.code < 2 && plain.out.starts_with(wanted), "{fixed:?}: {} {}", plain.out, plain.err);
         for option in [
-            &["-f", "csv", "--from=+0s"][..],
+            &["-F", "csv", "--from=+0s"][..],
             &["--format=csv", "--from", "+0s"],
-            &["-fcsv", "--from", "+0s"],
+            &["-Fcsv", "--from", "+0s"],
         ] {
             for words in orders(&fixed, option) {
                 let run = bench.analyze(&words.iter().map(String::as_str).collect::<Vec<_>>());
@@ -50,7 +50,7 @@ fn an_option_may_stand_before_between_and_behind_all_words() {
         );
     }
     let run = bench.analyze(&["sql", "mkdirs.trace"]);
-    assert!(run.code == 2 && run.err.contains("give a trace and a query"), "{}", run.err);
-    let run = bench.analyze(&["sql", "-f", "csv", "mkdirs.trace", "--", comment]);
+    assert!(run.code == 2 && run.err.contains("the query is empty"), "{}", run.err);
+    let run = bench.analyze(&["sql", "-F", "csv", "mkdirs.trace", "--", comment]);
     assert_eq!(run.out, "one\n1\n");
 }

@@ -8,7 +8,7 @@ use super::Bench;
 const PTR: &str = "0x10";
 
 fn count(bench: &Bench, trace: &str, query: &str) -> String {
-    let run = bench.analyze(&["sql", trace, query, "-f", "csv"]);
+    let run = bench.analyze(&["sql", trace, query, "-F", "csv"]);
     assert!(run.code < 2, "{query}: {}", run.err);
     run.out.lines().nth(1).unwrap_or_default().to_owned()
 }
@@ -34,7 +34,7 @@ fn addresses_are_accepted_as_they_are_printed() {
     }
     let names =
         "SELECT symbol(0xa0) AS a, symbol('0xa0') AS b, symbol(160) AS c, symbol(0xffff888100dc7000) AS d";
-    let run = bench.analyze(&["sql", "kmem.trace", names, "-f", "csv"]);
+    let run = bench.analyze(&["sql", "kmem.trace", names, "-F", "csv"]);
     let name = "make_thing+0x10";
     assert_eq!(run.out.lines().nth(1), Some(&*format!("{name},{name},{name},0xffff888100dc7000")));
     let by_name = format!("SELECT count(*) FROM kmem WHERE call_site = '{name}'");
@@ -63,7 +63,7 @@ fn names_are_found_in_any_case_and_titles_stay_as_asked() {
         assert_eq!(count(&bench, "kmem.trace", query), "16", "{query}");
     }
     let titles = "SELECT 1 AS \"Two Words\", 2 AS \"lower\" ORDER BY \"Two Words\"";
-    assert_eq!(bench.analyze(&["sql", "kmem.trace", titles, "-f", "csv"]).out, "Two Words,lower\n1,2\n");
+    assert_eq!(bench.analyze(&["sql", "kmem.trace", titles, "-F", "csv"]).out, "Two Words,lower\n1,2\n");
     let run = bench.analyze(&["sql", "kmem.trace", "SELECT 1 FROM \"Kmems\""]);
     assert!(run.err.contains("there is no table 'kmems'; did you mean 'kmem'?"), "{}", run.err);
 }
@@ -84,7 +84,7 @@ fn no_reader_of_json_changes_an_identifier_and_measures_are_numbers() {
             coalesce(k.ptr, 0) AS c, k.kstack, cgroup_id, frames, bytes_alloc, seq, row_number() OVER () AS n
         FROM kmem AS k JOIN stacks AS s ON k.kstack = s.stack_id
         WHERE bytes_alloc IS NOT NULL ORDER BY k.ts, k.seq LIMIT 50";
-    let run = bench.analyze(&["sql", trace.to_str().unwrap(), query, "-f", "json"]);
+    let run = bench.analyze(&["sql", trace.to_str().unwrap(), query, "-F", "json"]);
     let python = std::env::var_os("KTAPE_PYTHON").map(std::path::PathBuf::from).unwrap_or_else(|| {
         let target = std::path::Path::new(env!("CARGO_BIN_EXE_analyze")).ancestors().nth(2).unwrap();
         target.join("python/bin/python")
@@ -101,7 +101,7 @@ fn no_reader_of_json_changes_an_identifier_and_measures_are_numbers() {
     let rows: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(rows.len(), 50, "{}", run.err);
     // CSV has the numbers of the file itself, in decimal.
-    let csv = bench.analyze(&["sql", trace.to_str().unwrap(), query, "-f", "csv"]).out;
+    let csv = bench.analyze(&["sql", trace.to_str().unwrap(), query, "-F", "csv"]).out;
     for (row, line) in rows.iter().zip(csv.lines().skip(1)) {
         let cells: Vec<&str> = line.split(',').collect();
         let hex =

@@ -81,12 +81,12 @@ fn a_loss_is_in_every_window_that_its_interval_touches() {
 #[test]
 fn an_analysis_ends_where_its_window_ends() {
     // The allocation at 300 ns is 500 ms old at 500_000_300 ns, and no free of it was lost until the window ends.
-    let old = ["leaks", "kmem_lossy.trace", "--to", "+500000301ns", "-f", "csv"];
+    let old = ["leaks", "kmem_lossy.trace", "--to", "+500000301ns", "-F", "csv"];
     let bench = Bench::with(&["kmem_lossy"]);
     let run = bench.analyze(&old);
     assert_eq!(run.out.lines().count(), 2, "{}", run.out);
     assert!(run.out.lines().nth(1).unwrap().ends_with(",500000001"), "{}", run.out);
-    let run = bench.analyze(&["leaks", "kmem_lossy.trace", "--to", "+500000299ns", "-f", "csv"]);
+    let run = bench.analyze(&["leaks", "kmem_lossy.trace", "--to", "+500000299ns", "-F", "csv"]);
     assert_eq!((run.code, run.out.lines().count()), (1, 1), "{}", run.out);
 }
 
@@ -110,7 +110,7 @@ fn a_date_is_what_the_wall_clock_showed() {
     let bench = Bench::with(&["clock_set"]);
     let rows = |flag: &str, text: &str| {
         let run =
-            bench.analyze(&["sql", "clock_set.trace", "SELECT path FROM mkdirs", flag, text, "-f", "csv"]);
+            bench.analyze(&["sql", "clock_set.trace", "SELECT path FROM mkdirs", flag, text, "-F", "csv"]);
         let paths: Vec<String> = run.out.lines().skip(1).map(str::to_owned).collect();
         let span = (paths.len(), paths.first().cloned().unwrap(), paths.last().cloned().unwrap());
         (span, run.err)

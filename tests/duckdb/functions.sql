@@ -15,3 +15,9 @@ CREATE MACRO histogram_text(counts) AS
     array_to_string(list_transform(map_entries(counts), lambda e: concat(e.key, ':', e.value)), ' ');
 CREATE MACRO log2_histogram(x) AS histogram_text(histogram(log2_floor(x)));
 CREATE MACRO linear_histogram(x, width) AS histogram_text(histogram(x - ((x % width) + width) % width));
+CREATE MACRO function_of(a) AS
+    coalesce((SELECT min(name) FROM symbols WHERE addr = a), printf('0x%x', a));
+CREATE MACRO stack_fold(id) AS
+    (SELECT string_agg(function_of(frame), chr(59) ORDER BY depth DESC) FROM stack_frames WHERE stack_frames.stack_id = id);
+CREATE MACRO container(id) AS (SELECT min(container_id) FROM cgroups WHERE cgroup_id = id);
+CREATE MACRO dev_name(dev) AS CAST(dev >> 20 AS VARCHAR) || ':' || CAST(dev & 1048575 AS VARCHAR);

@@ -113,7 +113,7 @@ mod tests {
             let words: Vec<OsString> = words.split(' ').map(OsString::from).collect();
             dirs(&words).iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>()
         };
-        assert_eq!(found("analyze --library a mine t.trace --library=b/c -f csv"), ["a", "b/c"]);
+        assert_eq!(found("analyze --library a mine t.trace --library=b/c -F csv"), ["a", "b/c"]);
         assert!(found("analyze sql t.trace -- --library x").is_empty());
         assert!(found("analyze --library").is_empty());
     }

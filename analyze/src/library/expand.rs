@@ -18,6 +18,7 @@ use crate::library::params::Moment;
 use crate::ordered;
 use crate::sql::near::near;
 use crate::sql::parse::{Parsed, parse};
+use crate::sql::values::Values;
 
 /// Schema of the analyses with their default parameters.
 pub const VIEW_SCHEMA: &str = "a";
@@ -33,6 +34,8 @@ pub struct Scope<'a> {
     pub is_apart: bool,
     /// What a time in text means.
     pub moment: Moment<'a>,
+    /// The values of parameters that the user gave.
+    pub values: &'a Values,
 }
 
 impl Scope<'_> {
@@ -54,9 +57,11 @@ pub struct Expanded {
 
 /// Parse `sql`, which must be one statement, and write out its analyses, or name them if several traces are open.
 ///
-/// Fails if it is no SQL, several statements, or an analysis is called with parameters that it does not have.
+/// Fails if it is no SQL, several statements, has a parameter without a value, or an analysis is called with parameters that
+/// it does not have.
 pub fn expand(sql: &str, scope: Scope<'_>) -> Result<Expanded> {
     let mut parsed = parse(sql, 0)?;
+    scope.values.bind(parsed.inner()?, sql)?;
     let analyses = write_out(parsed.inner()?, sql, 0, scope)?;
     Ok(Expanded { parsed, analyses })
 }

@@ -26,7 +26,7 @@ pub const SUBCOMMANDS: &[&str] = &[
 /// Options of each subcommand, so that no parameter can have their names; a test compares with the command line.
 pub const OPTIONS: &[&str] = &[
     "format", "memory", "threads", "from", "to", "library", "table", "output", "param", "file", "progress",
-    "trace", "words", "help", "version", "host",
+    "trace", "words", "help", "version", "host", "epoch",
 ];
 
 /// Why no analysis may have this name; `None`: it may.

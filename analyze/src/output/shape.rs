@@ -20,6 +20,16 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// With the types of the rows that come: planning may make other numbers of them than the query's plan says.
+    pub fn typed_as(self, rows: &Schema) -> Self {
+        let fields = self.schema.fields().iter().zip(rows.fields());
+        let fields: Vec<Field> = fields
+            .map(|(field, row)| field.as_ref().clone().with_data_type(row.data_type().clone()))
+            .collect();
+        let schema = Arc::new(Schema::new_with_metadata(fields, self.schema.metadata().clone()));
+        Self { schema, ..self }
+    }
+
     /// `batch` as JSON has it: identifiers and addresses of 64 bits are text.
     pub fn for_json(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         self.convert(batch, |notation, array| match is_text(notation, array.data_type()) {

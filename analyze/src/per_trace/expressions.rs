@@ -9,7 +9,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 
 use super::rewrite::{Part, Rewriter, no_form};
-use crate::functions::depends_on_trace;
+use crate::functions::{Dependence, needs_trace};
 use crate::trace::names::TRACE;
 
 impl Rewriter<'_> {
@@ -32,7 +32,7 @@ impl Rewriter<'_> {
     /// Does `expr` ask for something of a trace?
     pub fn needs_number(&self, expr: &Expr) -> bool {
         let needs = |expr: &Expr| match expr {
-            Expr::ScalarFunction(_) => Ok(is_to_be_told(expr)),
+            Expr::ScalarFunction(_) => Ok(need(expr) != Dependence::No),
             Expr::ScalarSubquery(query) => Ok(!self.is_same(&query.subquery)?),
             Expr::InSubquery(query) => Ok(!self.is_same(&query.subquery.subquery)?),
             Expr::Exists(query) => Ok(!self.is_same(&query.subquery.subquery)?),
@@ -66,14 +66,18 @@ impl Rewriter<'_> {
     }
 }
 
-/// A function that depends on the trace, without the trace.
-pub fn is_to_be_told(expr: &Expr) -> bool {
-    matches!(expr, Expr::ScalarFunction(call) if depends_on_trace(call.name()) && call.args.len() == 1)
+/// Does `expr` call a function that depends on the trace, without the trace?
+pub fn need(expr: &Expr) -> Dependence {
+    match expr {
+        Expr::ScalarFunction(call) => needs_trace(call.name(), call.args.len()),
+        _ => Dependence::No,
+    }
 }
 
 fn with_number(expr: Expr, number: &Column) -> Transformed<Expr> {
+    let need = need(&expr);
     match expr {
-        Expr::ScalarFunction(mut call) if is_to_be_told(&Expr::ScalarFunction(call.clone())) => {
+        Expr::ScalarFunction(mut call) if need != Dependence::No => {
             call.args.push(Expr::Column(number.clone()));
             Transformed::yes(Expr::ScalarFunction(call))
         }
@@ -105,10 +109,14 @@ fn told(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     plan.map_expressions(|expr| {
         let name = names.save(&expr);
         let expr = expr.transform_up(|expr| {
-            if !is_to_be_told(&expr) {
-                return Ok(Transformed::no(expr));
-            }
-            let trace = trace_of(&expr, &schema)?;
+            let trace = match need(&expr) {
+                Dependence::No => return Ok(Transformed::no(expr)),
+                Dependence::Needed => trace_of(&expr, &schema)?,
+                Dependence::IfTheyDiffer => match beside(&expr, &schema) {
+                    Some(trace) => trace,
+                    None => return Ok(Transformed::no(expr)),
+                },
+            };
             match expr {
                 Expr::ScalarFunction(mut call) => {
                     call.args.push(Expr::Column(trace));
@@ -122,24 +130,31 @@ fn told(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     .map_data(LogicalPlan::recompute_schema)
 }
 
-/// The column `trace` beside the columns of `expr`.
-fn trace_of(expr: &Expr, schema: &DFSchema) -> Result<Column> {
+/// The column `trace` beside the columns of `expr`, if there is exactly one.
+fn beside(expr: &Expr, schema: &DFSchema) -> Option<Column> {
     let columns = expr.column_refs();
     let mut relations = columns.iter().map(|column| &column.relation);
-    let relation = relations.next().filter(|first| relations.all(|other| other == *first));
-    let mut beside = schema.columns().into_iter().filter(|column| {
-        column.name == TRACE && relation.is_some_and(|r| r.is_none() || *r == column.relation)
-    });
+    let relation = relations.next().filter(|first| relations.all(|other| other == *first))?;
+    let mut beside = schema
+        .columns()
+        .into_iter()
+        .filter(|column| column.name == TRACE && (relation.is_none() || *relation == column.relation));
     match (beside.next(), beside.next()) {
-        (Some(trace), None) => Ok(trace),
-        _ => {
-            let Expr::ScalarFunction(call) = expr else { return plan_err!("'{expr}' is no call") };
-            let arg = call.args.first().map(ToString::to_string).unwrap_or_default();
-            let name = call.name();
-            plan_err!(
-                "{name}({arg}): several traces are open, and there is no column trace beside it that tells of which one it \
-                 is: write {name}({arg}, trace), and group by trace too where it is grouped"
-            )
-        }
+        (Some(trace), None) => Some(trace),
+        _ => None,
     }
+}
+
+/// [`beside`], for a function that has to be told.
+fn trace_of(expr: &Expr, schema: &DFSchema) -> Result<Column> {
+    if let Some(trace) = beside(expr, schema) {
+        return Ok(trace);
+    }
+    let Expr::ScalarFunction(call) = expr else { return plan_err!("'{expr}' is no call") };
+    let args: Vec<String> = call.args.iter().map(ToString::to_string).collect();
+    let (name, args) = (call.name(), args.join(", "));
+    plan_err!(
+        "{name}({args}): several traces are open, and there is no column trace beside it that tells of which one it is: \
+         write {name}({args}, trace), and group by trace too where it is grouped"
+    )
 }

@@ -12,8 +12,9 @@ use datafusion::logical_expr::{
 };
 use datafusion::logical_expr::{Window, expr::WindowFunction};
 
-use super::expressions::is_to_be_told;
+use super::expressions::need;
 use super::tables::{Answer, OfTrace, TraceName, answering, namings, numbers};
+use crate::functions::Dependence;
 use crate::ordered::Ordered;
 use crate::provider::NUMBER;
 use crate::trace::names::{HOST, TRACE};
@@ -201,7 +202,7 @@ impl Rewriter<'_> {
                 is_same &= OfTrace::find(self.tables, scan).is_none();
             }
             node.apply_expressions(|expr| {
-                is_same &= !expr.exists(|expr| Ok(is_to_be_told(expr)))?;
+                is_same &= !expr.exists(|expr| Ok(need(expr) != Dependence::No))?;
                 Ok(TreeNodeRecursion::Continue)
             })
         })?;

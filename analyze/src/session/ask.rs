@@ -120,11 +120,11 @@ impl Session {
             return self.plan(Expanded { parsed, analyses: Vec::new() }, sql).await;
         };
         let Answer { plan, notes } = many.answer(query).await.map_err(|error| self.explain(&error, sql))?;
-        Ok(Question { frame: DataFrame::new(self.ctx.state(), plan), titles, notes, sql: sql.to_owned() })
+        Ok(Question::new(DataFrame::new(self.ctx.state(), plan), titles, notes, sql))
     }
 
     pub(super) fn scope<'a>(&'a self, moment: Moment<'a>) -> Scope<'a> {
-        Scope { library: &self.library, is_apart: self.many.is_some(), moment }
+        Scope { library: &self.library, is_apart: self.many.is_some(), moment, values: &self.values }
     }
 
     /// What is wrong, where, and what helps, if `error` is of the query `sql` (empty: of none) on these traces.

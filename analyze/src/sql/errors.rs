@@ -7,6 +7,7 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan
 use crate::sql::near::near;
 use crate::sql::problem::Problem;
 use crate::sql::types::{difference, in_words};
+use crate::sql::values::without_value;
 use crate::sql::words;
 
 /// What there is to ask for.
@@ -50,7 +51,9 @@ pub fn explain(error: &DataFusionError, known: &Known<'_>, sql: &str) -> Error {
             "the query needs more memory than allowed: give more with --memory, or narrow the query ({text})"
         );
     }
-    if text.contains("No such file or directory") || text.contains("NotFound") {
+    // Tables of the user's own say themselves what is wrong with their files, as an error of execution.
+    let is_own = matches!(root, DataFusionError::Execution(_));
+    if !is_own && (text.contains("No such file or directory") || text.contains("NotFound")) {
         return anyhow!(
             "a segment vanished while it was read, as when the recorder merges or removes files: ask again ({text})"
         );
@@ -223,7 +226,12 @@ impl Case<'_> {
         }
         if let Some(name) = between(text, "Placeholder '", "'") {
             let span = self.token(|token| matches!(token, Token::Placeholder(found) if found == name));
-            return self.problem(format!("parameter {name} has no value"), span.map(|token| token.span), "");
+            let help = without_value(name.trim_start_matches('$'));
+            return self.problem(
+                format!("parameter {name} has no value"),
+                span.map(|token| token.span),
+                help,
+            );
         }
         if text.contains("Divide by zero") {
             return self.problem("division by zero", None, "write x / nullif(y, 0), which is NULL then");

@@ -98,6 +98,12 @@ impl Place {
     }
 }
 
+/// `error` for people: what is wrong in SQL with the place where it stands below the message, all else in one line.
+pub fn shown(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    if error.downcast_ref::<Problem>().is_some() { text } else { text.replace('\n', " ") }
+}
+
 /// `text` in one line that cannot steer a terminal.
 pub fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()

@@ -23,6 +23,8 @@ use crate::trace::file::Reader;
 const MAX_ENTRIES: usize = 8_000_000;
 /// More text than any recording has for its addresses, or for its stacks.
 const MAX_TEXT_BYTES: usize = 512 << 20;
+/// Between the frames of a stack.
+const SEPARATOR: &str = " <- ";
 
 /// Names of addresses and texts of stacks, for each trace by itself.
 #[derive(Debug)]
@@ -37,17 +39,33 @@ struct OfTrace {
     trace: Arc<Trace>,
     names: OnceLock<Result<HashMap<u64, String>, String>>,
     stacks: OnceLock<Result<HashMap<i64, String>, String>>,
+    folded: OnceLock<Result<HashMap<i64, String>, String>>,
 }
 
 #[derive(Debug)]
 struct Left {
     addresses: AtomicUsize,
-    frames: AtomicUsize,
     name_bytes: AtomicUsize,
-    stack_bytes: AtomicUsize,
+    stacks: LeftOfStacks,
+    folded: LeftOfStacks,
 }
 
-fn take(left: &AtomicUsize, wanted: usize, too_much: &'static str) -> Result<()> {
+#[derive(Debug)]
+struct LeftOfStacks {
+    frames: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Default for LeftOfStacks {
+    fn default() -> Self {
+        Self { frames: AtomicUsize::new(MAX_ENTRIES), bytes: AtomicUsize::new(MAX_TEXT_BYTES) }
+    }
+}
+
+/// Take `wanted` from what is left.
+///
+/// Fails with `too_much` if that is not enough.
+pub fn take(left: &AtomicUsize, wanted: usize, too_much: &'static str) -> Result<()> {
     let taken = left.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(wanted));
     taken.map(|_| ()).map_err(|_| anyhow!(too_much))
 }
@@ -55,24 +73,22 @@ fn take(left: &AtomicUsize, wanted: usize, too_much: &'static str) -> Result<()>
 impl Symbols {
     /// The symbols of `traces`, not read yet.
     pub fn new(traces: Vec<Arc<Trace>>) -> Self {
-        let of_trace = |trace| OfTrace { trace, names: OnceLock::new(), stacks: OnceLock::new() };
+        let of_trace = |trace| {
+            let (names, stacks, folded) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+            OfTrace { trace, names, stacks, folded }
+        };
         let left = Left {
             addresses: AtomicUsize::new(MAX_ENTRIES),
-            frames: AtomicUsize::new(MAX_ENTRIES),
             name_bytes: AtomicUsize::new(MAX_TEXT_BYTES),
-            stack_bytes: AtomicUsize::new(MAX_TEXT_BYTES),
+            stacks: LeftOfStacks::default(),
+            folded: LeftOfStacks::default(),
         };
         Self { traces: traces.into_iter().map(of_trace).collect(), left }
     }
 
-    /// Number of the only trace.
-    ///
-    /// Fails if there are several.
-    pub fn only_trace(&self) -> Result<usize, String> {
-        match self.traces.len() {
-            1 => Ok(0),
-            several => Err(format!("{several} traces are open: say of which one, as in symbol(addr, trace)")),
-        }
+    /// The traces whose symbols these are.
+    pub fn traces(&self) -> impl Iterator<Item = &Arc<Trace>> {
+        self.traces.iter().map(|of| &of.trace)
     }
 
     /// Number of the trace of that name.
@@ -96,8 +112,16 @@ impl Symbols {
     pub fn stacks(&self, number: usize) -> Result<&HashMap<i64, String>, String> {
         let of = self.of(number)?;
         let names = self.names(number)?;
-        let read = || read_stacks(&of.trace, names, &self.left).map_err(|e| format!("{e:#}"));
+        let read = || read_stacks(&of.trace, names, &self.left.stacks, join).map_err(|e| format!("{e:#}"));
         of.stacks.get_or_init(read).as_ref().map_err(Clone::clone)
+    }
+
+    /// Functions of every stack of the trace with that number: outermost first, as flame graphs take them.
+    pub fn folded(&self, number: usize) -> Result<&HashMap<i64, String>, String> {
+        let of = self.of(number)?;
+        let names = self.names(number)?;
+        let read = || read_stacks(&of.trace, names, &self.left.folded, fold).map_err(|e| format!("{e:#}"));
+        of.folded.get_or_init(read).as_ref().map_err(Clone::clone)
     }
 
     fn of(&self, number: usize) -> Result<&OfTrace, String> {
@@ -142,7 +166,12 @@ fn read_names(trace: &Trace, left: &Left) -> Result<HashMap<u64, String>> {
     Ok(names)
 }
 
-fn read_stacks(trace: &Trace, names: &HashMap<u64, String>, left: &Left) -> Result<HashMap<i64, String>> {
+fn read_stacks(
+    trace: &Trace,
+    names: &HashMap<u64, String>,
+    left: &LeftOfStacks,
+    text: fn(&[String]) -> String,
+) -> Result<HashMap<i64, String>> {
     let mut stacks = HashMap::new();
     each_batch([trace], "stacks", |batch| {
         let ids = column(batch, "stack_id", &DataType::Int64)?;
@@ -156,14 +185,13 @@ fn read_stacks(trace: &Trace, names: &HashMap<u64, String>, left: &Left) -> Resu
             let frames = cast(&lists.value(row), &DataType::UInt64)?;
             let frames = frames.as_primitive::<UInt64Type>();
             take(&left.frames, frames.len(), "table stacks has too many frames")?;
-            let mut text = String::new();
+            let mut texts = Vec::with_capacity(frames.len());
             for frame in frames.values() {
-                let separator = if text.is_empty() { "" } else { " <- " };
                 let name = name_of(names, *frame);
-                let bytes = separator.len() + name.len();
-                take(&left.stack_bytes, bytes, "table stacks has too many long names")?;
-                text.extend([separator, &name]);
+                take(&left.bytes, name.len() + SEPARATOR.len(), "table stacks has too many long names")?;
+                texts.push(name);
             }
+            let text = text(&texts);
             stacks.entry(ids.value(row)).or_insert(text);
         }
         Ok(())
@@ -201,6 +229,20 @@ fn batches(reader: Reader) -> Result<ParquetRecordBatchReader> {
     let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
     let metadata = ArrowReaderMetadata::try_new(found.metadata().clone(), options)?;
     Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(reader, metadata).build()?)
+}
+
+/// `read+0x1 <- main+0x2`
+fn join(frames: &[String]) -> String {
+    frames.join(SEPARATOR)
+}
+
+/// `main;read`: without offset and module, which would tell places of one function apart.
+fn fold(frames: &[String]) -> String {
+    let function = |frame: &String| {
+        let end = frame.find("+0x").or_else(|| frame.find(" [")).unwrap_or(frame.len());
+        frame[..end].replace(';', ":")
+    };
+    frames.iter().rev().map(function).collect::<Vec<_>>().join(";")
 }
 
 /// The name of `addr`, or the address itself.

@@ -56,6 +56,7 @@ fn meta(layout: &Layout) -> Meta {
         command_exit_code: None,
         recorder_pid: 0,
         kept_from_ns: None,
+        gfp_flags: Vec::new(),
         frozen: None,
         events: vec![layout.clone()],
     }

@@ -1,5 +1,6 @@
 //! tracefs -> the classic tracepoints and the fields of their records.
 
+mod flags;
 mod print;
 
 use std::fs;
@@ -50,11 +51,16 @@ pub enum Location {
 }
 
 impl Tracefs {
+    /// The tracefs that is mounted, if one is.
+    pub fn mounted() -> Option<Self> {
+        let is_mounted = |place: &&&str| Path::new(place).join("events").is_dir();
+        PLACES.iter().find(is_mounted).map(|place| Self { root: PathBuf::from(place) })
+    }
+
     /// The mounted tracefs; mounts it where it belongs if it is not there yet and this process may.
     pub fn open() -> Result<Self> {
-        let mounted = |place: &&&str| Path::new(place).join("events").is_dir();
-        if let Some(place) = PLACES.iter().find(mounted) {
-            return Ok(Self { root: PathBuf::from(place) });
+        if let Some(mounted) = Self::mounted() {
+            return Ok(mounted);
         }
         let place = PLACES[0];
         if let Err(error) = fs::metadata(Path::new(place).join("events"))
@@ -93,6 +99,12 @@ impl Tracefs {
         let path = self.root.join("events").join(category).join(name).join("format");
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(parse_format(&text))
+    }
+
+    /// Masks and names of the flags that a tracepoint prints of a field, in the order in which the kernel looks for them.
+    pub fn flags(&self, category: &str, name: &str, field: &str) -> Vec<(u64, String)> {
+        let path = self.root.join("events").join(category).join(name).join("format");
+        fs::read_to_string(path).map_or_else(|_| Vec::new(), |text| flags::flags(&text, field))
     }
 
     /// The fields of the tracepoint of that name, in whichever category it is; none if there are several or none.

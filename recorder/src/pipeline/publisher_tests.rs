@@ -28,6 +28,7 @@ fn meta() -> Meta {
         recorder_pid: 1,
         events: Vec::new(),
         kept_from_ns: None,
+        gfp_flags: Vec::new(),
         frozen: None,
     }
 }

@@ -16,7 +16,7 @@ use schemas::trace::{FORMAT_VERSION, Meta, State};
 use super::plan::Plan;
 use crate::cli::options::Options;
 use crate::cli::say;
-use crate::kernel::KernelSymbols;
+use crate::kernel::{KernelSymbols, Tracefs};
 use crate::pipeline::{self, Symbol, Symbolizer, TraceWriter, boot_id};
 use crate::privileges::{Identity, renounce};
 use crate::snapshot::clock;
@@ -107,8 +107,18 @@ pub fn meta(options: &Options, plan: &Plan, utc_minus_boottime_ns: i64) -> Resul
         recorder_pid: std::process::id(),
         events: plan.layouts(),
         kept_from_ns: None,
+        gfp_flags: gfp_flags(plan),
         frozen: None,
     })
+}
+
+/// What this kernel calls allocation flags, if an event has some and the kernel says so.
+fn gfp_flags(plan: &Plan) -> Vec<(u64, String)> {
+    let layouts = plan.layouts();
+    let has_flags =
+        layouts.iter().flat_map(|layout| &layout.columns).any(|column| column.name.starts_with("gfp"));
+    let tracefs = has_flags.then(Tracefs::mounted).flatten();
+    tracefs.map_or_else(Vec::new, |tracefs| tracefs.flags("kmem", "kmalloc", "gfp_flags"))
 }
 
 /// `0-7` -> 8; processors can be numbered up to the last possible one.

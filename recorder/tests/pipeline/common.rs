@@ -46,6 +46,7 @@ pub fn meta(events: Vec<Layout>, utc_minus_boottime_ns: i64) -> Meta {
         recorder_pid: 1,
         events,
         kept_from_ns: None,
+        gfp_flags: Vec::new(),
         frozen: None,
     }
 }

@@ -19,6 +19,7 @@ fn meta() -> Meta {
         command_exit_code: None,
         recorder_pid: 7,
         kept_from_ns: None,
+        gfp_flags: Vec::new(),
         frozen: None,
         events: Vec::new(),
     }
