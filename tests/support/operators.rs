@@ -10,7 +10,7 @@ use analyze::session::{Options, Session};
 use arrow_cast::pretty::pretty_format_batches;
 use arrow_schema::Schema;
 use datafusion::physical_plan::empty::EmptyExec;
-use datafusion::physical_plan::{ExecutionPlan, collect};
+use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions, collect};
 use sqllogictest::{DB, DBOutput};
 
 use crate::Analyze;
@@ -289,7 +289,10 @@ fn sent(plan: &Arc<dyn ExecutionPlan>, count: &mut usize) -> Arc<dyn ExecutionPl
             Arc::new(decode(&bytes, children[0].clone()).unwrap())
         }
         None if children.is_empty() => plan.clone(),
-        None => plan.clone().with_new_children(children).unwrap(),
+        None => {
+            let children_properties = ChildrenPropertiesMode::Recompute;
+            plan.clone().replace_children(children, ReplaceChildrenOptions { children_properties }).unwrap()
+        }
     }
 }
 
