@@ -90,10 +90,10 @@ pub const QUESTIONS: [Question; 9] = [
             SELECT
                 CASE
                     WHEN kind = 'alloc' AND after = 'free' THEN 'paired'
-                    WHEN kind = 'alloc' AND after = 'alloc' THEN 'free_missed'
+                    WHEN kind = 'alloc' AND after = 'alloc' THEN 'end_missed'
                     WHEN kind = 'alloc' THEN 'outstanding'
-                    WHEN before IS NULL THEN 'alloc_before_recording'
-                    ELSE 'alloc_missed'
+                    WHEN before IS NULL THEN 'before_recording'
+                    ELSE 'begin_missed'
                 END AS class,
                 count(*) AS events, sum(bytes_alloc) AS bytes
             FROM neighbours
@@ -120,7 +120,7 @@ pub const QUESTIONS: [Question; 9] = [
                 GROUP BY call_site, cache
             )
             SELECT cache, freed, min_ns, q[1] AS p50_ns, q[2] AS p90_ns, q[3] AS p99_ns, max_ns FROM quantiles",
-        columns: &["cache", "freed", "min_ns", "p50_ns", "p99_ns", "max_ns"],
+        columns: &["cache", "freed", "min_ns", "p50_ns", "p90_ns", "p99_ns", "max_ns"],
     },
     Question {
         name: "count by call site",
