@@ -3,7 +3,14 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
+use analyze::ordered::{OrderedExec, decode, encode};
+use analyze::session::{Options, Session};
+use arrow_cast::pretty::pretty_format_batches;
+use arrow_schema::Schema;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions, collect};
 use sqllogictest::{DB, DBOutput};
 
 use crate::Analyze;
@@ -269,5 +276,82 @@ fn a_wrong_call_is_told_what_is_wrong_and_how_to_write_it() {
     ] {
         let error = analyze.run(sql).err().unwrap_or_else(|| panic!("{sql} is answered"));
         assert!(error.to_string().contains(text), "{sql}: {error}");
+    }
+}
+
+/// The plan with each ordered operator sent and received.
+fn sent(plan: &Arc<dyn ExecutionPlan>, count: &mut usize) -> Arc<dyn ExecutionPlan> {
+    let children: Vec<_> = plan.children().into_iter().map(|child| sent(child, count)).collect();
+    match plan.downcast_ref::<OrderedExec>() {
+        Some(exec) => {
+            *count += 1;
+            let bytes = encode(exec).unwrap();
+            Arc::new(decode(&bytes, children[0].clone()).unwrap())
+        }
+        None if children.is_empty() => plan.clone(),
+        None => {
+            let children_properties = ChildrenPropertiesMode::Recompute;
+            plan.clone().replace_children(children, ReplaceChildrenOptions { children_properties }).unwrap()
+        }
+    }
+}
+
+#[test]
+fn an_operator_survives_the_way_to_another_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let trace = fixtures::trace("kmem", dir.path()).unwrap();
+    for is_for_many_machines in [false, true] {
+        let options = Options { threads: 2, is_for_many_machines, ..Options::default() };
+        let session = Session::open(std::slice::from_ref(&trace), &options).unwrap();
+        for sql in [
+            "SELECT ts, ptr, gap_ns FROM gaps(kmem, ptr, '1us')",
+            "SELECT class, ptr, end_ts FROM kmem_pairs",
+        ] {
+            let rows = runtime.block_on(async {
+                let frame = session.query(sql).await.unwrap();
+                let context = Arc::new(frame.task_ctx());
+                let plan = frame.create_physical_plan().await.unwrap();
+                let mut count = 0;
+                let other = sent(&plan, &mut count);
+                assert_eq!(count, 1, "{sql}");
+                let mut rows = Vec::new();
+                for plan in [plan, other] {
+                    let batches = collect(plan, context.clone()).await.unwrap();
+                    let text = pretty_format_batches(&batches).unwrap().to_string();
+                    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+                    lines.sort();
+                    rows.push(lines);
+                }
+                rows
+            });
+            assert_eq!(rows[0], rows[1], "{sql}");
+        }
+    }
+    let wrong = decode(
+        b"{\"operator\":\"sort\",\"max_gap_ns\":null,\"keys\":[],\"workers\":1}",
+        Arc::new(EmptyExec::new(Arc::new(Schema::empty()))),
+    );
+    assert!(wrong.unwrap_err().to_string().contains("no ordered operator 'sort'"));
+}
+
+#[test]
+fn the_queries_of_the_page_on_operators_are_answered() {
+    let page =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operators.md")).unwrap();
+    let blocks: Vec<&str> =
+        page.split("```sql").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!blocks.is_empty());
+    let mut analyze = Analyze::new();
+    rows(&mut analyze, "OPEN kmem");
+    for sql in blocks {
+        assert!(!rows(&mut analyze, sql).is_empty(), "{sql}");
+    }
+    for operator in analyze::ordered::Operator::ALL {
+        assert!(
+            page.contains(&format!("`{}(", operator.name())),
+            "the page does not tell of {}",
+            operator.name()
+        );
     }
 }

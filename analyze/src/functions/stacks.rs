@@ -54,11 +54,11 @@ pub const DEFS: &[Def] = &[
     },
 ];
 
-/// The texts of the stacks of the trace with that number.
-type Texts = fn(&Symbols, usize) -> std::result::Result<&HashMap<i64, String>, String>;
+/// The texts of all stacks of the trace with that number.
+type StacksOf = fn(&Symbols, usize) -> std::result::Result<&HashMap<i64, String>, String>;
 
 /// The text of each stack, of those of its trace.
-fn of_each(lookups: &Lookups, call: &str, args: &[ArrayRef], stacks: Texts) -> Result<ArrayRef> {
+fn of_each(lookups: &Lookups, call: &str, args: &[ArrayRef], stacks: StacksOf) -> Result<ArrayRef> {
     let ids = integers(&args[0])?;
     let traces = lookups.needed(call, args.get(1), ids.len())?;
     let text = |(id, trace): (Option<i64>, Option<usize>)| match id.zip(trace) {

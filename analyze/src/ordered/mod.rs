@@ -23,9 +23,12 @@ mod runs;
 mod slots;
 mod spans;
 mod state;
+mod wire;
 mod written;
 
 pub use call::{Argument, Operator, is_call, normalise};
+pub use exec::OrderedExec;
 pub use node::{Ordered, Planner};
 pub use relation::Relations;
+pub use wire::{decode, encode};
 pub use written::written_out;

@@ -265,8 +265,8 @@ impl Column for Texts {
         let array = array.as_string::<i32>();
         for (row, slot) in rows {
             let row = *row as usize;
-            let text = array.is_valid(row).then(|| Box::from(array.value(row)));
-            self.bytes += text.as_ref().map_or(0, |text: &Box<str>| text.len() + 16);
+            let text: Option<Box<str>> = array.is_valid(row).then(|| Box::from(array.value(row)));
+            self.bytes += text.as_ref().map_or(0, |text| text.len() + 16);
             let before = std::mem::replace(&mut self.slots[*slot as usize], text);
             self.bytes -= before.map_or(0, |text| text.len() + 16);
         }

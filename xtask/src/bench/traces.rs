@@ -23,11 +23,9 @@ pub fn trace(load: Load, rows: u64) -> Result<PathBuf> {
     }
     fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     eprintln!("bench: a trace of {rows} {event}");
-    // Whoever ends early leaves nothing that looks whole.
-    let partial = dir.join(format!("{event}-partial.trace"));
-    if partial.exists() {
-        fs::remove_dir_all(&partial).with_context(|| format!("cannot remove {}", partial.display()))?;
-    }
+    // Whoever ends early leaves nothing that looks whole, and two at a time do not meet.
+    let place = tempfile::tempdir_in(&dir).with_context(|| format!("cannot write to {}", dir.display()))?;
+    let partial = place.path().join(format!("{event}.trace"));
     let mut recorder = Command::new(host::built("recorder")?);
     recorder.args(["record", "--from-frames", "-", "-o"]).arg(&partial).stdin(Stdio::piped());
     let mut child = recorder.spawn().context("cannot run the recorder")?;
@@ -37,7 +35,11 @@ pub fn trace(load: Load, rows: u64) -> Result<PathBuf> {
     // What the recorder said comes before a pipe that broke because of it.
     ensure!(status.success(), "the recorder could not make a trace of the frames: {status}");
     written?;
-    fs::rename(&partial, &trace).with_context(|| format!("cannot name {}", trace.display()))?;
+    match fs::rename(&partial, &trace) {
+        // Somebody else was quicker, with the same trace.
+        Err(_) if trace.join("trace.json").is_file() => {}
+        renamed => renamed.with_context(|| format!("cannot name {}", trace.display()))?,
+    }
     Ok(trace)
 }
 
