@@ -43,6 +43,40 @@ fn tables_of_the_users_own_are_joined_with_the_trace() {
 }
 
 #[test]
+fn a_table_of_the_users_own_is_the_same_for_each_of_several_traces() {
+    let bench = Bench::with(&["kmem", "kmem_bound"]);
+    fs::write(bench.path("own.csv"), "name,event\nallocations,kmem\nopened,listens\n").unwrap();
+    fs::create_dir(bench.path("dir")).unwrap();
+    let counted = "-- How many rows there are of each name.\n--\n-- @column name text: name\n-- @column n s64: rows\n\
+                   SELECT o.name, count(k.ptr) AS n\nFROM own AS o LEFT JOIN kmem AS k ON o.event = 'kmem'\n\
+                   GROUP BY o.name\nORDER BY o.name\n";
+    fs::write(bench.path("dir/counted.sql"), counted).unwrap();
+    let ask = |words: &[&str]| {
+        let run =
+            bench.analyze(&[words, &["--table", "own=own.csv", "--library", "dir", "-F", "csv"]].concat());
+        assert!(
+            run.code < 2 && run.err.contains("table own: name text, event text"),
+            "{words:?}: {}",
+            run.err
+        );
+        run.out
+    };
+    let alone = |trace: &str| -> Vec<String> {
+        let rows = ask(&["counted", trace]);
+        rows.lines().skip(1).map(|row| format!("{trace},{row}")).collect()
+    };
+    let wanted = [alone("kmem.trace"), alone("kmem_bound.trace")].concat();
+    assert_eq!(wanted.len(), 4, "{wanted:?}");
+    let found = ask(&["counted", "kmem.trace", "kmem_bound.trace"]);
+    let found: Vec<String> = found.lines().skip(1).map(|row| row.replace(",alpha,", ",")).collect();
+    assert_eq!(found, wanted);
+    let query = "SELECT trace, name, count(*) AS n FROM kmem JOIN own ON own.event = 'kmem' GROUP BY trace, name ORDER BY trace";
+    let found = ask(&["sql", "kmem.trace", "kmem_bound.trace", query]);
+    let wanted: Vec<&String> = wanted.iter().filter(|row| row.contains(",allocations,")).collect();
+    assert_eq!(found.lines().skip(1).collect::<Vec<_>>(), wanted);
+}
+
+#[test]
 fn ndjson_keeps_numbers_of_64_bits_lists_and_times() {
     let bench = Bench::with(&["kmem"]);
     fs::write(bench.path("own.ndjson"), NDJSON).unwrap();

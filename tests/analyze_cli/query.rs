@@ -58,6 +58,12 @@ fn a_parameter_has_the_type_of_its_value() {
     // In the arguments of an analysis, too; the name of its own parameter is not in the way.
     let leaks = "SELECT count(*) AS n FROM leaks(top => $top)";
     assert_eq!(rows("kmem.trace", leaks, &["top=1"]), "n\n1\n");
+    let leaks = |given: &str| format!("SELECT * FROM leaks({given}) ORDER BY site, stack");
+    let written = rows("kmem.trace", &leaks("min_age_ns => 100000000, by => 'stack'"), &[]);
+    assert_eq!(
+        rows("kmem.trace", &leaks("min_age_ns => $age, by => $by"), &["age=100ms", "by=stack"]),
+        written
+    );
     // In text and comments there is no parameter.
     assert_eq!(rows("kmem.trace", "SELECT '$x' AS x /* $y */", &[]), "x\n$x\n");
 }

@@ -186,11 +186,18 @@ fn questions_come_from_standard_input_and_the_worst_answer_is_the_exit_code() {
     let run = bench.analyze_from(&["shell", "mkdirs.trace", "-F", "csv"], input);
     assert_eq!((run.code, run.out.as_str()), (2, "a\n1\nret\n"));
     let errors: Vec<&str> = run.err.lines().collect();
-    assert!(errors[0].starts_with("analyze: there is no column 'wrong'"), "{errors:?}");
-    assert_eq!(errors[1], "analyze: no rows");
-    assert_eq!(errors[2], "analyze: cannot read none.sql: No such file or directory (os error 2)");
-    assert!(errors[3].starts_with("analyze: 'parquet' is no format for here: use table"), "{errors:?}");
-    assert_eq!(errors.len(), 4);
+    let wrong = [
+        "analyze: there is no column 'wrong'",
+        "  line 1, column 8:",
+        "    SELECT wrong",
+        "           ^^^^^",
+        "  the query has no FROM: write SELECT ... FROM TABLE",
+    ];
+    assert_eq!(errors[..5], wrong);
+    assert_eq!(errors[5], "analyze: no rows");
+    assert_eq!(errors[6], "analyze: cannot read none.sql: No such file or directory (os error 2)");
+    assert!(errors[7].starts_with("analyze: 'parquet' is no format for here: use table"), "{errors:?}");
+    assert_eq!(errors.len(), 8);
     let run =
         bench.analyze_from(&["shell", "mkdirs.trace", "--param", "x=5", "--param", "y=6"], "SELECT $x AS x;");
     assert_eq!((run.code, run.out.as_str()), (0, "x\n5\n"), "{}", run.err);

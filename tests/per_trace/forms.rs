@@ -80,6 +80,8 @@ const FORMS: &[&str] = &[
     "SELECT count(*) AS n FROM kmem WHERE call_site <> 'make_thing+0x10'",
     "SELECT s.name, count(*) AS n FROM kmem AS k JOIN symbols AS s ON symbol(s.addr) = symbol(k.call_site)
      GROUP BY s.name ORDER BY s.name",
+    "SELECT ptr, stack_fold(ptr) AS s, process(pid, ts) AS p, container(cgroup_id) AS c FROM kmem ORDER BY ts, seq",
+    "SELECT gfp_flags(3264) AS flags, syscall_name(1) AS call, count(*) AS n FROM kmem",
     // Of no trace.
     "SELECT 1 AS one",
     "VALUES (1, 'a'), (2, 'b') ORDER BY 1",
