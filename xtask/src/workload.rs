@@ -97,6 +97,10 @@ impl Workload {
         let text = serde_json::to_string_pretty(truth)? + "\n";
         match &self.truth {
             None => print!("{text}"),
+            // A device has no other in its place: /dev/null stays what it is.
+            Some(path) if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) => {
+                std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+            }
             Some(path) => {
                 // Whoever waits for the file sees it whole.
                 let partial = path.with_extension("partial");
