@@ -166,6 +166,12 @@ impl Operator {
         text + ")"
     }
 
+    /// One line for plans.
+    pub fn describe(self, keys: &[String], max_gap_ns: Option<i64>) -> String {
+        let max_gap = max_gap_ns.map_or_else(String::new, |ns| format!(", max_gap={ns}ns"));
+        format!("{} key=[{}]{max_gap}", self.name(), keys.join(", "))
+    }
+
     /// The operator of that name.
     pub fn find(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|operator| operator.name().eq_ignore_ascii_case(name))

@@ -26,8 +26,8 @@ use super::call::Operator;
 use super::exchange::{Message, Reading, Tasks, receive, start};
 use super::keys::{Hasher, KeyReader};
 use super::layout::{Layout, output};
-use super::machine::{Machine, Setting, machine};
-use super::node::describe;
+use super::machine::{Machine, Setting};
+use super::machines::machine;
 
 /// As ORDER BY means it.
 const IN_ORDER: SortOptions = SortOptions { descending: false, nulls_first: false };
@@ -172,7 +172,7 @@ impl OrderedExec {
 
 impl DisplayAs for OrderedExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "OrderedExec: {}", describe(self.operator, &self.keys, self.max_gap_ns))
+        write!(f, "OrderedExec: {}", self.operator.describe(&self.keys, self.max_gap_ns))
     }
 }
 

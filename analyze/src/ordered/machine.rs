@@ -4,17 +4,11 @@ use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, TimestampNanosecondArray};
 use arrow_schema::SchemaRef;
-use datafusion::common::{Result, internal_err};
+use datafusion::common::Result;
 
-use super::call::Operator;
-use super::gaps::Gaps;
 use super::keys::Hasher;
 use super::layout::Layout;
-use super::pairs::Pairs;
 use super::rows::Rows;
-use super::runs::Runs;
-use super::spans::{Concurrency, Covered};
-use super::state::StateAt;
 
 /// What a machine is made of.
 #[derive(Clone, Debug)]
@@ -51,19 +45,6 @@ pub trait Machine: Send {
 
     /// Bytes in use, about.
     fn bytes(&self) -> usize;
-}
-
-/// The machine of that operator.
-pub fn machine(operator: Operator, setting: Setting) -> Result<Box<dyn Machine>> {
-    Ok(match operator {
-        Operator::Gaps => Box::new(Gaps::new(setting)),
-        Operator::Runs => Box::new(Runs::new(setting)),
-        Operator::Pairs => Box::new(Pairs::new(setting)),
-        Operator::StateAt => Box::new(StateAt::new(setting)),
-        Operator::Covered => Box::new(Covered::new(setting)),
-        Operator::Concurrency => Box::new(Concurrency::new(setting)),
-        Operator::Rate | Operator::Overlaps => return internal_err!("{} has no machine", operator.name()),
-    })
 }
 
 /// A batch of these columns.

@@ -15,6 +15,7 @@ mod gaps;
 mod keys;
 mod layout;
 mod machine;
+mod machines;
 mod node;
 mod pairs;
 mod relation;

@@ -145,7 +145,7 @@ impl UserDefinedLogicalNodeCore for Ordered {
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "Ordered: {}", describe(self.operator, &self.keys, self.max_gap_ns))
+        write!(f, "Ordered: {}", self.operator.describe(&self.keys, self.max_gap_ns))
     }
 
     fn with_exprs_and_inputs(&self, _: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
@@ -176,12 +176,6 @@ impl UserDefinedLogicalNodeCore for Ordered {
         needed.dedup();
         Some(vec![needed])
     }
-}
-
-/// One line for plans.
-pub fn describe(operator: Operator, keys: &[String], max_gap_ns: Option<i64>) -> String {
-    let max_gap = max_gap_ns.map_or_else(String::new, |ns| format!(", max_gap={ns}ns"));
-    format!("{} key=[{}]{max_gap}", operator.name(), keys.join(", "))
 }
 
 /// Makes physical plans, also of operators.
