@@ -12,12 +12,13 @@ mod expressions;
 mod join;
 mod limit;
 mod many;
+mod of_row;
 mod planned;
 mod rewrite;
 mod subquery;
 mod tables;
 
-pub use expressions::TraceOfRow;
 pub use many::Many;
+pub use of_row::TraceOfRow;
 pub use planned::Planned;
 pub use tables::{Answer, OfTrace};

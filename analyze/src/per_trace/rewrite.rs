@@ -12,7 +12,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::logical_expr::{Window, expr::WindowFunction};
 
-use super::expressions::need;
+use super::of_row::need;
 use super::tables::{Answer, OfTrace, TraceName, answering, namings, numbers};
 use crate::functions::Dependence;
 use crate::ordered::Ordered;
