@@ -12,6 +12,8 @@ with open(f"{trace}/trace.json") as file:
     end_ns = json.load(file)["end_ns"]
 connection = duckdb.connect()
 connection.execute(f"SET threads = {threads}")
+# Its bar goes to standard output, where the rows are.
+connection.execute("SET enable_progress_bar = false")
 connection.execute("SET TimeZone = 'UTC'")
 connection.execute(f"CREATE VIEW {event} AS SELECT * FROM read_parquet('{trace}/{event}/*.parquet')")
 began = time.monotonic()
