@@ -1,11 +1,16 @@
 //! `cargo xtask bench` on small loads: everything is measured, what is counted agrees, and the reports are whole.
 
 use std::process::{Command, Output};
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 use xtask::{host, setup};
 
+/// One bench at a time: several tracers and databases on two processors would starve each other.
+static MACHINE: Mutex<()> = Mutex::new(());
+
 fn bench(words: &[&str]) -> Output {
+    let _alone = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
     let xtask = host::built("xtask").expect("xtask is built");
     Command::new(xtask).arg("bench").args(words).output().expect("xtask runs")
 }
