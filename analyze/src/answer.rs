@@ -1,4 +1,4 @@
-//! A question goes in; its rows are written, below them what the user should know of them, and an exit code comes out.
+//! Answers a question: writes its rows and, below them, what the user should know about them; returns the exit code.
 
 use std::io::Write;
 

@@ -1,4 +1,4 @@
-//! Command-line words go in, a [`Request`] comes out. The subcommands of the analyses are made from their headers.
+//! Parses the command line into a [`Request`]. The subcommands of the analyses are made from their headers.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! The headers of the analyses go in, `docs/analyses.md` comes out.
+//! Writes `docs/analyses.md` from the headers of the analyses.
 
 use std::fmt::Write;
 

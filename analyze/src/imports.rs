@@ -1,4 +1,4 @@
-//! `--table NAME=FILE` goes in, a table of DataFusion comes out. Types are inferred from all rows of a text file, which
+//! Opens the files of `--table NAME=FILE` as tables. Types are inferred from all rows of a text file, which
 //! is read once for that and again by each query; no more than a batch of it is in memory.
 
 mod csv;

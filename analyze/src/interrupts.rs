@@ -1,4 +1,4 @@
-//! Ctrl-C -> something to wait for, also while all threads are busy with a query.
+//! Waits for Ctrl-C, also while all threads are busy with a query.
 
 use std::time::Duration;
 

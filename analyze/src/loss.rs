@@ -1,4 +1,4 @@
-//! The losses of the tables that an analysis reads go in, a note on what they make uncertain comes out.
+//! Tells what the losses of the tables that an analysis reads make uncertain.
 
 use anyhow::Result;
 use arrow_array::cast::AsArray;

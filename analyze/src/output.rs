@@ -1,4 +1,4 @@
-//! Batches go in, rows in the format asked for come out as they arrive, on stdout or in a file.
+//! Writes batches in the format that was asked for, as they arrive, to standard output or to a file.
 
 mod columnar;
 mod csv;

@@ -1,4 +1,4 @@
-//! A planned question goes in, its rows are written to where the user wants them, as they arrive.
+//! Writes the rows of a planned question to where the user wants them, as they arrive.
 
 mod progress;
 

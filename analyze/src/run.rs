@@ -1,4 +1,4 @@
-//! A [`Request`] goes in, the answer is written, an exit code comes out.
+//! Answers a [`Request`] and returns the exit code.
 
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Questions come from a terminal or from standard input one after the other, and are answered in turn.
+//! Answers questions one after the other, from a terminal or from standard input.
 
 mod commands;
 mod complete;

@@ -1,4 +1,4 @@
-//! What people write -> what DataFusion plans, and its errors in their words.
+//! Translates what people write to what DataFusion plans, and its errors to the words of people.
 
 pub mod bind;
 pub mod errors;

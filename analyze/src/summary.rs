@@ -1,4 +1,4 @@
-//! A session goes in, a page about its traces comes out: what is there, what is missing, what to ask next.
+//! Writes a page about the traces of a session: what is there, what is missing, what to ask next.
 
 use std::io::Write;
 

@@ -1,4 +1,4 @@
-//! Durations and times as people write them <-> nanoseconds.
+//! Reads and writes durations and times as people write them.
 
 use anyhow::{Context, Result, anyhow, bail};
 use arrow_cast::parse::string_to_timestamp_nanos;

@@ -1,4 +1,4 @@
-//! Numbers that the kernel gives meanings -> names: errors, signals, system calls, allocation flags, devices.
+//! Names for numbers that the kernel gives a meaning: errors, signals, system calls, allocation flags, devices.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Tables of the open traces go in, who had a process id and which container a cgroup is of comes out.
+//! Looks up in the tables of the open traces who had a process id, and to which container a cgroup belongs.
 //!
 //! Each is read at the first question, straight from Parquet, and kept.
 

@@ -1,4 +1,4 @@
-//! Addresses and networks.
+//! Functions of addresses and networks.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Code addresses and stacks -> names.
+//! Names code addresses and stacks.
 
 use std::collections::HashMap;
 use std::sync::Arc;

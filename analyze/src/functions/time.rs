@@ -1,4 +1,4 @@
-//! Timestamps <-> nanoseconds, and logarithms.
+//! Converts between timestamps and nanoseconds, and takes logarithms.
 
 use std::sync::Arc;
 

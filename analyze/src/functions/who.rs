@@ -1,4 +1,4 @@
-//! Process ids and cgroup ids -> programs and containers, of the trace that the row is from.
+//! Finds the program of a process id and the container of a cgroup id, in the trace that the row comes from.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A CSV file goes in, its columns and their values come out.
+//! Reads a CSV file of the user's own: its columns and their values.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The values of a column as text -> its type, and the values of that type.
+//! Infers the type of a column from its values as text, and converts them to that type.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A file with a JSON object on each line goes in, its columns and their values come out.
+//! Reads a file of the user's own that has a JSON object on each line.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};

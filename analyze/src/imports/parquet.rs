@@ -1,4 +1,4 @@
-//! A Parquet file of the user's own goes in, a table comes out: read by column and row group, names in lower case.
+//! Opens a Parquet file of the user's own as a table, with names in lower case.
 
 use std::fs::{File, canonicalize};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! A text file with known columns goes in, a table that reads it from its beginning for each query comes out.
+//! Makes a table of a text file whose columns are known; each query reads the file from its beginning.
 
 use std::fmt::Debug;
 use std::path::Path;

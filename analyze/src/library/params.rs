@@ -1,4 +1,4 @@
-//! What a user gives for a parameter -> a typed expression.
+//! Turns what a user gives for a parameter into a typed expression.
 
 use anyhow::{Result, anyhow, bail};
 use datafusion::sql::sqlparser::ast::{CastKind, DataType, ExactNumberInfo, Expr, UnaryOperator, Value};

@@ -1,4 +1,4 @@
-//! Rows -> the same rows, each with the time since the one before it of its key.
+//! Adds to each row the time since the row before it of the same key.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Key columns go in; for each row comes out what belongs to its key.
+//! Groups rows by their key: makes keys of columns, and keeps a value for each key.
 
 use std::hash::BuildHasher;
 

@@ -1,4 +1,4 @@
-//! An operator goes in, the machine that runs it comes out.
+//! Makes the machine that runs an operator.
 
 use datafusion::common::{Result, internal_err};
 

@@ -1,4 +1,4 @@
-//! Rows that begin or end something -> pairs of the same key.
+//! Pairs rows that begin something with the rows of the same key that end it.
 //!
 //! Of each key only the last row is known: a begin that waits for its end, or that it has ended. Most begins end in the
 //! batch that they came in and are never copied; those that wait longer move to a slot.

@@ -1,4 +1,4 @@
-//! SQL goes in, the logical plans of the operators in it come out.
+//! Plans the operators in a SQL query.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Batches of a partition go in, [`Rows`] come out: with time and key of each row, ready to be put in order.
+//! Finds the time and the key of each row of a batch, and decides the order of rows of the same time.
 
 use std::ops::Range;
 use std::sync::Arc;

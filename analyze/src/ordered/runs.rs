@@ -1,4 +1,4 @@
-//! Rows -> a row for each run of rows of the same key that follow each other quickly.
+//! Makes one row of each run of rows of the same key that follow each other quickly.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Intervals in order of their begin -> the stretches that they cover, or how many are open from change to change.
+//! Finds the stretches that intervals cover, and how many intervals are open from change to change.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -1,4 +1,4 @@
-//! Rows -> the last row of each key.
+//! Keeps the last row of each key.
 
 use arrow_array::{ArrayRef, RecordBatch};
 use datafusion::common::Result;

@@ -1,4 +1,4 @@
-//! The physical plan of an operator <-> bytes, without its input: for machines that run a part of a plan.
+//! Converts the physical plan of an operator to bytes and back, for machines that run a part of a plan.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A statement goes in, the same with each operator written out as its definition comes out.
+//! Writes out each operator of a statement as its definition in plain SQL.
 
 use std::ops::ControlFlow;
 

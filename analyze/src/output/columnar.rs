@@ -1,4 +1,4 @@
-//! Batches go in, a Parquet file or an Arrow IPC stream comes out. Docs, units and types of the columns travel along.
+//! Writes batches as a Parquet file or an Arrow IPC stream. Docs, units and types of the columns travel along.
 
 use std::io::Write;
 use std::sync::Arc;

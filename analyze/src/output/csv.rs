@@ -1,4 +1,4 @@
-//! Batches go in, CSV comes out in which NULL (nothing) and empty text (`""`) differ.
+//! Writes batches as CSV, in which NULL (nothing) and empty text (`""`) differ.
 
 use std::io::Write;
 

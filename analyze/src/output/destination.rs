@@ -1,4 +1,4 @@
-//! The name of a file goes in, a place to write to comes out. A file has its name only once it is whole.
+//! Opens the place that rows are written to. A file gets its name only once it is whole.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};

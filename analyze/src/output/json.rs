@@ -1,4 +1,4 @@
-//! Batches go in, JSON comes out: one array of objects, or an object per line.
+//! Writes batches as JSON: one array of objects, or an object per line.
 
 use std::io::Write;
 

@@ -1,4 +1,4 @@
-//! Batches go in, a table for Markdown comes out, with the values as in a table for people.
+//! Writes batches as a Markdown table, with the values as in a table for people.
 
 use std::io::Write;
 

@@ -1,4 +1,4 @@
-//! Batches go in, columns of text for people come out.
+//! Writes batches as columns of text for people.
 
 use std::borrow::Cow;
 use std::io::Write;

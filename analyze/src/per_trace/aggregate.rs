@@ -1,4 +1,4 @@
-//! Groups and distinct rows of one trace go in; those of each trace come out.
+//! Makes groups and distinct rows, planned for one trace, those of each trace.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A join of rows of one trace goes in; one that joins rows of the same trace comes out.
+//! Makes a join, planned for one trace, join only rows of the same trace.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A limit on the rows of one trace goes in; the same limit on those of each trace comes out.
+//! Makes a limit, planned for one trace, hold for each trace.
 
 use std::sync::Arc;
 

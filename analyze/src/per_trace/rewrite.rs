@@ -1,4 +1,4 @@
-//! A plan for one trace goes in; the same with the number of the trace threaded through comes out, node by node.
+//! Threads the number of the trace through a plan that was made for one trace, node by node.
 
 use std::cell::Cell;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Any number of values go in, the value at a rank comes out: exact, in a byte or two for each value.
+//! Keeps any number of values, in a byte or two for each, and finds the exact value at a rank.
 //!
 //! Values wait in a buffer. A full buffer is sorted and becomes a run, in which a value is its distance from the one
 //! before it and how often it is there. Runs of about the same size are merged. Small values, such as most times in

@@ -1,4 +1,4 @@
-//! A plan that runs goes in; a line on stderr says how much of what it reads is read.
+//! Shows on stderr how much of its input a running plan has read.
 
 use std::cell::RefCell;
 use std::io::{self, IsTerminal};

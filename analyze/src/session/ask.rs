@@ -1,4 +1,4 @@
-//! Analyses with their values, and errors, of a [`Session`] -> plans, and errors in the words of people.
+//! Plans analyses with their values, and puts errors of a [`Session`] in the words of people.
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,4 +1,4 @@
-//! The line up to the cursor goes in, the names that may stand there come out.
+//! Completes the names that may stand at the cursor.
 
 use std::collections::BTreeSet;
 

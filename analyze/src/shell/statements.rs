@@ -1,4 +1,4 @@
-//! Lines go in, whole statements and commands come out.
+//! Puts lines together to whole statements and commands.
 
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};

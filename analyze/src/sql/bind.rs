@@ -1,4 +1,4 @@
-//! A syntax tree with parameters `$name` in, the same with their values out.
+//! Replaces the parameters `$name` in a syntax tree by their values.
 
 use std::ops::ControlFlow;
 

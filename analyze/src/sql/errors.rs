@@ -1,4 +1,4 @@
-//! An error of DataFusion goes in; what is wrong, where, what is near, and how to write it comes out.
+//! Explains an error of DataFusion: what is wrong, where, what is near, and how to write it.
 
 use anyhow::{Error, anyhow};
 use datafusion::common::{Column, DataFusionError, Diagnostic, SchemaError};

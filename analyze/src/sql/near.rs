@@ -1,4 +1,4 @@
-//! A name that is not there -> those that are and look like it.
+//! Finds names that look like one that is not there.
 
 /// `; did you mean 'x'?` with the candidates nearest to `name`, or nothing.
 pub fn near<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> String {

@@ -1,4 +1,4 @@
-//! One statement as people write it -> its syntax tree.
+//! Parses one statement as people write it.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;

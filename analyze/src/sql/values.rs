@@ -1,4 +1,4 @@
-//! `--param NAME=VALUE` and a statement go in; the statement comes out with a value in the place of each `$NAME`.
+//! Gives the parameters `$NAME` of a statement the values of `--param NAME=VALUE`.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! A trace in; the tables that have other rows than were counted, a warning each, out.
+//! Warns of tables that have other rows than were counted.
 //!
 //! Each Parquet file is whole by itself: no reader misses one that a copy left out, or sees that it is there twice. Table
 //! counts says how many rows there are.
