@@ -355,3 +355,34 @@ fn the_queries_of_the_page_on_operators_are_answered() {
         );
     }
 }
+
+#[test]
+fn an_operator_over_several_traces_keeps_them_apart() {
+    let mut analyze = Analyze::new();
+    rows(&mut analyze, "OPEN kmem, kmem_lossy");
+    for (call, key) in [
+        ("gaps(kmem)", "key => trace"),
+        ("gaps((SELECT ts, ptr FROM kmem), ptr)", "key => (trace, ptr)"),
+        ("pairs(kmem, kind = 'alloc', kind = 'free', ptr)", "key => (trace, ptr)"),
+        ("state_at(kmem, (cpu, ptr))", "key => (trace, cpu, ptr)"),
+        ("runs(kmem, ptr, 5)", "key => (trace, ptr)"),
+    ] {
+        let error = analyze
+            .run(&format!("SELECT * FROM {call}"))
+            .err()
+            .unwrap_or_else(|| panic!("{call} is answered"));
+        assert!(error.to_string().contains(key), "{call}: {error}");
+    }
+    let apart =
+        rows(&mut analyze, "SELECT count(*), count(gap_ns) FROM gaps(kmem, key => trace) GROUP BY trace");
+    let mut alone: Vec<Vec<String>> = ["kmem", "kmem_lossy"]
+        .into_iter()
+        .flat_map(|name| {
+            let mut one = Analyze::new();
+            rows(&mut one, &format!("OPEN {name}"));
+            rows(&mut one, "SELECT count(*), count(*) - 1 FROM kmem")
+        })
+        .collect();
+    alone.sort();
+    assert_eq!(apart, alone);
+}

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow_schema::{DataType, TimeUnit};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Column, DFSchema, Result, ScalarValue, plan_datafusion_err, plan_err};
 use datafusion::logical_expr::planner::{
     PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
@@ -22,6 +23,7 @@ use super::definition::{self, Constants, InputColumn, end_names, key_names, ties
 use super::layout;
 use super::node::Ordered;
 use crate::times::{duration_ns, time_ns};
+use crate::trace::names::TRACE;
 
 /// Plans operators.
 #[derive(Debug)]
@@ -86,6 +88,7 @@ fn plan(call: &Call, context: &mut dyn RelationPlannerContext) -> Result<Logical
             .map_err(|error| plan_datafusion_err!("{error:#}"))?;
         return context.plan(derived(parsed(&sql)?));
     }
+    keep_traces_apart(call, &input)?;
     let mut inputs = Inputs { context, schema: &schema, made: Vec::new() };
     inputs.time("ts", layout::TS)?;
     let keys = inputs.keys(call)?;
@@ -129,6 +132,30 @@ fn plan(call: &Call, context: &mut dyn RelationPlannerContext) -> Result<Logical
     let input = builder.project(made)?.build()?;
     let node = Ordered::new(call.operator, constants.max_gap_ns, keys, input)?;
     Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
+}
+
+/// Fails if rows of several traces would be taken for one key: pointers, processes and processors of one machine mean
+/// nothing on another.
+fn keep_traces_apart(call: &Call, input: &LogicalPlan) -> Result<()> {
+    let is_of_key = matches!(call.operator, Operator::Covered | Operator::Concurrency);
+    if is_of_key || key_names(&call.keys).iter().any(|(name, is_plain)| *is_plain && name == TRACE) {
+        return Ok(());
+    }
+    let mut has_several = false;
+    input.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            has_several |= scan.source.schema().column_with_name(TRACE).is_some();
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    if !has_several {
+        return Ok(());
+    }
+    let keys: String = call.keys.iter().map(|key| format!(", {key}")).collect();
+    let key = if keys.is_empty() { TRACE.to_owned() } else { format!("({TRACE}{keys})") };
+    plan_err!(
+        "several traces are open, and rows of different traces have nothing to do with each other: write key => {key}"
+    )
 }
 
 /// The arguments of a call that are the same for all rows.
