@@ -2,13 +2,12 @@
 //!
 //! ```text
 //! run.trace/
-//!   trace.json                      Meta, replaced atomically
-//!   EVENT/000000.parquet ...        segments: sorted by ts, not overlapping, complete as soon as they are visible
+//!   trace.json                      Meta, written once
+//!   log.jsonl                       which segments the trace consists of, and how it ended
+//!   EVENT/000000.parquet ...        segments: sorted by ts, never changed
 //!   losses/ counts/ clock/ probes/ stacks/ symbols/ cgroups/     side tables, segments likewise
 //! ```
-//! A segment is written as `.TABLE-N.tmp`, is `.TABLE-N.whole` once it is whole, is fsynced, renamed, and the directory
-//! fsynced: whatever has a `.parquet` name is whole, on the disk too. Names are numbers of six digits or more, rising with time; a recorder uses no number twice. The exception
-//! to order is a segment with [`LATE_KEY`] in a trace that was not closed or compacted. docs/trace-format.md tells all.
+//! docs/trace-format.md tells all.
 
 use std::collections::HashMap;
 
@@ -17,12 +16,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::column::{Layout, field, text_dictionary, timestamp, typed};
 
+pub mod log;
 mod losses;
+pub mod read;
 
 pub use losses::{LATE, LOSS_REASONS, LossReason, losses_markdown};
 
 /// Version of the format; readers refuse a larger one.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 /// Name of the file that makes a directory a trace.
 pub const META_FILE: &str = "trace.json";
 /// Ending of the names that the recorder gives to traces.
@@ -38,19 +39,6 @@ pub const PROCESSES: &str = "processes";
 /// The event that tells what a cgroup id stands for: table `cgroups` is made from it.
 pub const CGROUP_CHANGES: &str = "cgroup_changes";
 
-const WHOLE_SUFFIX: &str = ".whole";
-
-/// Name, beside the tables, of a segment of `table` that is whole and waits for the disk.
-pub fn whole_name(table: &str, number: u64) -> String {
-    format!(".{table}-{number}{WHOLE_SUFFIX}")
-}
-
-/// Table and number, if `name` is a [`whole_name`].
-pub fn whole_segment(name: &str) -> Option<(&str, u64)> {
-    let (table, number) = name.strip_prefix('.')?.strip_suffix(WHOLE_SUFFIX)?.rsplit_once('-')?;
-    Some((table, number.parse().ok()?))
-}
-
 /// Key in a segment's Parquet metadata: its table as JSON (`doc`, and `columns` with `name`, `type`, `unit`, `doc`),
 /// for readers that do not decode the Arrow schema.
 pub const TABLE_KEY: &str = "ktape.table";
@@ -58,10 +46,11 @@ pub const TABLE_KEY: &str = "ktape.table";
 pub const LATE_KEY: &str = "ktape.late";
 
 /// How a recording ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Being written, or the recorder died: up to a second may be missing at the end.
+    #[default]
     Open,
     /// Ended well.
     Closed,
@@ -76,7 +65,9 @@ pub struct Meta {
     pub format_version: u32,
     /// Version of the recorder.
     pub recorder_version: String,
-    /// How it ended.
+    /// How it ended. This and the other keys that change while recording are in the log, not in `trace.json`, which has
+    /// them in format 1.
+    #[serde(default, skip_serializing)]
     pub state: State,
     /// Name of the machine.
     pub host: String,
@@ -90,20 +81,23 @@ pub struct Meta {
     pub cpus: u32,
     /// UTC nanoseconds = CLOCK_BOOTTIME nanoseconds + this, for every `ts` of the trace.
     pub utc_minus_boottime_ns: i64,
-    /// UTC nanoseconds of the start of the recording: every probe was attached.
+    /// UTC nanoseconds of the start of the recording: every probe was attached. In `trace.json`, when the recorder
+    /// started.
     pub start_ns: i64,
     /// UTC nanoseconds of the end, if it ended well.
+    #[serde(default, skip_serializing)]
     pub end_ns: Option<i64>,
     /// The recorder's command line.
     pub command_line: Vec<String>,
     /// Exit code of the command that was run, if there was one.
+    #[serde(default, skip_serializing)]
     pub command_exit_code: Option<i32>,
     /// Process id of the recorder.
     pub recorder_pid: u32,
     /// What was recorded: the event tables of this trace.
     pub events: Vec<Layout>,
     /// UTC nanoseconds from which on every row is there, if older ones were removed while recording.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing)]
     pub kept_from_ns: Option<i64>,
     /// Names of allocation flags (`gfp`) on the recorded kernel, in the order in which it looks for them, if `kmem` was
     /// recorded and the kernel says them.
