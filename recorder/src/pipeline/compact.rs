@@ -146,7 +146,7 @@ pub fn compact_table(dir: &Path, table: &str, at: &mut dyn FnMut(Step) -> Result
                 merged.append(unit)?;
                 unit.iter().try_for_each(|_| at(Step::Merged))?;
             }
-            merged.finish()?.reveal(&name)?;
+            merged.finish()?.temp.reveal(&name)?;
         } else {
             let (from, to) = (&group[0][0].path, work.join(&name));
             fs::hard_link(from, &to).with_context(|| format!("cannot link '{}'", to.display()))?;

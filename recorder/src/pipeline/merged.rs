@@ -21,13 +21,14 @@ use parquet::arrow::arrow_reader::{
 use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, ArrowWriterOptions, compute_leaves};
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::column::writer::ColumnCloseResult;
-use parquet::file::metadata::PageIndexPolicy;
+use parquet::file::metadata::{PageIndexPolicy, RowGroupMetaData};
 use parquet::file::statistics::Statistics;
 use parquet::file::writer::SerializedFileWriter;
 use schemas::trace::LATE_KEY;
 
+use super::encode::tally::Tally;
 use super::files::TempFile;
-use super::segment::{ROW_GROUP_ROWS, plain_io, writer_properties};
+use super::segment::{ROW_GROUP_ROWS, Written, plain_io, spanned, ts_range, writer_properties};
 
 /// Row groups of this size and more are spliced.
 const SPLICE_ROWS: usize = 64 * 1024;
@@ -66,7 +67,7 @@ impl Input {
         let metadata = ArrowReaderMetadata::load(&file, options).map_err(plain_io).with_context(context)?;
         let rows = metadata.metadata().file_metadata().num_rows();
         let rows = u64::try_from(rows).ok().with_context(context)?;
-        let range = ts_range(&metadata);
+        let range = range_of(&metadata);
         let disk_bytes = file.metadata().with_context(context)?.blocks() * BLOCK_BYTES;
         let keys = metadata.metadata().file_metadata().key_value_metadata();
         let is_late = keys.is_some_and(|keys| keys.iter().any(|pair| pair.key == LATE_KEY));
@@ -102,26 +103,25 @@ impl Input {
     }
 }
 
-fn ts_range(metadata: &ArrowReaderMetadata) -> Option<(i64, i64)> {
+fn range_of(metadata: &ArrowReaderMetadata) -> Option<(i64, i64)> {
     if metadata.schema().fields().first()?.name() != "ts" {
         return None;
     }
-    let ranges: Option<Vec<(i64, i64)>> = metadata
-        .metadata()
-        .row_groups()
-        .iter()
-        .map(|group| match group.columns().first()?.statistics()? {
-            Statistics::Int64(ts) => Some((*ts.min_opt()?, *ts.max_opt()?)),
-            _ => None,
-        })
-        .collect();
+    let ranges: Option<Vec<(i64, i64)>> = metadata.metadata().row_groups().iter().map(group_range).collect();
     let ranges = ranges?;
     Some((ranges.iter().map(|r| r.0).min()?, ranges.iter().map(|r| r.1).max()?))
 }
 
+fn group_range(group: &RowGroupMetaData) -> Option<(i64, i64)> {
+    match group.columns().first()?.statistics()? {
+        Statistics::Int64(ts) => Some((*ts.min_opt()?, *ts.max_opt()?)),
+        _ => None,
+    }
+}
+
 /// The file being made.
 pub struct Merged {
-    writer: SerializedFileWriter<File>,
+    writer: SerializedFileWriter<Tally<File>>,
     factory: ArrowRowGroupWriterFactory,
     schema: SchemaRef,
     temp: TempFile,
@@ -129,6 +129,9 @@ pub struct Merged {
     pending_rows: usize,
     pending_bytes: usize,
     row_groups: usize,
+    rows: u64,
+    ts: Option<(i64, i64)>,
+    is_late: bool,
 }
 
 impl Merged {
@@ -141,10 +144,11 @@ impl Merged {
         let schema: SchemaRef = Schema::new_with_metadata(fields, metadata).into();
         let properties = writer_properties(&schema, ZSTD_LEVEL, is_late)?;
         let options = ArrowWriterOptions::new().with_properties(properties);
-        let (writer, factory) = ArrowWriter::try_new_with_options(temp.handle()?, schema.clone(), options)
-            .and_then(ArrowWriter::into_serialized_writer)
-            .map_err(plain_io)
-            .with_context(|| format!("cannot write '{}'", temp.path().display()))?;
+        let (writer, factory) =
+            ArrowWriter::try_new_with_options(Tally::new(temp.handle()?), schema.clone(), options)
+                .and_then(ArrowWriter::into_serialized_writer)
+                .map_err(plain_io)
+                .with_context(|| format!("cannot write '{}'", temp.path().display()))?;
         Ok(Self {
             writer,
             factory,
@@ -154,6 +158,9 @@ impl Merged {
             pending_rows: 0,
             pending_bytes: 0,
             row_groups: 0,
+            rows: 0,
+            ts: None,
+            is_late,
         })
     }
 
@@ -203,6 +210,8 @@ impl Merged {
             out.append_column(&input.file, close).map_err(plain_io)?;
         }
         out.close().map_err(plain_io)?;
+        self.rows += group.num_rows() as u64;
+        self.ts = spanned(self.ts, group_range(group));
         self.row_groups += 1;
         Ok(())
     }
@@ -237,6 +246,8 @@ impl Merged {
 
     /// Append rows that come after all rows so far.
     pub fn push(&mut self, batch: RecordBatch) -> Result<()> {
+        self.rows += batch.num_rows() as u64;
+        self.ts = spanned(self.ts, ts_range(&batch));
         self.pending_rows += batch.num_rows();
         self.pending_bytes += batch.get_array_memory_size();
         self.pending.push(batch);
@@ -269,8 +280,13 @@ impl Merged {
         Ok(())
     }
 
+    /// Bytes written to the file so far.
+    pub fn bytes(&self) -> u64 {
+        self.writer.bytes_written() as u64
+    }
+
     /// Finish the file and make it durable; only its name is missing.
-    pub fn finish(mut self) -> Result<TempFile> {
+    pub fn finish(mut self) -> Result<Written> {
         let path = self.temp.path();
         let finish = |this: &mut Self| {
             this.flush()?;
@@ -278,7 +294,9 @@ impl Merged {
         };
         finish(&mut self).with_context(|| format!("cannot write '{}'", path.display()))?;
         self.temp.sync()?;
-        Ok(self.temp)
+        let (bytes, crc) = self.writer.inner().total();
+        let Self { temp, rows, ts, is_late, .. } = self;
+        Ok(Written { temp, rows, bytes, crc, ts, is_late })
     }
 }
 

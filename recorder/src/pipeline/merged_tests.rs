@@ -33,7 +33,7 @@ fn stacks(dir: &Path, number: u64) -> PathBuf {
     let properties = writer_properties(&schema, 1, false).unwrap();
     let mut segment = Segment::create(dir, &number.to_string(), &schema, properties).unwrap();
     segment.write(&batch).unwrap();
-    segment.finish().unwrap().publish(&segment_name(number)).unwrap()
+    segment.finish().unwrap().temp.publish(&segment_name(number)).unwrap()
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn long_rows_become_more_row_groups_and_not_more_memory() {
     for input in inputs {
         merged.append(&[input]).unwrap();
     }
-    let path = merged.finish().unwrap().reveal("all.parquet").unwrap();
+    let path = merged.finish().unwrap().temp.reveal("all.parquet").unwrap();
     let all = Input::open(0, &path).unwrap();
     assert_eq!(all.rows, FILES * ROWS);
     let groups = all.metadata.metadata().row_groups();

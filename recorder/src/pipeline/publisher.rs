@@ -289,7 +289,7 @@ impl Publication {
             let mut segment = Segment::create(self.temp.dir(), &again, &rows.schema(), properties)?;
             segment.write(rows)?;
             // The old file goes before the new one takes its name.
-            self.temp = segment.finish()?;
+            self.temp = segment.finish()?.temp;
             self.temp.is_whole(number)?;
         }
         Ok(())

@@ -41,7 +41,7 @@ fn publication(dir: &Path, table: &str, number: u64) -> Publication {
     let name = number.to_string();
     let mut segment = Segment::create(&dir.join(table), &name, &rows.schema(), properties).unwrap();
     segment.write(&rows).unwrap();
-    let mut temp = segment.finish().unwrap();
+    let mut temp = segment.finish().unwrap().temp;
     temp.is_whole(number).unwrap();
     Publication {
         temp,

@@ -50,7 +50,7 @@ pub fn balance(dir: &Path, meta: &Meta, watch: &mut Watch) -> Result<()> {
     let mut segment = Segment::create(&table_dir, "recount", &rows.schema(), properties)?;
     segment.write(&rows)?;
     let last = list_segments(&table_dir)?.last().map(|(number, _)| *number);
-    segment.finish()?.publish(&segment_name(last.map_or(0, |last| last + 1)))?;
+    segment.finish()?.temp.publish(&segment_name(last.map_or(0, |last| last + 1)))?;
     Ok(())
 }
 

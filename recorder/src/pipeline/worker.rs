@@ -312,7 +312,7 @@ impl Worker {
     }
 
     fn whole(&mut self, segment: Segment) -> Result<TempFile> {
-        let mut temp = segment.finish()?;
+        let mut temp = segment.finish()?.temp;
         self.whole_files += 1;
         temp.is_whole(self.whole_files)?;
         Ok(temp)

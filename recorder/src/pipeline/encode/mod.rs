@@ -19,6 +19,7 @@ mod numbers;
 mod pack;
 mod rising;
 mod rle;
+pub mod tally;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -37,13 +38,14 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 
 use self::column::Column;
+use self::tally::Tally;
 use self::zip::Zip;
 use super::profile::{Stage, time};
 use super::segment::plain_io;
 
 /// A file being written.
 pub struct TableWriter<W: Write + Send> {
-    file: SerializedFileWriter<W>,
+    file: SerializedFileWriter<Tally<W>>,
     columns: Vec<Column>,
     zip: Zip,
     row_group_rows: usize,
@@ -57,7 +59,7 @@ impl<W: Write + Send> TableWriter<W> {
         let row_group_rows = properties.max_row_group_row_count().unwrap_or(usize::MAX);
         let options = ArrowWriterOptions::new().with_properties(properties);
         // The general writer knows how an Arrow schema is written into a Parquet file.
-        let (file, _) = ArrowWriter::try_new_with_options(out, schema.clone(), options)
+        let (file, _) = ArrowWriter::try_new_with_options(Tally::new(out), schema.clone(), options)
             .and_then(ArrowWriter::into_serialized_writer)
             .map_err(plain_io)?;
         let mut level = 1;
@@ -101,12 +103,17 @@ impl<W: Write + Send> TableWriter<W> {
         Ok(())
     }
 
-    /// Write what is left, and the footer.
-    pub fn finish(mut self) -> Result<()> {
+    /// Bytes written so far.
+    pub fn bytes(&self) -> u64 {
+        self.file.bytes_written() as u64
+    }
+
+    /// Write what is left, and the footer. The result is the file's size and CRC-32.
+    pub fn finish(mut self) -> Result<(u64, u32)> {
         if self.rows > 0 {
             self.finish_row_group()?;
         }
-        self.file.close().map_err(plain_io)?;
-        Ok(())
+        self.file.finish().map_err(plain_io)?;
+        Ok(self.file.inner().total())
     }
 }

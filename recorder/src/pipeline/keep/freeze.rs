@@ -234,7 +234,7 @@ fn schema(meta: &Meta, table: &str) -> Result<SchemaRef> {
 fn write(dir: &Path, number: u64, schema: &SchemaRef, rows: &RecordBatch) -> Result<()> {
     let mut segment = Segment::create(dir, "more", schema, writer_properties(schema, 1, false)?)?;
     segment.write(rows)?;
-    segment.finish()?.publish(&segment_name(number))?;
+    segment.finish()?.temp.publish(&segment_name(number))?;
     Ok(())
 }
 

@@ -116,7 +116,7 @@ impl Keeper {
             let properties = writer_properties(&rows.schema(), 1, false)?;
             let mut segment = Segment::create(&dir, "carried", &rows.schema(), properties)?;
             segment.write(&rows)?;
-            let temp = segment.finish()?;
+            let temp = segment.finish()?.temp;
             temp.sync()?;
             Ok((Entry::read(0, &temp.path(), CARRIED, difference)?, temp))
         });

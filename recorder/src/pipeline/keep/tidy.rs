@@ -154,7 +154,7 @@ pub fn build(task: &Task) -> Result<Option<Built>> {
 }
 
 fn built(merged: Merged, sources: Sources, cgroups: HashSet<u64>) -> Result<Built> {
-    let temp = merged.finish()?;
+    let temp = merged.finish()?.temp;
     let entry = Entry::read(0, &temp.path(), SETTLED, sources)?;
     Ok(Built { temp, entry, cgroups })
 }

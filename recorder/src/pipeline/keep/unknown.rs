@@ -52,7 +52,7 @@ fn carry(dir: &Path, rows: &[RecordBatch]) -> Result<Carried> {
     let schema = rows[0].schema();
     let mut segment = Segment::create(dir, "carried", &schema, writer_properties(&schema, 1, false)?)?;
     rows.iter().try_for_each(|rows| segment.write(rows))?;
-    let temp = segment.finish()?;
+    let temp = segment.finish()?.temp;
     temp.sync()?;
     Ok((Entry::read(0, &temp.path(), CARRIED, Sources::new())?, temp))
 }
