@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! command line --cli, select--> definitions --kernel, resolve--> ways to observe --engine--> attached probes
-//!   --source--> raw records --pipeline--> trace                    snapshot --> what was there before the first event
+//!   --source--> raw records --pipeline--> segments --store--> trace                    snapshot --> what was there before the first event
 //! ```
 //! `record` puts them together and `command` starts what is to be watched; `print` shows events as they come; `list`
 //! and `doctor` tell what there is and what works here.
@@ -15,6 +15,7 @@ pub mod engine;
 pub mod source;
 
 pub mod pipeline;
+pub mod store;
 
 pub mod snapshot;
 

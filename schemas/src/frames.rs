@@ -114,8 +114,6 @@ pub struct Tick {
     pub watermark_ns: u64,
     /// Boot time (ns) of the drain.
     pub now_ns: u64,
-    /// Rows of this age (ns) are published.
-    pub publish_after_ns: u64,
 }
 
 /// The clocks of the recorded machine at one time.
@@ -272,8 +270,8 @@ impl<'a> Frame<'a> {
                 serde_json::to_writer(out, header).map_err(|e| FrameError::Json("header", e))?
             }
             Self::Record { .. } => {}
-            Self::Tick(Tick { watermark_ns, now_ns, publish_after_ns }) => {
-                u64s(&[*watermark_ns, *now_ns, *publish_after_ns]);
+            Self::Tick(Tick { watermark_ns, now_ns }) => {
+                u64s(&[*watermark_ns, *now_ns]);
             }
             Self::Counters(counters) => write_counters(out, counters),
             Self::Count { now_ns } => u64s(&[*now_ns]),
@@ -337,8 +335,8 @@ impl<'a> Frame<'a> {
             2 => {
                 // At the end of a source the watermark is behind all times.
                 let watermark_ns = payload.u64("watermark")?;
-                let (now_ns, publish_after_ns) = (payload.time("time")?, payload.u64("age")?);
-                Self::Tick(Tick { watermark_ns, now_ns, publish_after_ns })
+                let now_ns = payload.time("time")?;
+                Self::Tick(Tick { watermark_ns, now_ns })
             }
             3 => Self::Counters(read_counters(payload)?),
             4 => Self::Count { now_ns: payload.time("time")? },

@@ -28,6 +28,11 @@ pub fn boottime_ns() -> u64 {
     clock_ns(ClockId::CLOCK_BOOTTIME) as u64
 }
 
+/// CLOCK_REALTIME now: what the wall clock shows.
+pub fn utc_now_ns() -> i64 {
+    clock_ns(ClockId::CLOCK_REALTIME)
+}
+
 /// CLOCK_REALTIME - CLOCK_BOOTTIME now.
 pub fn utc_minus_boottime_ns() -> i64 {
     Reading::now().utc_minus_boottime_ns

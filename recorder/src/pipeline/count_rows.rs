@@ -1,6 +1,6 @@
 //! Numbers of probes and CPUs in; rows of tables counts and losses out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -14,16 +14,17 @@ use schemas::trace::SIDE_TABLES;
 
 use crate::source::ProbeId;
 
-/// Rows of table counts by which `recorded` is to change, without anything lost; `events` are those of the probes.
+/// Rows of table counts that tell of so many `rows` of `event`, none of them lost.
 pub fn adjustment(
     interval: Interval,
-    events: &HashMap<ProbeId, String>,
-    difference: &BTreeMap<(ProbeId, u16), i64>,
+    event: &str,
+    rows: &BTreeMap<(ProbeId, u16), u64>,
 ) -> Result<Option<RecordBatch>> {
     let mut counts = CountsBuilder::default();
-    for ((probe, cpu), rows) in difference {
-        let row = CountRow { fired: *rows, seen: *rows, recorded: *rows, ..CountRow::default() };
-        counts.append(interval, events.get(probe).map_or("", String::as_str), *probe, Some(*cpu), &row);
+    for ((probe, cpu), rows) in rows {
+        let rows = rows.cast_signed();
+        let row = CountRow { fired: rows, seen: rows, recorded: rows, ..CountRow::default() };
+        counts.append(interval, event, *probe, Some(*cpu), &row);
     }
     counts.finish()
 }

@@ -46,12 +46,11 @@ pub struct Snapshot<'a> {
     pub interval: Interval,
     /// From the kernel.
     pub probes: &'a [ProbeCounters],
-    /// What came out of the rings.
+    /// What came out of the rings, and what of it was handed over to be written.
     pub fed: Vec<Fed>,
-    /// Rows that could not be written.
-    pub disk_lost: HashMap<(ProbeId, u16), u64>,
-    /// The last snapshot: what was recorded and has not come out of the rings will not come any more.
-    pub is_last: bool,
+    /// For the last snapshot, the rows that are in the trace: what was handed over and is not there could not be written,
+    /// and what was recorded and has not come out of the rings will not come any more.
+    pub in_trace: Option<BTreeMap<(ProbeId, u16), u64>>,
     /// Writing ended early, and with it the draining.
     pub has_failed: bool,
 }
@@ -59,6 +58,8 @@ pub struct Snapshot<'a> {
 #[derive(Clone, Copy, Default)]
 struct Seen {
     kernel: Counters,
+    /// Rows that were handed over to be written.
+    handed: u64,
     late: u64,
     /// Rows that could not be written.
     disk: u64,
@@ -66,16 +67,16 @@ struct Seen {
     unread: u64,
 }
 
-/// Counts of a recording.
-#[derive(Default)]
+/// Counts of a recording. A copy is what they were when something was written.
+#[derive(Clone, Default)]
 pub struct Counts {
     /// Event of each probe.
     events: HashMap<ProbeId, String>,
     last: BTreeMap<(ProbeId, u16), Seen>,
     /// What the kernel has skipped, the most that it ever said.
     last_skips: HashMap<(ProbeId, &'static str), u64>,
-    /// What is known to be unknown.
-    told_unknown: HashSet<(ProbeId, &'static str)>,
+    /// What is known to be unknown, and since when.
+    told_unknown: BTreeMap<(ProbeId, &'static str), Interval>,
     /// Calls that are still running, or will never return, whose entry found the store full.
     without_entry: HashMap<ProbeId, u64>,
     totals: BTreeMap<String, Totals>,
@@ -118,19 +119,19 @@ impl Counts {
             let d = difference(&now.kernel, &before.kernel);
             let (disk, late) = (now.disk - before.disk, now.late - before.late);
             let unread = now.unread - before.unread;
-            let in_kernel = d.lost.iter().sum::<u64>();
-            let missing = in_kernel + disk + unread;
+            let recorded = (now.handed - before.handed).saturating_sub(disk);
+            let missing = d.lost.iter().sum::<u64>() + disk + unread;
             let row = CountRow {
                 fired: d.fired as i64,
                 filtered: d.filtered as i64,
-                seen: (d.recorded + in_kernel) as i64,
-                recorded: d.recorded as i64 - (disk + unread) as i64,
+                seen: (recorded + missing) as i64,
+                recorded: recorded as i64,
                 lost: missing as i64,
             };
-            let Counters { fired, filtered, recorded, lost: _, faults, cuts, stack_faults, map_full: _ } = d;
+            let Counters { fired, filtered, recorded: _, lost: _, faults, cuts, stack_faults, map_full: _ } = d;
             totals.fired += fired;
             totals.filtered += filtered;
-            totals.recorded = (totals.recorded + recorded).saturating_sub(disk + unread);
+            totals.recorded += recorded;
             totals.lost += missing;
             totals.seen = totals.recorded + totals.lost;
             if row != CountRow::default() {
@@ -163,7 +164,17 @@ impl Counts {
         Ok(CountRows { counts: counts.finish()?, losses: losses.finish()? })
     }
 
-    /// What each probe and CPU has counted, by kernel and user side. Rows that no kernel probe made (snapshots) count
+    /// Rows of table losses that are true of the whole recording: what the kernel cannot tell.
+    pub fn unknown(&self) -> Result<Option<RecordBatch>> {
+        let mut losses = LossesBuilder::default();
+        for ((probe, reason), interval) in &self.told_unknown {
+            let event = self.events.get(probe).map_or("", String::as_str);
+            losses.append(*interval, event, *probe, None, reason, None);
+        }
+        losses.finish()
+    }
+
+    /// What each probe and CPU has counted, by kernel and user side. Rows that no kernel probe made (initial state) count
     /// as they came.
     fn gather(&self, snapshot: &Snapshot<'_>) -> BTreeMap<(ProbeId, u16), Seen> {
         let mut all: BTreeMap<(ProbeId, u16), Seen> = BTreeMap::new();
@@ -176,24 +187,25 @@ impl Counts {
                 }
             }
         }
-        for Fed { probe, cpu, rows, late } in &snapshot.fed {
+        for Fed { probe, cpu, handed, late, .. } in &snapshot.fed {
             let seen = all.entry((*probe, *cpu)).or_default();
-            seen.late = *late;
+            (seen.handed, seen.late) = (*handed, *late);
             if !of_kernel.contains(probe) {
-                seen.kernel = Counters { fired: *rows, recorded: *rows, ..Counters::default() };
+                seen.kernel = Counters { fired: *handed, recorded: *handed, ..Counters::default() };
             }
         }
-        for (source, rows) in &snapshot.disk_lost {
-            all.entry(*source).or_default().disk = *rows;
-        }
-        if snapshot.is_last {
-            let fed: HashMap<_, _> = snapshot.fed.iter().map(|f| ((f.probe, f.cpu), f.rows)).collect();
-            for (source, seen) in all.iter_mut().filter(|((probe, _), _)| of_kernel.contains(probe)) {
-                let came = fed.get(source).copied().unwrap_or(0);
-                let left = seen.kernel.recorded.saturating_sub(came);
-                // Who could not write did not drain to the end either.
-                if snapshot.has_failed { seen.disk += left } else { seen.unread = left }
+        let Some(in_trace) = &snapshot.in_trace else { return all };
+        let fed: HashMap<_, _> = snapshot.fed.iter().map(|f| ((f.probe, f.cpu), f.rows)).collect();
+        for (source, seen) in &mut all {
+            let there = in_trace.get(source).copied().unwrap_or(0);
+            seen.disk = seen.handed.saturating_sub(there);
+            let came = fed.get(source).copied().unwrap_or(0);
+            let left = seen.kernel.recorded.saturating_sub(came);
+            if !of_kernel.contains(&source.0) {
+                continue;
             }
+            // Who could not write did not drain to the end either.
+            if snapshot.has_failed { seen.disk += left } else { seen.unread = left }
         }
         all
     }
@@ -214,7 +226,7 @@ impl Counts {
             for (reason, misses) in [("recursion", recursion_misses), ("kprobe_missed", kprobe_misses)] {
                 let Some(misses) = *misses else {
                     // With the first counts: who reads a trace that goes on, or was cut off, must know it too.
-                    if self.told_unknown.insert((*probe, reason)) {
+                    if self.told_unknown.insert((*probe, reason), snapshot.interval).is_none() {
                         losses.append(snapshot.interval, event, *probe, None, reason, None);
                         if !totals.unknown.contains(&reason) {
                             totals.unknown.push(reason);
@@ -291,8 +303,7 @@ mod tests {
     const NO_TIME: Interval = Interval { since_ns: 0, ts_ns: 0 };
 
     fn snapshot(probes: &[ProbeCounters]) -> Snapshot<'_> {
-        let disk_lost = HashMap::new();
-        Snapshot { interval: NO_TIME, probes, fed: vec![], disk_lost, is_last: false, has_failed: false }
+        Snapshot { interval: NO_TIME, probes, fed: vec![], in_trace: None, has_failed: false }
     }
 
     #[test]
@@ -319,7 +330,7 @@ mod tests {
         assert_eq!(first.num_rows(), 1);
         assert_eq!(first.column_by_name("count").unwrap().null_count(), 1);
         assert_eq!(counts.totals()["e"].unknown, ["recursion"]);
-        let last = Snapshot { is_last: true, ..snapshot(&probes) };
+        let last = Snapshot { in_trace: Some(BTreeMap::new()), ..snapshot(&probes) };
         assert!(counts.update(&last).unwrap().losses.is_none());
     }
 
@@ -330,18 +341,36 @@ mod tests {
             counts.add_probe(0, "e");
             let kernel = Counters { fired: 10, recorded: 10, ..Counters::default() };
             let probes = [ProbeCounters { per_cpu: vec![kernel, kernel], ..ProbeCounters::default() }];
-            let fed = vec![Fed { probe: 0, cpu: 0, rows: 7, late: 0 }];
+            let fed = vec![Fed { probe: 0, cpu: 0, rows: 7, handed: 7, late: 0 }];
             let now = Snapshot { fed, ..snapshot(&probes) };
             counts.update(&now).unwrap();
-            assert_eq!(
-                (counts.totals()["e"].recorded, counts.totals()["e"].lost),
-                (20, 0),
-                "it may come yet"
-            );
-            counts.update(&Snapshot { is_last: true, has_failed, ..now }).unwrap();
+            let told = &counts.totals()["e"];
+            assert_eq!((told.recorded, told.lost), (7, 0), "the others may come yet");
+            let in_trace = Some(BTreeMap::from([((0, 0), 7)]));
+            counts.update(&Snapshot { in_trace, has_failed, ..now }).unwrap();
             let Totals { seen, recorded, lost, reasons, .. } = &counts.totals()["e"];
             assert_eq!((*seen, *recorded, *lost), (20, 7, 13));
             assert_eq!(*reasons, BTreeMap::from([(reason, 13)]));
         }
+    }
+
+    #[test]
+    fn what_was_handed_over_and_is_not_in_the_trace_is_lost_by_the_disk_and_no_number_is_negative() {
+        let mut counts = Counts::default();
+        counts.add_probe(0, "e");
+        let fed = |handed| vec![Fed { probe: 0, cpu: 0, rows: handed, handed, late: 0 }];
+        counts.update(&Snapshot { fed: fed(5), ..snapshot(&[]) }).unwrap();
+        let written = counts.clone();
+        counts.update(&Snapshot { fed: fed(9), ..snapshot(&[]) }).unwrap();
+        // The disk did not take the second commit.
+        let mut counts = written;
+        let in_trace = Some(BTreeMap::from([((0, 0), 5)]));
+        let rows = counts.update(&Snapshot { fed: fed(9), in_trace, ..snapshot(&[]) }).unwrap().counts.unwrap();
+        let number = |name: &str| {
+            use arrow_array::{cast::AsArray, types::Int64Type};
+            rows.column_by_name(name).unwrap().as_primitive::<Int64Type>().value(0)
+        };
+        assert_eq!(["seen", "recorded", "lost"].map(number), [4, 0, 4]);
+        assert_eq!(counts.totals()["e"].reasons["disk"], 4);
     }
 }

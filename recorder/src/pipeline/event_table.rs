@@ -1,16 +1,19 @@
-//! Chunks of an event in; what is known of its rows that are not published out.
+//! Chunks of an event in; what is known of its rows that are not committed out.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use arrow_schema::SchemaRef;
 use schemas::column::Layout;
+use schemas::trace::Meta;
 
+use super::count_rows::side_schema;
 use super::decode::Decoder;
 use super::merge::{Chunk, SeqCounter};
-use super::progress::RowsBySource;
 use super::segment::{Segment, writer_properties};
 use crate::source::ProbeId;
+use crate::store::NewSegment;
 
 /// An event, as the encoder sees it.
 pub struct EventTable {
@@ -24,14 +27,14 @@ pub struct EventTable {
     pub counters: Vec<SeqCounter>,
     /// The segment that is being written.
     pub open: Option<Segment>,
+    /// Its number and epoch.
+    pub number: (u64, u64),
     /// Rows in `open`, or on their way into it.
-    pub unpublished: RowsBySource,
-    /// Boot time (ns) of the first of them.
-    pub open_since_ns: Option<u64>,
+    pub unpublished: HashMap<(ProbeId, u16), u64>,
 }
 
 impl EventTable {
-    /// A table without rows in `dir`. Fails if a layout or the zstd level makes no sense.
+    /// A table without rows in the trace `dir`. Fails if a layout or the zstd level makes no sense.
     pub fn new(dir: &Path, layout: &Layout, utc_minus_boottime_ns: i64, zstd_level: i32) -> Result<Self> {
         let decoder = Decoder::new(layout, utc_minus_boottime_ns)?;
         writer_properties(decoder.schema(), zstd_level, false)?;
@@ -41,63 +44,40 @@ impl EventTable {
             decoder,
             counters: Vec::new(),
             open: None,
+            number: (0, 0),
             unpublished: HashMap::new(),
-            open_since_ns: None,
         })
     }
 
     /// The rows of `chunk` are on their way into the open segment.
     pub fn count(&mut self, chunk: &Chunk) {
-        for (source, rows) in rows_of(chunk) {
-            *self.unpublished.entry(source).or_default() += rows;
+        for buffer in &chunk.buffers {
+            let rows = (buffer.bytes.len() / chunk.record_size) as u64;
+            *self.unpublished.entry((buffer.probe, buffer.cpu)).or_default() += rows;
         }
-        self.open_since_ns = self.open_since_ns.into_iter().chain(chunk.first_ns()).min();
         let sources = chunk.buffers.iter().map(|buffer| buffer.source + 1).max().unwrap_or(0);
         if sources > self.counters.len() {
             self.counters.resize(sources, SeqCounter::default());
         }
     }
-}
 
-/// Segments of events that the publisher has got.
-#[derive(Default)]
-pub struct OnTheirWay {
-    handed_over: u64,
-    /// Those that it had not published lately: their number and the boot time (ns) of their first row.
-    waiting: VecDeque<(u64, u64)>,
-}
-
-impl OnTheirWay {
-    /// One more, with rows since boot time `first_ns`.
-    pub fn push(&mut self, first_ns: Option<u64>) {
-        self.handed_over += 1;
-        self.waiting.extend(first_ns.map(|first_ns| (self.handed_over, first_ns)));
-    }
-
-    /// Boot time (ns) of the oldest row that is not published, once so many segments are `published`.
-    pub fn oldest_ns(&mut self, published: u64) -> Option<u64> {
-        while self.waiting.front().is_some_and(|(number, _)| *number <= published) {
-            self.waiting.pop_front();
-        }
-        self.waiting.iter().map(|(_, first_ns)| *first_ns).min()
+    /// The rows that are not committed will not be.
+    pub fn forget(&mut self) {
+        self.open = None;
+        self.unpublished.clear();
     }
 }
 
-/// Rows of a chunk, by probe and CPU.
-pub fn rows_of(chunk: &Chunk) -> impl Iterator<Item = ((ProbeId, u16), u64)> + '_ {
-    let rows = |bytes: &[u8]| (bytes.len() / chunk.record_size) as u64;
-    chunk.buffers.iter().map(move |buffer| ((buffer.probe, buffer.cpu), rows(&buffer.bytes)))
+/// A segment without rows for `table` of the trace `dir`; `schema` is that of an event.
+pub fn empty_segment(dir: &Path, schema: Option<SchemaRef>, table: &str, (number, epoch): (u64, u64)) -> Result<NewSegment> {
+    let schema = schema.map_or_else(|| side_schema(table), Ok)?;
+    let properties = writer_properties(&schema, 1, false)?;
+    let segment = Segment::create(&dir.join(table), &number.to_string(), &schema, properties)?;
+    Ok(NewSegment::new(segment.finish()?, table, number, epoch))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_are_on_their_way_until_their_segment_is_published() {
-        let mut segments = OnTheirWay::default();
-        [Some(7), None, Some(5), Some(9)].into_iter().for_each(|first_ns| segments.push(first_ns));
-        assert_eq!([segments.oldest_ns(0), segments.oldest_ns(2)], [Some(5), Some(5)]);
-        assert_eq!([segments.oldest_ns(3), segments.oldest_ns(4)], [Some(9), None]);
-    }
+/// The schema of event `table`, if it is one.
+pub fn event_schema(meta: &Meta, table: &str) -> Option<SchemaRef> {
+    let layout = meta.events.iter().find(|layout| layout.event == table)?;
+    Some(layout.schema().into())
 }

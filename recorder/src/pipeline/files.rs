@@ -18,7 +18,6 @@ use nix::fcntl::{
 };
 use nix::sys::stat::{Mode, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
-use schemas::trace::whole_name;
 
 /// Mode of every file of a trace.
 pub const FILE_MODE: u32 = 0o600;
@@ -170,15 +169,13 @@ pub fn lock(dir: &Path) -> Result<File> {
     }
 }
 
-/// A file under a temporary name. Dropped before it is published, it is removed.
+/// A file under a temporary name, in the directory that it is meant for. Dropped before it is published, it is removed.
 pub struct TempFile {
     file: File,
-    /// Where it is for now. The directory itself: what takes its place under its name meanwhile is not written to.
-    at: File,
-    at_path: PathBuf,
+    /// The directory itself: what takes its place under its name meanwhile is not written to.
+    dir: File,
+    dir_path: PathBuf,
     name: String,
-    /// The directory that it is meant for.
-    target: PathBuf,
     is_published: bool,
     is_torn: AtomicBool,
 }
@@ -186,34 +183,13 @@ pub struct TempFile {
 impl TempFile {
     /// Create `DIR/.NAME.tmp`.
     pub fn create(dir_path: &Path, name: &str) -> Result<Self> {
-        Self::open(dir_path, &format!(".{name}{TEMP_SUFFIX}"), dir_path)
-    }
-
-    /// Create `TRACE/.TABLE-NAME.tmp` for a file of the directory TRACE/TABLE: beside it, because another directory
-    /// may take its place while the file is being written.
-    pub fn create_beside(table_dir: &Path, name: &str) -> Result<Self> {
-        let table = table_dir.file_name().unwrap_or_default().to_string_lossy();
-        let parent = table_dir.parent().unwrap_or(table_dir);
-        Self::open(parent, &format!(".{table}-{name}{TEMP_SUFFIX}"), table_dir)
-    }
-
-    fn open(dir_path: &Path, name: &str, target: &Path) -> Result<Self> {
-        let dir = open_own_dir(dir_path)?;
+        let (dir, name) = (open_own_dir(dir_path)?, format!(".{name}{TEMP_SUFFIX}"));
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let cannot = || format!("cannot create '{}'", dir_path.join(name).display());
-        let file = openat(&dir, name, flags, Mode::from_bits_truncate(FILE_MODE))
+        let file = openat(&dir, name.as_str(), flags, Mode::from_bits_truncate(FILE_MODE))
             .map_err(io::Error::from)
-            .with_context(cannot)?;
-        let (at_path, name, target) = (dir_path.to_owned(), name.to_owned(), target.to_owned());
-        Ok(Self {
-            file: file.into(),
-            at: dir,
-            at_path,
-            name,
-            target,
-            is_published: false,
-            is_torn: AtomicBool::new(false),
-        })
+            .with_context(|| format!("cannot create '{}'", dir_path.join(&name).display()))?;
+        let (dir_path, is_torn) = (dir_path.to_owned(), AtomicBool::new(false));
+        Ok(Self { file: file.into(), dir, dir_path, name, is_published: false, is_torn })
     }
 
     /// Another handle of the file.
@@ -221,22 +197,16 @@ impl TempFile {
         self.file.try_clone().with_context(|| format!("cannot use '{}'", self.path().display()))
     }
 
-    /// The directory that it is meant for.
-    pub fn dir(&self) -> &Path {
-        &self.target
-    }
-
-    /// Where it is for now.
+    /// Where it is.
     pub fn path(&self) -> PathBuf {
-        self.at_path.join(&self.name)
+        self.dir_path.join(&self.name)
     }
 
-    /// Make the contents durable: a file that has its name is whole, also after a power-off. Once that has failed, it
-    /// fails for good: Linux takes pages that could not be written for clean, and the next fsync would say that all is
-    /// well.
+    /// Make the contents durable. Once that has failed, it fails for good: Linux takes pages that could not be written
+    /// for clean, and the next fsync would say that all is well.
     pub fn sync(&self) -> Result<()> {
         let cannot = || format!("cannot write '{}'", self.path().display());
-        if self.is_torn() {
+        if self.is_torn.load(Ordering::Relaxed) {
             return Err(io::Error::from(Errno::EIO)).with_context(cannot);
         }
         let result = self.file.sync_all();
@@ -244,69 +214,62 @@ impl TempFile {
         result.with_context(cannot)
     }
 
-    /// The disk may have only parts of it: it never gets its name.
-    pub fn is_torn(&self) -> bool {
-        self.is_torn.load(Ordering::Relaxed)
-    }
-
-    /// The segment, [created beside](Self::create_beside) its table, is whole, though the disk may not have it: from now
-    /// on it is `TRACE/.TABLE-NUMBER.whole`, so that `analyze` sees it and tidying up can publish it if the recorder dies before it does so itself.
-    pub fn is_whole(&mut self, number: u64) -> Result<()> {
-        let table = self.target.file_name().unwrap_or_default().to_string_lossy();
-        let name = whole_name(&table, number);
-        renameat(&self.at, self.name.as_str(), &self.at, name.as_str())
-            .map_err(io::Error::from)
-            .with_context(|| format!("cannot create '{}'", self.at_path.join(&name).display()))?;
-        self.name = name;
-        Ok(())
-    }
-
-    /// Give the file, which was [synced](Self::sync), its `name`. That is durable once the directory is synced too. Fails
-    /// if anything has that name: no number is used twice.
-    pub fn reveal(&mut self, name: &str) -> Result<PathBuf> {
-        let target = self.target.clone();
-        self.rename(&target, name, RenameFlags::RENAME_NOREPLACE)
-    }
-
-    /// The same in another directory of the same file system.
-    pub fn reveal_in(&mut self, dir_path: &Path, name: &str) -> Result<PathBuf> {
-        self.rename(dir_path, name, RenameFlags::RENAME_NOREPLACE)
+    /// Give the file its `name`. Fails if anything has that name: no number is used twice.
+    pub fn reveal(&mut self, name: &str) -> Result<()> {
+        self.rename(name, RenameFlags::RENAME_NOREPLACE)
     }
 
     /// The same, replacing a file or link of that name.
-    pub fn replace(&mut self, name: &str) -> Result<PathBuf> {
-        let target = self.target.clone();
-        self.rename(&target, name, RenameFlags::empty())
+    pub fn replace(&mut self, name: &str) -> Result<()> {
+        self.rename(name, RenameFlags::empty())
     }
 
-    fn rename(&mut self, dir_path: &Path, name: &str, flags: RenameFlags) -> Result<PathBuf> {
-        let path = dir_path.join(name);
-        let cannot = || format!("cannot create '{}'", path.display());
-        ensure!(!self.is_torn(), "{}: the disk may not have all of it", cannot());
-        let other = if dir_path == self.at_path { None } else { Some(open_own_dir(dir_path)?) };
-        let dir = other.as_ref().unwrap_or(&self.at);
-        let own = self.name.as_str();
-        let renamed = match renameat2(&self.at, own, dir, name, flags) {
+    fn rename(&mut self, name: &str, flags: RenameFlags) -> Result<()> {
+        let is_torn = self.is_torn.load(Ordering::Relaxed);
+        ensure!(!is_torn, "'{}': the disk may not have all of it", self.path().display());
+        let (dir, own) = (&self.dir, self.name.as_str());
+        let renamed = match renameat2(dir, own, dir, name, flags) {
             // Some file systems know no flags. Nobody but us makes files here.
-            Err(Errno::EINVAL) if !flags.is_empty() => match fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)
-            {
-                Err(Errno::ENOENT) => renameat(&self.at, own, dir, name),
-                result => Err(result.err().unwrap_or(Errno::EEXIST)),
-            },
+            Err(Errno::EINVAL) if !flags.is_empty() => {
+                match fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+                    Err(Errno::ENOENT) => renameat(dir, own, dir, name),
+                    result => Err(result.err().unwrap_or(Errno::EEXIST)),
+                }
+            }
             result => result,
         };
-        renamed.map_err(io::Error::from).with_context(cannot)?;
-        self.is_published = true;
-        Ok(path)
+        renamed
+            .map_err(io::Error::from)
+            .with_context(|| format!("cannot create '{}'", self.dir_path.join(name).display()))?;
+        (self.name, self.is_published) = (name.to_owned(), true);
+        Ok(())
     }
 
     /// Make the contents durable, give the file its `name`, make that durable too.
-    pub fn publish(mut self, name: &str) -> Result<PathBuf> {
+    pub fn publish(mut self, name: &str) -> Result<()> {
         self.sync()?;
-        let path = self.reveal(name)?;
-        sync_dir(&self.target)?;
-        Ok(path)
+        self.reveal(name)?;
+        sync_dir(&self.dir_path)
     }
+}
+
+/// Open the file `name` of the directory `dir_path`, to write to it. Fails if it is a link.
+pub fn open_file(dir_path: &Path, name: &str) -> Result<File> {
+    let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let file = openat(&open_own_dir(dir_path)?, name, flags, Mode::empty()).map_err(io::Error::from);
+    Ok(file.with_context(|| format!("cannot open '{}'", dir_path.join(name).display()))?.into())
+}
+
+/// Remove the file `name` of the directory `dir_path`. Fails if it is not there.
+pub fn remove_file(dir_path: &Path, name: &str) -> Result<()> {
+    unlinkat(&open_own_dir(dir_path)?, name, UnlinkatFlags::NoRemoveDir)
+        .map_err(io::Error::from)
+        .with_context(|| format!("cannot remove '{}'", dir_path.join(name).display()))
+}
+
+/// Remove a directory with all that is in it.
+pub fn remove_dir(path: &Path) -> Result<()> {
+    fs::remove_dir_all(path).with_context(|| format!("cannot remove '{}'", path.display()))
 }
 
 /// Name of the file that keeps room.
@@ -344,7 +307,7 @@ impl Drop for TempFile {
     fn drop(&mut self) {
         if !self.is_published {
             // Nothing more can be done than leave it to `recorder compact`.
-            let _ = unlinkat(&self.at, self.name.as_str(), UnlinkatFlags::NoRemoveDir);
+            let _ = unlinkat(&self.dir, self.name.as_str(), UnlinkatFlags::NoRemoveDir);
         }
     }
 }

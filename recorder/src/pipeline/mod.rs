@@ -3,6 +3,7 @@
 //! ```text
 //! EventSource -> TraceWriter::feed -> staging (runs per probe and cpu) --watermark--> chunk --queue-->
 //!   merge (sorted rows) -> decode (Arrow batch) -> segment (Parquet)          counts -> counts, losses
+//!   segments -> commit (crate::store)
 //! What goes in is kept, if wanted: TraceWriter -> frame log -> frame file -> FrameFile (an EventSource) -> replay.
 //! ```
 
@@ -21,7 +22,7 @@ mod merge_tests;
 mod random;
 mod staging;
 
-mod known;
+mod alive;
 mod stacks;
 
 mod decode;
@@ -29,34 +30,28 @@ mod encode;
 
 mod job;
 mod outbox;
-mod queue;
+pub mod queue;
 
-mod files;
-mod segment;
+pub mod files;
+pub mod segment;
 
-mod clock;
+pub mod clock;
 mod count_rows;
 mod counts;
-mod event_table;
+pub mod event_table;
 mod probes;
 
 mod failure;
-mod meta;
+pub mod meta;
 mod options;
-mod pace;
-mod priority;
+pub mod pace;
+pub mod priority;
 mod progress;
-mod publisher;
 mod worker;
 mod writer;
 
-mod keep;
-
 pub mod cgroups;
-pub mod compact;
-mod merged;
-mod recount;
-pub mod recover;
+pub mod merged;
 
 pub use cgroups::Cgroup;
 pub use clock::{ClockSteps, Step, boottime_ns, utc_minus_boottime_ns};
@@ -64,8 +59,8 @@ pub use counts::Totals;
 pub use decode::decode_record;
 pub use files::{create_trace_dir, own_trace_dir};
 pub use frame_log::FramePlace;
-pub use keep::{Limits, Warn};
-pub use meta::{boot_id, read_meta};
+pub use crate::store::{Limits, SnapshotName, Warn};
+pub use meta::boot_id;
 pub use options::{End, Options, Summary};
 pub use priority::{Priority, allow_raising, short_slices};
 pub use replay::{FrameFile, Replayed, replay};
@@ -73,4 +68,4 @@ pub use schemas::frames::ProbeRow;
 pub use schemas::record::RecordBuilder;
 pub use stacks::{Symbol, Symbolizer};
 pub use worker::BatchHook;
-pub use writer::{SnapshotName, TraceWriter};
+pub use writer::TraceWriter;

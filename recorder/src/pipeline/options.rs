@@ -8,11 +8,11 @@ use std::time::Duration;
 use super::clock::ClockSteps;
 use super::counts::Totals;
 use super::frame_log::FramePlace;
-use super::keep::{Limits, Warn};
 use super::priority::Priority;
 use super::stacks::Symbolizer;
 use super::worker::BatchHook;
 use crate::source::ProbeCounters;
+use crate::store::{Limits, Warn};
 
 /// How to write.
 pub struct Options {

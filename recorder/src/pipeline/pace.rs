@@ -1,7 +1,7 @@
 //! How late publications were in; how old rows may grow before they are published out.
 //!
-//! Rows are to be visible when they are `--segment-age` old, whatever the machine is doing. How long it takes from the
-//! decision to the name of the file (queue, encoder, disk, a busy processor) is measured each time.
+//! Rows are to be on the disk when they are `--segment-age` old, whatever the machine is doing. How long it takes from
+//! the decision until the disk has them (queue, encoder, a busy processor) is measured each time.
 
 /// The worst of the recent delays.
 #[derive(Clone, Copy, Debug, Default)]
@@ -11,19 +11,19 @@ pub struct Lag {
 }
 
 impl Lag {
-    /// Rows that were to be published at boot time `due_ns` were visible at `now_ns`.
+    /// Of a commit that was due at boot time `due_ns` the disk had everything at `now_ns`.
     pub fn measured(&mut self, due_ns: u64, now_ns: u64) {
         // A bad moment is forgotten slowly: the next one looks like it.
         let faded_ns = self.worst_ns.map_or(0, |worst| worst - worst / 16);
         self.worst_ns = Some(faded_ns.max(now_ns.saturating_sub(due_ns)));
     }
 
-    /// Age (ns) at which publication begins so that it ends before rows are `age_ns` old, if it takes twice as long as
-    /// it did lately. Half of the age is left in any case; beginning before a quarter of it would only make the disk
-    /// busier.
+    /// Age (ns) of the oldest row at which a commit is due so that the disk has it before rows are `age_ns` old, if it takes
+    /// twice as long as it did lately. A quarter of the age is left in any case; beginning before a quarter of it would
+    /// only make the disk busier.
     pub fn publish_after_ns(self, age_ns: u64) -> u64 {
         let worst_ns = self.worst_ns.unwrap_or(age_ns);
-        age_ns.saturating_sub(worst_ns.saturating_mul(2)).clamp(age_ns / 4, age_ns / 2)
+        age_ns.saturating_sub(worst_ns.saturating_mul(2)).clamp(age_ns / 4, age_ns / 4 * 3)
     }
 }
 
@@ -36,7 +36,7 @@ mod tests {
         let mut lag = Lag::default();
         assert_eq!(lag.publish_after_ns(1000), 250, "who knows what this disk is like");
         lag.measured(100, 200);
-        assert_eq!(lag.publish_after_ns(1000), 500, "twice 100 still fits");
+        assert_eq!(lag.publish_after_ns(1000), 750, "twice 100 still fits");
         lag.measured(100, 400);
         assert_eq!(lag.publish_after_ns(1000), 400);
         lag.measured(100, 2000);
@@ -44,7 +44,7 @@ mod tests {
         for _ in 0..100 {
             lag.measured(100, 110);
         }
-        assert_eq!(lag.publish_after_ns(1000), 500);
+        assert_eq!(lag.publish_after_ns(1000), 750);
         assert_eq!(lag.publish_after_ns(0), 0);
     }
 }

@@ -1,6 +1,6 @@
 //! Jobs of one thread in, the same jobs in order to the next thread out; bounded.
 //!
-//! Drain -> encoder (in bytes) -> publisher (in files). A full queue makes the thread before it wait, in the end the
+//! Drain -> encoder (in bytes). A full queue makes the thread before it wait, in the end the
 //! drain ([`outbox`](super::outbox)). The rings then fill, and what does not fit is counted by the kernel as
 //! `ring_full`: there is no loss between ring and disk that is not counted somewhere.
 
@@ -35,6 +35,21 @@ pub struct Backlog {
 }
 
 impl Backlog {
+    /// Of something else than a queue, which may hold so much.
+    pub fn new(limit: usize) -> Self {
+        Self { limit_bytes: limit, ..Self::default() }
+    }
+
+    /// So much waits now.
+    pub fn set(&self, waiting: usize) {
+        let before = self.bytes.swap(waiting, Ordering::Relaxed);
+        match (before, waiting) {
+            (_, 0) => self.since_ns.store(0, Ordering::Relaxed),
+            (0, _) => self.since_ns.store(boottime_ns(), Ordering::Relaxed),
+            _ => {}
+        }
+    }
+
     /// Part of the queue that is in use.
     pub fn fill(&self) -> f64 {
         self.bytes.load(Ordering::Relaxed) as f64 / self.limit_bytes.max(1) as f64

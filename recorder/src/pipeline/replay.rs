@@ -11,10 +11,10 @@ use anyhow::{Context, Result, bail, ensure};
 use schemas::frames::block::{BlockReader, Stop};
 use schemas::frames::{ByteOrder, ClockReading, Frame, Header, MAX_CPUS, MAX_TIME_NS, ProbeRow, Tick};
 use schemas::name::refusal;
+use schemas::trace::read::{check_events, check_tables};
 use schemas::trace::{FORMAT_VERSION, Meta};
 use schemas::wire::{Counters, MAX_RECORD};
 
-use super::meta::check_events;
 use super::options::End;
 use super::stacks::{Symbol, Symbolizer};
 use super::writer::TraceWriter;
@@ -273,7 +273,8 @@ fn check(header: &Header) -> Result<()> {
     );
     ensure!((1..=MAX_CPUS).contains(&meta.cpus), "{} cpus cannot be", meta.cpus);
     [meta.utc_minus_boottime_ns, meta.start_ns].into_iter().try_for_each(check_time)?;
-    check_events(meta)?;
+    check_events(&meta.events)?;
+    check_tables(&meta.events)?;
     for layout in &meta.events {
         if let Some(why) = refusal(&layout.event) {
             bail!(why);

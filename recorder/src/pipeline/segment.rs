@@ -1,7 +1,7 @@
 //! Arrow batches of one table in, one Parquet file out, which has its name only when it is whole.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use arrow_array::RecordBatch;
@@ -151,7 +151,7 @@ impl Segment {
         writer: impl FnOnce(File) -> Result<Writer>,
     ) -> Result<Self> {
         let table = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let temp = TempFile::create_beside(dir, temp_name)?;
+        let temp = TempFile::create(dir, temp_name)?;
         let writer =
             writer(temp.handle()?).with_context(|| format!("cannot begin a segment of table '{table}'"))?;
         Ok(Self { writer, temp, table, is_late, ts: None, rows: 0 })
@@ -229,19 +229,4 @@ pub fn plain_io(error: parquet::errors::ParquetError) -> anyhow::Error {
 /// Name of the segment with that number.
 pub fn segment_name(number: u64) -> String {
     format!("{number:06}{SEGMENT_SUFFIX}")
-}
-
-/// Numbers and paths of the segments in `dir`, in their order. Other files are left alone.
-pub fn list_segments(dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
-    let entries = fs::read_dir(dir).with_context(|| format!("cannot list '{}'", dir.display()))?;
-    let mut found = Vec::new();
-    for entry in entries {
-        let path = entry.with_context(|| format!("cannot list '{}'", dir.display()))?.path();
-        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-        if let Some(number) = name.strip_suffix(SEGMENT_SUFFIX).and_then(|n| n.parse().ok()) {
-            found.push((number, path));
-        }
-    }
-    found.sort();
-    Ok(found)
 }

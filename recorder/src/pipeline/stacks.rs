@@ -1,10 +1,9 @@
 //! Stacks, code addresses and cgroup ids met while decoding in; rows of tables stacks, symbols and cgroups, each
 //! distinct one once per trace, out.
 //!
-//! Memory: 32 to 64 bytes for each distinct address and cgroup of the recording, and twice that for each stack, for as
-//! long as it lasts, or until no row names it any more that is kept ([`Collector::retire`]).
+//! Memory: 32 to 64 bytes for each distinct address and cgroup of an epoch, which is the recording if no old rows go, and
+//! twice that for each stack.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -16,8 +15,6 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, SchemaRef};
 
 use super::cgroups::{Cgroup, CgroupNames};
-use super::keep::Retired;
-use super::known::{Known, Met};
 use super::table::Table;
 use super::text::stable_hash;
 use crate::kernel::symbols;
@@ -58,33 +55,20 @@ struct Stack {
     frames: Vec<u64>,
 }
 
-const NS_PER_S: u64 = 1_000_000_000;
 /// Names of the functions that lead from what is probed to the recorder's own programs: the innermost frames of a kernel
 /// stack, which say nothing of it.
 const MACHINERY: [&str; 5] =
     ["bpf_prog_", "bpf_trace_run", "bpf_trampoline_", "__bpf_trace_", "__traceiter_"];
 
-/// A stack as it came out of the kernel.
-#[derive(Clone, Copy)]
-struct Raw {
-    id: i64,
-    /// Frames of the machinery.
-    skip: usize,
-    /// When it was met last, seconds since boot.
-    second: u32,
-}
-
 /// Collects what is met and not yet written.
 pub struct Collector {
     symbolizer: Symbolizer,
-    /// Stacks as they come out of the kernel, by a hash, and what they are by number.
+    /// Stacks as they come out of the kernel, by a hash, and their ids by number.
     raw_stacks: Table,
-    raws: Vec<Raw>,
-    known_stacks: Known,
-    known_addresses: Known,
-    known_cgroups: Known,
-    /// Seconds since boot.
-    second: u32,
+    ids: Vec<i64>,
+    known_stacks: Table,
+    known_addresses: Table,
+    known_cgroups: Table,
     stacks: Vec<Stack>,
     /// Address, and whether it is a return address.
     addresses: Vec<(u64, bool)>,
@@ -100,11 +84,10 @@ impl Collector {
         Self {
             symbolizer,
             raw_stacks: Table::default(),
-            raws: Vec::new(),
-            known_stacks: Known::default(),
-            known_addresses: Known::default(),
-            known_cgroups: Known::default(),
-            second: 0,
+            ids: Vec::new(),
+            known_stacks: Table::default(),
+            known_addresses: Table::default(),
+            known_cgroups: Table::default(),
             stacks: Vec::new(),
             addresses: Vec::new(),
             cgroup_names: CgroupNames::default(),
@@ -123,34 +106,11 @@ impl Collector {
         let _ = (self.symbolizer)(0);
     }
 
-    /// What is met from now on is in rows that are no younger than `boottime_ns`.
-    pub fn at(&mut self, boottime_ns: u64) {
-        self.second = self.second.max((boottime_ns / NS_PER_S) as u32);
-    }
-
-    /// Forget what only rows before `boottime_ns` named, if it is much: who meets it again writes it again. `cgroups`
-    /// stay known.
-    pub fn retire(&mut self, boottime_ns: u64, cgroups: &HashSet<u64>) -> Vec<Retired> {
-        let second = (boottime_ns / NS_PER_S) as u32;
-        let none = HashSet::new();
-        let stacks = self.known_stacks.forget(second, &none);
-        if stacks.is_some() {
-            self.raw_stacks.clear();
-            self.raws.clear();
-        }
-        let all = [
-            ("stacks", stacks),
-            ("symbols", self.known_addresses.forget(second, &none)),
-            ("cgroups", self.known_cgroups.forget(second, cgroups)),
-        ];
-        all.into_iter().filter_map(|(table, ids)| Some(Retired { table, ids: ids?.into() })).collect()
-    }
-
-    /// Is anything new that was forgotten? Then the rows of old may still be there.
-    pub fn take_again(&mut self) -> bool {
-        let Self { known_stacks, known_addresses, known_cgroups, .. } = self;
-        let all = [known_stacks, known_addresses, known_cgroups];
-        all.map(|known| std::mem::take(&mut known.is_again)).contains(&true)
+    /// Forget everything that was written: who meets it again writes it again.
+    pub fn begin_epoch(&mut self) {
+        let Self { raw_stacks, known_stacks, known_addresses, known_cgroups, .. } = self;
+        [raw_stacks, known_stacks, known_addresses, known_cgroups].into_iter().for_each(Table::clear);
+        self.ids.clear();
     }
 
     /// The id of a stack: a hash of its frames, its space and the process of a user stack. Frames of the machinery
@@ -162,28 +122,19 @@ impl Collector {
         };
         let raw = stable_hash([owner].into_iter().chain(frames.clone()));
         let (number, is_new) = self.raw_stacks.number(raw, |_| true);
-        let second = self.second;
-        if is_new {
-            let skip = self.machinery(space, frames.clone());
-            let id = stable_hash([owner].into_iter().chain(frames.clone().skip(skip))) as i64;
-            self.raws.push(Raw { id, skip, second });
+        if !is_new {
+            return self.ids[number as usize];
         }
-        let Raw { id, skip, second: last } = self.raws[number as usize];
-        if is_new || last != second {
-            self.raws[number as usize].second = second;
-            self.meet_stack(id, space, frames.skip(skip));
+        let skip = self.machinery(space, frames.clone());
+        let id = stable_hash([owner].into_iter().chain(frames.clone().skip(skip))) as i64;
+        self.ids.push(id);
+        if self.known_stacks.number(id.cast_unsigned(), |_| true).1 {
+            if space == Space::Kernel {
+                frames.clone().skip(skip).for_each(|frame| self.meet_address(frame, true));
+            }
+            self.stacks.push(Stack { id, space, frames: frames.skip(skip).collect() });
         }
         id
-    }
-
-    fn meet_stack(&mut self, id: i64, space: Space, frames: impl Iterator<Item = u64> + Clone) {
-        let met = self.known_stacks.meet(id.cast_unsigned(), self.second);
-        if met != Met::Lately && space == Space::Kernel {
-            frames.clone().for_each(|frame| self.meet_address(frame, true));
-        }
-        if met == Met::New {
-            self.stacks.push(Stack { id, space, frames: frames.collect() });
-        }
     }
 
     /// Frames of the machinery; a stack of nothing else keeps them.
@@ -205,14 +156,14 @@ impl Collector {
     }
 
     fn meet_address(&mut self, addr: u64, is_return: bool) {
-        if self.known_addresses.meet(addr, self.second) == Met::New {
+        if self.known_addresses.number(addr, |_| true).1 {
             self.addresses.push((addr, is_return));
         }
     }
 
     /// A cgroup id.
     pub fn cgroup(&mut self, id: u64) {
-        if self.known_cgroups.meet(id, self.second) == Met::New {
+        if self.known_cgroups.number(id, |_| true).1 {
             // Now: later it may be forgotten.
             let found = self.cgroup_names.find(id);
             self.unknown_cgroups += u64::from(found.is_none());

@@ -122,6 +122,7 @@ struct Source {
     on_time: Lane,
     late: Lane,
     fed: u64,
+    handed: u64,
     late_total: u64,
 }
 
@@ -134,6 +135,8 @@ pub struct Fed {
     pub cpu: u16,
     /// Records, late ones included.
     pub rows: u64,
+    /// Of these, those that were cut.
+    pub handed: u64,
     /// Late ones.
     pub late: u64,
 }
@@ -175,7 +178,7 @@ impl Staging {
         let source = self.sources.len();
         let lane =
             || Lane { buffer: Buffer { probe, cpu, source, ..Buffer::default() }, last: Default::default() };
-        self.sources.push(Source { on_time: lane(), late: lane(), fed: 0, late_total: 0 });
+        self.sources.push(Source { on_time: lane(), late: lane(), fed: 0, handed: 0, late_total: 0 });
         source
     }
 
@@ -202,8 +205,12 @@ impl Staging {
     pub fn cut(&mut self, watermark_ns: Option<u64>) -> Chunk {
         self.cut_until_ns = watermark_ns.unwrap_or(u64::MAX).max(self.cut_until_ns);
         let Self { sources, record_size, pool, .. } = self;
-        let buffers: Vec<Buffer> =
-            sources.iter_mut().filter_map(|s| s.on_time.cut(watermark_ns, *record_size, pool)).collect();
+        let cut = |source: &mut Source| {
+            let buffer = source.on_time.cut(watermark_ns, *record_size, pool)?;
+            source.handed += (buffer.bytes.len() / *record_size) as u64;
+            Some(buffer)
+        };
+        let buffers: Vec<Buffer> = sources.iter_mut().filter_map(cut).collect();
         let chunk = Chunk { buffers, record_size: *record_size };
         self.bytes -= chunk.bytes();
         self.first_ns = sources.iter().flat_map(|s| s.on_time.starts()).min();
@@ -215,7 +222,12 @@ impl Staging {
         self.late_since_ns = None;
         self.late_bytes = 0;
         let Self { sources, record_size, pool, .. } = self;
-        let buffers = sources.iter_mut().filter_map(|s| s.late.cut(None, *record_size, pool)).collect();
+        let cut = |source: &mut Source| {
+            let buffer = source.late.cut(None, *record_size, pool)?;
+            source.handed += (buffer.bytes.len() / *record_size) as u64;
+            Some(buffer)
+        };
+        let buffers = sources.iter_mut().filter_map(cut).collect();
         Chunk { buffers, record_size: *record_size }
     }
 
@@ -233,6 +245,7 @@ impl Staging {
             probe: s.on_time.buffer.probe,
             cpu: s.on_time.buffer.cpu,
             rows: s.fed,
+            handed: s.handed,
             late: s.late_total,
         })
     }

@@ -1,37 +1,39 @@
-//! The encoder's thread: chunks of raw records and batches of side tables in, whole files out, to the publisher.
+//! The encoder's thread: chunks of raw records and batches of side tables in, whole files and commits out, to the store.
 //!
-//! The first failure ends all writing: what is published stays, temporary files go, later rows are counted as lost.
-//! A segment of an event is handed over after the stacks, symbols and cgroups that its rows name.
+//! The first failure ends all writing: what is committed stays, files that are not go, later rows are counted as lost.
+//! What the rows of a commit name (stacks, symbols, cgroups) is in the same commit, or in one before.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use schemas::column::{Layout, Type};
+use schemas::trace::log::SegmentName;
+use schemas::trace::{PROCESSES, SIDE_TABLES};
 
+use super::alive::{self, Alive};
 use super::cgroups::CgroupNames;
-use super::event_table::{EventTable, OnTheirWay, rows_of};
-use super::files::TempFile;
-use super::job::Job;
-use super::keep::{Keeper, Kept, SharedKept};
+use super::count_rows::{Interval, adjustment};
+use super::event_table::{EventTable, empty_segment};
+use super::job::{CommitJob, Job};
 use super::merge::{Chunk, Merge, Rows};
 use super::priority::Priority;
 use super::profile::{Stage, time};
-use super::progress::{RowsBySource, SharedProgress};
-use super::publisher::{Control, Publication, Publisher};
+use super::progress::SharedProgress;
 use super::queue::Receiver;
-use super::segment::{Segment, list_segments, writer_properties};
+use super::segment::{Segment, Written, writer_properties};
 use super::stacks::{Collector, Symbolizer};
 use super::staging::Pool;
+use crate::store::{Change, NewSegment, Store};
 
 /// Rows decoded at a time: raw records and columns of a batch stay in the processor's cache.
 const BATCH_ROWS: usize = 4096;
-/// Rows after which a segment is closed even if it is young.
+/// Rows after which a segment is finished even if no commit is due.
 const SEGMENT_ROWS: u64 = 1 << 20;
+const COUNTS: &str = "counts";
 
 /// Called with each batch of an event, in the order of the table.
 pub type BatchHook = Box<dyn FnMut(&str, &RecordBatch) + Send>;
@@ -39,6 +41,8 @@ pub type BatchHook = Box<dyn FnMut(&str, &RecordBatch) + Send>;
 struct SideTable {
     dir: PathBuf,
     schema: SchemaRef,
+    /// Rows of the next commit.
+    rows: Vec<RecordBatch>,
 }
 
 /// What the encoder needs to know.
@@ -59,12 +63,13 @@ pub struct Setup {
     pub on_batch: Option<BatchHook>,
     /// Of the threads that write.
     pub priority: Priority,
-    /// A job that has waited for so long is urgent.
-    pub urgent_after: Duration,
+    /// Old rows go while recording, so that epochs must be whole by themselves.
+    pub has_epochs: bool,
 }
 
 /// State of the encoder's thread.
 pub struct Worker {
+    dir: PathBuf,
     events: Vec<EventTable>,
     side: HashMap<&'static str, SideTable>,
     collector: Collector,
@@ -75,29 +80,20 @@ pub struct Worker {
     /// Names of addresses are needed and have not been asked for yet.
     names_addresses: bool,
     pool: Pool,
-    publisher: Publisher,
-    kept: SharedKept,
-    /// The time (UTC ns) up to which ids were forgotten.
-    retired_ns: Option<i64>,
-    utc_minus_boottime_ns: i64,
-    /// Rows of side tables that could not be written: they say what happened and are tried again.
-    held: Vec<(&'static str, RecordBatch)>,
-    /// Numbers temporary files.
-    files: u64,
-    /// Numbers files that are whole, in the order in which they are to be published.
-    whole_files: u64,
-    on_their_way: OnTheirWay,
+    store: Store,
+    /// Files that are whole, and segments that they replace: for the next commit.
+    ready: Vec<NewSegment>,
+    replaced: Vec<SegmentName>,
+    /// Who is alive, for the next epoch.
+    alive: Option<Alive>,
     has_failed: bool,
 }
 
 impl Worker {
-    /// Prepare, and start the publisher; the directories exist already. Fails if a layout or the zstd level makes no
-    /// sense.
-    pub fn new(setup: Setup, keeper: Keeper, pool: Pool, progress: SharedProgress) -> Result<Self> {
-        let Setup { dir, events, utc_minus_boottime_ns, zstd_level, symbolizer, cgroups, on_batch, .. } =
-            setup;
-        let Setup { priority, urgent_after, .. } = setup;
-        let kept = keeper.kept();
+    /// Prepare; the directories exist already. Fails if a layout or the zstd level makes no sense.
+    pub fn new(setup: Setup, store: Store, pool: Pool, progress: SharedProgress) -> Result<Self> {
+        let Setup { dir, events, utc_minus_boottime_ns, zstd_level, symbolizer, cgroups, .. } = setup;
+        let Setup { on_batch, priority, has_epochs, .. } = setup;
         let names_addresses = events
             .iter()
             .flat_map(|layout| &layout.columns)
@@ -106,16 +102,13 @@ impl Worker {
             .iter()
             .map(|layout| EventTable::new(&dir, layout, utc_minus_boottime_ns, zstd_level))
             .collect::<Result<Vec<_>>>()?;
-        let side = schemas::trace::SIDE_TABLES
-            .iter()
-            .map(|table| {
-                let schema = Arc::new((table.schema)());
-                (table.name, SideTable { dir: dir.join(table.name), schema })
-            })
-            .collect();
-        progress.lock().rows = vec![0; events.len()];
-        let publisher = Publisher::start(keeper, progress.clone(), priority.clone(), urgent_after)?;
+        let side_table = |table: &schemas::trace::SideTable| {
+            let schema = Arc::new((table.schema)());
+            (table.name, SideTable { dir: dir.join(table.name), schema, rows: Vec::new() })
+        };
+        let side = SIDE_TABLES.iter().map(side_table).collect();
         Ok(Self {
+            dir,
             events,
             side,
             collector: Collector::new(symbolizer).with_cgroups(cgroups),
@@ -125,19 +118,15 @@ impl Worker {
             progress,
             names_addresses,
             pool,
-            publisher,
-            kept,
-            retired_ns: None,
-            utc_minus_boottime_ns,
-            held: Vec::new(),
-            files: 0,
-            whole_files: 0,
-            on_their_way: OnTheirWay::default(),
+            store,
+            ready: Vec::new(),
+            replaced: Vec::new(),
+            alive: has_epochs.then(Alive::default),
             has_failed: false,
         })
     }
 
-    /// Do jobs until there are no more and everything is published.
+    /// Do jobs until there are no more.
     pub fn run(mut self, queue: &Receiver<Job>) {
         let _registered = self.priority.register();
         while let Some((bytes, job)) = queue.receive() {
@@ -146,99 +135,72 @@ impl Worker {
                 // own programs are among them, and not later, when rows wait for it.
                 self.collector.warm_up();
             }
-            if !self.has_failed && self.progress.lock().cannot_publish {
+            if !self.has_failed && self.store.is_stopped() {
                 self.stop();
             }
             if let Err(error) = self.job(job) {
                 self.stop();
-                self.progress.lock().fail(error);
+                self.store.fail(error);
             }
-            self.progress.lock().steps += 1;
+            self.progress.stepped();
             queue.done(bytes);
-        }
-        let result = self.publisher.finish();
-        let mut progress = self.progress.lock();
-        progress.is_unfinished |= self.has_failed || progress.cannot_publish || result.is_err();
-        if let Err(error) = result {
-            progress.fail(error);
         }
     }
 
     fn job(&mut self, job: Job) -> Result<()> {
         match job {
-            Job::Rows { chunk, .. } | Job::LateRows { chunk, .. } if self.has_failed => {
-                self.progress.lock().lose(rows_of(&chunk));
-                self.pool.put_back(chunk);
-                Ok(())
-            }
             Job::Rows { event, chunk } => {
-                let result = self.write_rows(event, &chunk);
+                let result = if self.has_failed { Ok(()) } else { self.write_rows(event, &chunk) };
                 self.pool.put_back(chunk);
                 result
             }
             Job::LateRows { event, chunk } => {
-                let result = self.write_late(event, &chunk);
+                let result = if self.has_failed { Ok(()) } else { self.write_late(event, &chunk) };
                 self.pool.put_back(chunk);
                 result
             }
             Job::Retry => {
                 self.has_failed = false;
-                self.progress.lock().cannot_publish = false;
-                let held = std::mem::take(&mut self.held);
-                held.into_iter().try_for_each(|(table, batch)| self.side(table, batch))
+                self.store.retry();
+                Ok(())
             }
-            Job::Side { table, batch } => self.side(table, batch),
             Job::Answer(reply) => {
-                self.publisher.answer(reply);
+                drop(reply);
+                Ok(())
+            }
+            Job::Freeze(freeze) if !self.has_failed => {
+                self.store.freeze(*freeze);
                 Ok(())
             }
             _ if self.has_failed => Ok(()),
-            Job::Publish { event, due_ns } => self.publish(event, due_ns),
+            Job::Side { table, batch } => {
+                self.side_table(table)?.rows.push(batch);
+                Ok(())
+            }
+            Job::ReplaceSide { table, batch } => {
+                self.replaced = self.store.segments_of(table);
+                self.ready.retain(|new| new.segment.table != table);
+                let new = self.write_side(table, &[batch])?;
+                self.ready.push(new);
+                Ok(())
+            }
+            Job::Epoch { since_ns, carried } => self.begin_epoch(since_ns, carried),
+            Job::Commit(commit) => self.commit(*commit),
             Job::Finish => self.finish(),
-            Job::Keep { now_ns, staged_ns, all_before_ns } => {
-                self.collector.forget_cgroups(all_before_ns);
-                self.keep(now_ns, staged_ns)
-            }
-            Job::Describe(meta) => self.publisher.control(Control::Describe(meta)),
-            Job::Freeze(freeze) => self.publisher.control(Control::Freeze(freeze)),
-            Job::ReplaceSide { table, batch } => self.write_side(table, &batch, true, false),
+            Job::Freeze(_) => Ok(()),
         }
     }
 
-    /// Forget what no row names, kept or on its way, and let the publisher do what is due.
-    fn keep(&mut self, now_ns: i64, staged_ns: Option<i64>) -> Result<()> {
-        // Before what is kept: what is published in between is in both.
-        let unpublished_ns = self.unpublished_ns();
-        let Kept { oldest_ns, cgroups, .. } = self.kept.lock().clone();
-        // Of ids of records that have not come nobody knows: they are written again.
-        let oldest_ns = oldest_ns.map(|oldest_ns| unpublished_ns.map_or(oldest_ns, |ns| ns.min(oldest_ns)));
-        if let Some(oldest_ns) = oldest_ns.filter(|_| oldest_ns > self.retired_ns) {
-            self.retired_ns = Some(oldest_ns);
-            let boottime_ns = u64::try_from(oldest_ns - self.utc_minus_boottime_ns).unwrap_or(0);
-            for retired in self.collector.retire(boottime_ns, &cgroups) {
-                self.publisher.control(Control::Retire(retired))?;
-            }
-        }
-        let unpublished_ns = unpublished_ns.into_iter().chain(staged_ns).min();
-        self.publisher.control(Control::Keep { now_ns, unpublished_ns })
-    }
-
-    /// No row that the publisher has not published is older (UTC ns), if there are any.
-    fn unpublished_ns(&mut self) -> Option<i64> {
-        let published = self.progress.lock().event_segments;
-        let open = self.events.iter().filter_map(|event| event.open_since_ns);
-        let first_ns = open.chain(self.on_their_way.oldest_ns(published)).min()?;
-        Some(first_ns.cast_signed().wrapping_add(self.utc_minus_boottime_ns))
-    }
-
-    /// Write nothing more: what is open will not be published.
+    /// Write nothing more: what is not committed will not be.
     fn stop(&mut self) {
         self.has_failed = true;
-        let mut progress = self.progress.lock();
         for event in &mut self.events {
-            (event.open, event.open_since_ns) = (None, None);
-            progress.lose(event.unpublished.drain());
+            event.forget();
         }
+        self.side.values_mut().for_each(|side| side.rows.clear());
+        self.ready.clear();
+        self.replaced.clear();
+        self.store.set_unfinished_bytes(0);
     }
 
     fn write_rows(&mut self, event: usize, chunk: &Chunk) -> Result<()> {
@@ -250,25 +212,22 @@ impl Worker {
         let segment = self.pour(event, chunk, segment)?;
         let is_full = segment.rows >= SEGMENT_ROWS;
         self.events[event].open = Some(segment);
-        if is_full { self.publish(event, None) } else { Ok(()) }
+        if is_full { self.finish_segment(event) } else { Ok(()) }
     }
 
     fn write_late(&mut self, event: usize, chunk: &Chunk) -> Result<()> {
-        // So that nothing but this chunk is counted as unpublished below.
-        if let Err(error) = self.publish(event, None) {
-            self.progress.lock().lose(rows_of(chunk));
-            return Err(error);
-        }
+        // So that nothing but this chunk is counted as its rows below.
+        self.finish_segment(event)?;
         self.events[event].count(chunk);
         let segment = self.begin(event, true)?;
-        let segment = self.pour(event, chunk, segment)?;
-        self.publish_segment(event, segment, None)
+        self.events[event].open = Some(self.pour(event, chunk, segment)?);
+        self.finish_segment(event)
     }
 
-    /// Merge, decode and encode `chunk`, whose rows were counted before: a failure in the middle loses all of them.
+    /// Merge, decode and encode `chunk`.
     fn pour(&mut self, event: usize, chunk: &Chunk, mut segment: Segment) -> Result<Segment> {
         let EventTable { name, decoder, counters, .. } = &mut self.events[event];
-        self.collector.at(chunk.last_ns());
+        let mut alive = self.alive.as_mut().filter(|_| name == PROCESSES);
         let (mut merge, mut rows) = (Merge::new(chunk), Rows::default());
         while time(Stage::Merge, || merge.next(BATCH_ROWS, counters, &mut rows)) {
             let batch = time(Stage::Decode, || decoder.decode(&rows, &mut self.collector))
@@ -277,109 +236,144 @@ impl Worker {
                 hook(name, &batch);
             }
             segment.write(&batch)?;
+            if let Some(alive) = &mut alive {
+                alive.take(batch)?;
+            }
         }
+        self.tell_size(segment.bytes());
+        self.store.wait_for_room();
         Ok(segment)
     }
 
-    fn begin(&mut self, event: usize, is_late: bool) -> Result<Segment> {
-        let EventTable { dir, decoder, .. } = &self.events[event];
-        let properties = writer_properties(decoder.schema(), self.zstd_level, is_late)?;
-        self.files += 1;
-        Segment::create_event(dir, &self.files.to_string(), decoder.schema(), properties)
+    /// Tell the store what is written and not committed; `more` bytes are of a segment that is in nobody's hands.
+    fn tell_size(&self, more: u64) {
+        let open = self.events.iter().filter_map(|event| event.open.as_ref()).map(Segment::bytes);
+        let ready = self.ready.iter().map(|new| new.segment.bytes);
+        self.store.set_unfinished_bytes(open.chain(ready).sum::<u64>() + more);
     }
 
-    fn publish(&mut self, event: usize, due_ns: Option<u64>) -> Result<()> {
-        match self.events[event].open.take() {
-            Some(segment) => self.publish_segment(event, segment, due_ns),
+    fn begin(&mut self, event: usize, is_late: bool) -> Result<Segment> {
+        let EventTable { name, dir, decoder, number, .. } = &mut self.events[event];
+        let properties = writer_properties(decoder.schema(), self.zstd_level, is_late)?;
+        *number = self.store.number(name);
+        Segment::create_event(dir, &number.0.to_string(), decoder.schema(), properties)
+    }
+
+    /// The open segment of an event becomes whole.
+    fn finish_segment(&mut self, event: usize) -> Result<()> {
+        let EventTable { name, open, number: (number, epoch), unpublished, .. } = &mut self.events[event];
+        let Some(segment) = open.take() else { return Ok(()) };
+        let mut new = NewSegment::new(segment.finish()?, name, *number, *epoch);
+        let rows = std::mem::take(unpublished);
+        new.segment.sources = rows.into_iter().map(|((probe, cpu), rows)| (probe, cpu, rows)).collect();
+        new.segment.sources.sort_unstable();
+        self.ready.push(new);
+        self.tell_size(0);
+        Ok(())
+    }
+
+    fn commit(&mut self, job: CommitJob) -> Result<()> {
+        let CommitJob { serial, until_ns, now_ns, due_ns, all_before_ns, status } = job;
+        (0..self.events.len()).try_for_each(|event| self.finish_segment(event))?;
+        self.collect()?;
+        for table in SIDE_TABLES.iter().map(|table| table.name) {
+            let rows = std::mem::take(&mut self.side_table(table)?.rows);
+            if !rows.is_empty() {
+                let new = self.write_side(table, &rows)?;
+                self.ready.push(new);
+            }
+        }
+        self.collector.forget_cgroups(all_before_ns);
+        let add = std::mem::take(&mut self.ready);
+        let remove = std::mem::take(&mut self.replaced);
+        let (until_ns, serial) = (Some(until_ns), Some(serial));
+        self.store.set_unfinished_bytes(0);
+        self.store.commit(Change { add, remove, until_ns, status, serial, due_ns }, now_ns)
+    }
+
+    /// What comes from now on is whole without what was before: `carried` rows of side tables, who is alive, and names of
+    /// what is met.
+    fn begin_epoch(&mut self, since_ns: i64, carried: Vec<(&'static str, RecordBatch)>) -> Result<()> {
+        self.store.begin_epoch(since_ns);
+        self.collector.begin_epoch();
+        for (table, batch) in carried {
+            self.carry(table, &[batch])?;
+        }
+        let Some(rows) = self.alive.as_mut().map(Alive::rows).transpose()?.flatten() else { return Ok(()) };
+        let sources = alive::sources(&rows)?;
+        alive::cgroups(&rows)?.into_iter().for_each(|id| self.collector.cgroup(id));
+        let Some(event) = self.events.iter().find(|event| event.name == PROCESSES) else { return Ok(()) };
+        let properties = writer_properties(&rows.schema(), self.zstd_level, false)?;
+        let (number, epoch) = self.store.number(PROCESSES);
+        let mut segment = Segment::create(&event.dir, &number.to_string(), &rows.schema(), properties)?;
+        segment.write(&rows)?;
+        let mut new = NewSegment::new(segment.finish()?, PROCESSES, number, epoch);
+        new.segment.carried = true;
+        new.segment.sources = sources.iter().map(|((probe, cpu), rows)| (*probe, *cpu, *rows)).collect();
+        self.ready.push(new);
+        // They are rows of the trace once those before have gone, and counted then.
+        let interval = Interval { since_ns, ts_ns: since_ns };
+        match adjustment(interval, PROCESSES, &sources)? {
+            Some(counts) => self.carry(COUNTS, &[counts]),
             None => Ok(()),
         }
     }
 
-    fn publish_segment(&mut self, event: usize, segment: Segment, due_ns: Option<u64>) -> Result<()> {
-        self.flush_collected()?;
-        let temp = self.whole(segment)?;
-        let rows = std::mem::take(&mut self.events[event].unpublished);
-        self.on_their_way.push(self.events[event].open_since_ns.take());
-        self.publisher.publish(Publication {
-            temp,
-            event: Some(event),
-            side_rows: None,
-            rows,
-            due_ns,
-            is_only: false,
-            is_again: false,
-        })
+    fn carry(&mut self, table: &'static str, rows: &[RecordBatch]) -> Result<()> {
+        let mut new = self.write_side(table, rows)?;
+        new.segment.carried = true;
+        self.ready.push(new);
+        Ok(())
     }
 
-    fn whole(&mut self, segment: Segment) -> Result<TempFile> {
-        let mut temp = segment.finish()?.temp;
-        self.whole_files += 1;
-        temp.is_whole(self.whole_files)?;
-        Ok(temp)
-    }
-
+    /// Tables that have no segment get an empty one, so that every table can be opened by any reader.
     fn finish(&mut self) -> Result<()> {
-        // What was handed over is there now or has failed.
-        self.publisher.wait();
-        for event in 0..self.events.len() {
-            if is_empty(&self.events[event].dir)? {
-                let empty = self.begin(event, false)?;
-                self.publish_segment(event, empty, None)?;
-            }
-        }
-        for table in schemas::trace::SIDE_TABLES {
-            if is_empty(&self.side[table.name].dir)? {
-                let empty = RecordBatch::new_empty(self.side[table.name].schema.clone());
-                self.write_side(table.name, &empty, false, false)?;
+        for table in self.store.empty_tables() {
+            if !self.ready.iter().any(|new| new.segment.table == table) {
+                let number = self.store.number(&table);
+                let schema = self.events.iter().find(|event| event.name == table);
+                let schema = schema.map(|event| event.decoder.schema().clone());
+                self.ready.push(empty_segment(&self.dir, schema, &table, number)?);
             }
         }
         Ok(())
     }
 
-    fn flush_collected(&mut self) -> Result<()> {
+    /// Rows about what was met since the last commit.
+    fn collect(&mut self) -> Result<()> {
         let schema = |side: &HashMap<&str, SideTable>, name: &str| side[name].schema.clone();
         let symbols = self.collector.take_symbols(&schema(&self.side, "symbols"));
         let stacks = self.collector.take_stacks(&schema(&self.side, "stacks"));
         let cgroups = self.collector.take_cgroups(&schema(&self.side, "cgroups"));
         self.progress.lock().unknown_cgroups = self.collector.unknown_cgroups();
-        let is_again = self.collector.take_again();
         for (table, batch) in [("symbols", symbols?), ("stacks", stacks?), ("cgroups", cgroups?)] {
-            if let Some(batch) = batch {
-                self.write_side(table, &batch, false, is_again)?;
-            }
+            self.side_table(table)?.rows.extend(batch);
         }
         Ok(())
     }
 
-    fn side(&mut self, table: &'static str, batch: RecordBatch) -> Result<()> {
-        let result = if self.has_failed { Ok(()) } else { self.write_side(table, &batch, false, false) };
-        if self.has_failed || result.is_err() {
-            self.held.push((table, batch));
-        }
-        result
+    fn side_table(&mut self, table: &str) -> Result<&mut SideTable> {
+        self.side.get_mut(table).with_context(|| format!("there is no side table '{table}'"))
     }
 
-    fn write_side(&mut self, table: &str, batch: &RecordBatch, is_only: bool, is_again: bool) -> Result<()> {
-        let Some(side) = self.side.get(table) else { bail!("there is no side table '{table}'") };
-        self.files += 1;
-        let properties = writer_properties(&side.schema, self.zstd_level, false)?;
-        let temp_name = self.files.to_string();
-        let mut segment = Segment::create(&side.dir, &temp_name, &side.schema, properties)?;
-        segment.write(batch)?;
-        let (temp, rows) = (self.whole(segment)?, RowsBySource::new());
-        let side_rows = Some(batch.clone());
-        self.publisher.publish(Publication {
-            temp,
-            event: None,
-            side_rows,
-            rows,
-            due_ns: None,
-            is_only,
-            is_again,
-        })
+    fn write_side(&mut self, table: &str, rows: &[RecordBatch]) -> Result<NewSegment> {
+        let zstd_level = self.zstd_level;
+        let (number, epoch) = self.store.number(table);
+        let SideTable { dir, schema, .. } = self.side_table(table)?;
+        let written = write(dir, number, schema, rows, zstd_level)?;
+        Ok(NewSegment::new(written, table, number, epoch))
     }
 }
 
-fn is_empty(dir: &Path) -> Result<bool> {
-    Ok(list_segments(dir)?.is_empty())
+fn write(
+    dir: &Path,
+    number: u64,
+    schema: &SchemaRef,
+    rows: &[RecordBatch],
+    zstd_level: i32,
+) -> Result<Written> {
+    let properties = writer_properties(schema, zstd_level, false)?;
+    let mut segment = Segment::create(dir, &number.to_string(), schema, properties)?;
+    rows.iter().try_for_each(|rows| segment.write(rows))?;
+    segment.finish()
 }

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! feed: one copy into a buffer per probe and cpu                                         (thread of the caller)
-//! tick: cut behind the watermark -> chunk -> bounded queue; publish, counts, clock       (thread of the caller)
-//!       chunk -> merge -> decode -> Parquet -> file; stacks, symbols, cgroups            (thread `encode`)
-//!       file -> durable segment                                                          (thread `publish`)
+//! tick: cut behind the watermark -> chunk -> bounded queue; counts, clock, commits       (thread of the caller)
+//!       chunk -> merge -> decode -> Parquet -> file -> commit; stacks, symbols, cgroups  (thread `encode`)
+//!       commit -> durable                                                                (crate::store)
 //! ```
 //! Memory is the sum of
 //! - raw records: [`CUT_BYTES`] per event and what one drain gives beyond, or, while the watermark stands still, up to
@@ -13,7 +13,7 @@
 //! - the open row group of each event (at most 256 Ki rows): its encoded pages, about 8 bytes a row; per column the
 //!   distinct values, at most 2 MiB (and those of 4096 rows) of a dictionary and 8 MiB of hash table, mostly a few
 //!   KiB of both; a page of at most 20 Ki indices or 1 MiB;
-//! - the distinct stacks, addresses and cgroups of the recording, at most 64 bytes each.
+//! - the distinct stacks, addresses and cgroups of the recording (of an epoch, where old rows go), at most 64 bytes each.
 
 mod account;
 mod close;
@@ -24,15 +24,16 @@ mod room;
 mod tick;
 mod told;
 
+use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use schemas::frames::{Frame, ProbeRow};
-use schemas::trace::{CGROUP_CHANGES, Meta, State};
+use schemas::frames::{ClockReading, Frame, ProbeRow};
+use schemas::trace::read::{check_events, check_tables};
+use schemas::trace::{CGROUP_CHANGES, Meta};
 
 use super::cgroups::{CgroupNames, CgroupReader};
 use super::clock::{ClockSteps, ClockWatch};
@@ -40,9 +41,8 @@ use super::counts::Counts;
 use super::files::{Reserve, create_dir, create_trace_dir, lock};
 use super::frame_log::FrameLog;
 use super::job::Job;
-use super::keep::{Keeper, SharedKept};
 use super::merge::ts_ns;
-use super::meta::{check_events, tables, write_meta};
+use super::meta::tables;
 use super::options::Options;
 use super::outbox::Outbox;
 use super::priority::Priority;
@@ -51,11 +51,12 @@ use super::queue::bounded;
 use super::staging::{Pool, Staging};
 use super::worker::{Setup, Worker};
 use crate::source::ProbeId;
-
-pub use freeze::SnapshotName;
+use crate::store::{Store, Threads};
 
 /// Staged bytes of an event after which they go to the encoder.
 pub const CUT_BYTES: usize = 1 << 20;
+/// Longest time between two rows of table counts about the same probe.
+const COUNTS_EVERY_NS: u64 = 1_000_000_000;
 /// 146 years after boot: with the offset to UTC this is still a timestamp that rises.
 const MAX_TS_NS: u64 = 1 << 62;
 /// Rows are to be visible at an age; a job that has waited for this part of it is urgent.
@@ -67,7 +68,7 @@ const RESERVE_BYTES_PER_TABLE: i64 = 8 << 10;
 
 struct Event {
     staging: Staging,
-    /// Boot time (ns) of the first record handed over since the last publication.
+    /// Boot time (ns) of the first record handed over since the last commit.
     open_since_ns: Option<u64>,
 }
 
@@ -75,6 +76,15 @@ struct Event {
 struct Route {
     event: usize,
     by_cpu: Vec<Option<usize>>,
+}
+
+/// What was told with a commit, for as long as it may be taken back.
+struct Pending {
+    serial: u64,
+    counts: Counts,
+    /// End (UTC ns) of its last interval of table counts.
+    counted_ns: Option<i64>,
+    clocks: Vec<ClockReading>,
 }
 
 /// A trace being written.
@@ -88,9 +98,8 @@ pub struct TraceWriter {
     probes_are_dirty: bool,
     counts: Counts,
     progress: SharedProgress,
-    kept: SharedKept,
-    /// No snapshots any more.
-    snapshots_are_over: Arc<AtomicBool>,
+    store: Store,
+    threads: Option<Threads>,
     queue: Option<Outbox<Job>>,
     encoder: Option<JoinHandle<()>>,
     segment_age_ns: u64,
@@ -99,6 +108,17 @@ pub struct TraceWriter {
     /// End (UTC ns) of the last interval of table counts.
     counted_ns: Option<i64>,
     next_clock_ns: u64,
+    /// Number of the last commit, and when (boot time, ns) it was.
+    serial: u64,
+    committed_ns: u64,
+    /// Commits that the disk may not have, oldest first, and the last that it has.
+    pending: VecDeque<Pending>,
+    uncommitted_clocks: Vec<ClockReading>,
+    last_clock: Option<ClockReading>,
+    /// Bytes of records that were handed over, and of those that were so when the last commit came.
+    handed_bytes: u64,
+    committed_bytes: u64,
+    status_is_dirty: bool,
     /// The event that tells what cgroups are called, and who listens to it.
     cgroups: Option<(usize, CgroupReader)>,
     /// Notices when the wall clock is set.
@@ -122,7 +142,7 @@ impl TraceWriter {
     /// Make the directory `dir` with everything that a trace has. Fails if anything of that name exists; what was
     /// made before a failure is removed.
     pub fn create(dir: &Path, meta: Meta, options: Options) -> Result<Self> {
-        check_events(&meta)?;
+        check_events(&meta.events)?;
         ensure!(
             fs::symlink_metadata(dir).is_err(),
             "'{}' exists already: remove it, or choose another name with -o",
@@ -139,8 +159,9 @@ impl TraceWriter {
 
     /// Make everything that a trace has in `dir`, a new directory that belongs to this user. The threads that write
     /// have the rights of the calling thread.
-    pub fn in_new_dir(dir: &Path, mut meta: Meta, options: Options) -> Result<Self> {
-        check_events(&meta)?;
+    pub fn in_new_dir(dir: &Path, meta: Meta, options: Options) -> Result<Self> {
+        check_events(&meta.events)?;
+        check_tables(&meta.events)?;
         let Options {
             segment_age,
             zstd_level,
@@ -161,8 +182,6 @@ impl TraceWriter {
         for name in tables(&meta) {
             create_dir(&dir.join(name))?;
         }
-        meta.state = State::Open;
-        write_meta(dir, &meta)?;
         let bytes = RESERVE_BYTES + RESERVE_BYTES_PER_TABLE * tables(&meta).count() as i64;
         let reserve = Reserve::new(dir, bytes)?;
         let pool = Pool::default();
@@ -175,15 +194,14 @@ impl TraceWriter {
             symbolizer,
             cgroups: cgroup_names.clone(),
             on_batch,
-            urgent_after: segment_age / URGENT_PART,
             priority: priority.clone(),
+            has_epochs: !limits.is_none(),
         };
-        let kept = SharedKept::default();
-        let keeper = Keeper::start(dir, meta.clone(), limits, kept.clone(), warn, priority.clone())?;
-        let snapshots_are_over = keeper.is_over();
-        let worker = Worker::new(setup, keeper, pool.clone(), progress.clone())?;
-        let (sender, receiver) = bounded(queue_bytes);
         let urgent_after = segment_age / URGENT_PART;
+        let (store, threads) =
+            Store::create(dir, meta.clone(), limits, warn, priority.clone(), urgent_after, bytes.unsigned_abs())?;
+        let worker = Worker::new(setup, store.clone(), pool.clone(), progress.clone())?;
+        let (sender, receiver) = bounded(queue_bytes);
         priority.watch(sender.backlog(), urgent_after);
         let frames =
             frames.map(|place| FrameLog::start(place, &meta, waits, &priority, urgent_after)).transpose()?;
@@ -210,8 +228,8 @@ impl TraceWriter {
             probes_are_dirty: false,
             counts: Counts::default(),
             progress,
-            kept,
-            snapshots_are_over,
+            store,
+            threads: Some(threads),
             queue: Some(Outbox::new(sender, waits)),
             encoder: Some(encoder),
             segment_age_ns: u64::try_from(segment_age.as_nanos()).unwrap_or(u64::MAX),
@@ -219,6 +237,14 @@ impl TraceWriter {
             next_counts_ns: 0,
             counted_ns: None,
             next_clock_ns: 0,
+            serial: 0,
+            committed_ns: 0,
+            pending: VecDeque::new(),
+            uncommitted_clocks: Vec::new(),
+            last_clock: None,
+            handed_bytes: 0,
+            committed_bytes: 0,
+            status_is_dirty: false,
             cgroups,
             clock,
             clock_steps: ClockSteps::default(),
@@ -243,12 +269,11 @@ impl TraceWriter {
         &self.meta
     }
 
-    /// Change `trace.json` (not its events and not its time scale).
-    pub fn update_meta(&mut self, change: impl FnOnce(&mut Meta)) {
-        change(&mut self.meta);
-        let start_ns = self.meta.start_ns;
+    /// The recording has started, at that time (UTC ns): every probe is attached.
+    pub fn started(&mut self, start_ns: i64) {
+        self.meta.start_ns = start_ns;
         self.log(|| Frame::Started { start_ns });
-        self.send(0, Job::Describe(Box::new(self.meta.clone())));
+        self.status_is_dirty = true;
     }
 
     /// A probe was tried. With a number, its records may be fed from now on.
@@ -275,6 +300,8 @@ impl TraceWriter {
     /// rights, so it is for when all is attached, nothing is seen yet, and no right is given up.
     pub fn get_ready(&self) {
         self.wait_for_encoder();
+        // A failure is told by whoever writes next.
+        let _ = self.store.settle();
     }
 
     /// Take a copy of a raw record. Fails if the probe is unknown, the length is not that of its event's records, or
@@ -329,7 +356,7 @@ impl TraceWriter {
 
     fn failure(&self) -> Option<Arc<anyhow::Error>> {
         let ended = self.encoder.as_ref().is_some_and(JoinHandle::is_finished);
-        let failure = self.progress.lock().failure.clone();
+        let failure = self.store.failure();
         failure.or_else(|| ended.then(|| Arc::new(anyhow!("the encoder's thread has died"))))
     }
 
@@ -353,19 +380,22 @@ impl TraceWriter {
 
     /// Give up before anything was recorded: remove the directory.
     pub fn abandon(mut self) -> Result<()> {
+        self.end_threads();
+        fs::remove_dir_all(&self.dir).with_context(|| format!("cannot remove '{}'", self.dir.display()))
+    }
+
+    fn end_threads(&mut self) {
         drop(self.queue.take());
         if let Some(encoder) = self.encoder.take() {
             let _ = encoder.join();
         }
-        fs::remove_dir_all(&self.dir).with_context(|| format!("cannot remove '{}'", self.dir.display()))
+        // One that died has nothing to tell that anybody still wants to know.
+        let _ = self.threads.take().map(|threads| self.store.finish(threads));
     }
 }
 
 impl Drop for TraceWriter {
     fn drop(&mut self) {
-        drop(self.queue.take());
-        if let Some(encoder) = self.encoder.take() {
-            let _ = encoder.join();
-        }
+        self.end_threads();
     }
 }

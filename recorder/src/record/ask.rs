@@ -17,8 +17,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use schemas::trace::State;
 use serde::{Deserialize, Serialize};
 
-use crate::pipeline::compact::is_being_written;
-use crate::pipeline::read_meta;
+use crate::store::compaction::is_being_written;
 
 /// Name of the socket.
 pub const SOCKET: &str = ".control.tmp";
@@ -154,7 +153,7 @@ fn short(dir: &File) -> PathBuf {
 /// Ask the recorder of the trace `dir` for a snapshot called `to`, and wait. Fails if nobody records it.
 pub fn ask(dir: &Path, to: Option<&Path>) -> Result<PathBuf> {
     let shown = dir.display();
-    let meta = read_meta(dir)?;
+    let meta = schemas::trace::read::read(dir)?.meta;
     ensure!(
         meta.state == State::Open,
         "'{shown}' is not being recorded, it is {:?}: copy it as it is",

@@ -9,8 +9,8 @@ use anyhow::{Result, bail};
 use super::setup;
 use super::signals::Signals;
 use crate::cli::{EXIT_OK, say, show};
-use crate::pipeline::compact::{Compacted, compact as compact_trace};
 use crate::privileges::{Identity, renounce};
+use crate::store::compaction::{Compacted, compact as compact_trace};
 
 /// Time between two looks of the line on the terminal.
 const EVERY: Duration = Duration::from_millis(500);
@@ -18,7 +18,7 @@ const EVERY: Duration = Duration::from_millis(500);
 /// Compact `trace`. SIGINT, SIGTERM and SIGHUP end it; the table that is being merged stays as it was then.
 pub fn compact(trace: &Path) -> Result<u8> {
     let signals = Signals::block()?;
-    // All segments of a table are open at a time.
+    // Segments that overlap are open at a time.
     setup::raise_file_limit();
     // As the user whose trace it is, so that it stays theirs and root cannot be led elsewhere.
     let identity = Identity::of_owner(trace)?;

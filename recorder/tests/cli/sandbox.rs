@@ -188,20 +188,19 @@ pub struct Table(pub Vec<RecordBatch>);
 impl Table {
     /// The table, read again if it changed meanwhile.
     pub fn read(trace: &Path, table: &str) -> Self {
-        let (dir, started) = (trace.join(table), Instant::now());
+        let started = Instant::now();
         loop {
-            if let Some(read) = Self::read_if_there(&dir) {
+            if let Some(read) = Self::read_if_there(trace, table) {
                 return read;
             }
-            assert!(dir.is_dir(), "table {table} is not there");
             assert!(started.elapsed() < PATIENCE, "table {table} changes all the time");
         }
     }
 
-    /// The table in `dir`; `None` if it is not there or changed meanwhile.
-    pub fn read_if_there(dir: &Path) -> Option<Self> {
+    /// The table; `None` if it changed meanwhile.
+    pub fn read_if_there(trace: &Path, table: &str) -> Option<Self> {
         let mut batches = Vec::new();
-        for (path, file) in held(dir)? {
+        for (path, file) in held(trace, table)? {
             let reader = ParquetRecordBatchReaderBuilder::try_new(file)
                 .and_then(|builder| builder.build())
                 .unwrap_or_else(|error| panic!("{}: {error}", path.display()));

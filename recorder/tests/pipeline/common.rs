@@ -11,6 +11,7 @@ use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use recorder::pipeline::{End, Options, ProbeRow, RecordBuilder, TraceWriter};
 use schemas::column::{Column, Layout};
+use schemas::trace::read::Description;
 use schemas::trace::{FORMAT_VERSION, Meta, State};
 
 pub fn layout(event: &str, columns: &[(&str, &str)]) -> Layout {
@@ -102,12 +103,26 @@ pub fn disk_bytes(dir: &Path) -> u64 {
     least
 }
 
+/// What the trace says of itself.
+pub fn read_meta(dir: &Path) -> Meta {
+    description(dir).meta
+}
+
+pub fn description(dir: &Path) -> Description {
+    schemas::trace::read::read(dir).unwrap()
+}
+
+/// The files of a table, in order of time.
 pub fn segments(dir: &Path, table: &str) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(dir.join(table))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|e| e == "parquet"))
-        .collect();
+    let description = description(dir);
+    let visible = description.contents.visible();
+    visible.iter().filter(|it| it.table == table).map(|it| dir.join(it.path())).collect()
+}
+
+/// The files that lie in the directory of a table, in order of their names.
+pub fn listed(dir: &Path, table: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir.join(table)).unwrap().map(|entry| entry.unwrap().path());
+    let mut paths: Vec<PathBuf> = entries.collect();
     paths.sort();
     paths
 }

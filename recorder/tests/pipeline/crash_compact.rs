@@ -1,38 +1,57 @@
 //! Small segments merged: what a reader sees meanwhile, and what remains when that stops half-way.
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::common::*;
+use crate::held::held;
+use crate::kills::assert_only_named;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use recorder::pipeline::TraceWriter;
-use recorder::pipeline::compact::{Step, compact, compact_table};
+use recorder::store::compaction::compact;
+use recorder::store::recovery::recover;
+
 
 #[test]
-fn a_compaction_stopped_at_any_step_shows_each_row_once_and_can_be_done_again() {
+fn a_compaction_stopped_at_any_segment_shows_each_row_once_and_can_be_done_again() {
     let expected: Vec<u64> = (0..1000).collect();
-    for step in [Step::Begun, Step::Merged, Step::FileMade, Step::Built, Step::Exchanged] {
+    for stop in 1..=10 {
         let temp = tempfile::tempdir().unwrap();
         let dir = temp.path().join("run.trace");
         small_segments(&dir, 1000, 100);
         assert_eq!(segments(&dir, "tick").len(), 10);
-        let mut was_there = false;
-        let stopped = compact_table(&dir, "tick", &mut |at| {
-            was_there |= at == step;
-            assert_eq!(values(&dir, "tick"), expected, "during {at:?}");
-            if at == step { Err(anyhow::anyhow!("stopped")) } else { Ok(()) }
+        let stopped = compact(&dir, &mut |table, done| {
+            assert_eq!(values(&dir, "tick"), expected, "after {done} of {table}");
+            anyhow::ensure!(table != "tick" || done < stop, "stopped");
+            Ok(())
         });
-        assert!(was_there && stopped.is_err());
-        assert_eq!(values(&dir, "tick"), expected, "stopped at {step:?}");
+        assert!(stopped.is_err());
+        assert_eq!(values(&dir, "tick"), expected, "stopped at {stop}");
         compact(&dir, &mut |_, _| Ok(())).unwrap();
-        assert_eq!(values(&dir, "tick"), expected, "compacted again after {step:?}");
+        assert_eq!(values(&dir, "tick"), expected, "compacted again after {stop}");
         assert_eq!(segments(&dir, "tick").len(), 1);
-        let left: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().file_name()).collect();
-        assert!(left.iter().all(|name| !name.to_string_lossy().starts_with('.')), "{left:?}");
+        assert_only_named(&dir);
     }
+}
+
+/// What a compaction leaves that dies after its commit, or before it: files that the log does not name.
+#[test]
+fn files_that_no_commit_names_go_when_the_trace_is_tidied_up() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("run.trace");
+    small_segments(&dir, 1000, 100);
+    let tick = segments(&dir, "tick");
+    std::fs::copy(&tick[0], dir.join("tick/000099.parquet")).unwrap();
+    std::fs::write(dir.join("tick/.100.tmp"), "half").unwrap();
+    std::fs::write(dir.join("tick/notes.txt"), "of somebody else").unwrap();
+    assert_eq!(values(&dir, "tick"), (0..1000).collect::<Vec<u64>>());
+    let line = recover(&dir).unwrap().unwrap();
+    assert!(line.ends_with("2 unfinished files removed"), "{line}");
+    let there = listed(&dir, "tick");
+    assert_eq!(there.len(), tick.len() + 1, "{there:?}");
+    assert!(dir.join("tick/notes.txt").exists());
 }
 
 #[test]
@@ -58,12 +77,10 @@ fn a_trace_being_written_cannot_be_compacted() {
     writer.abandon().unwrap();
 }
 
-/// Column `value` as a reader sees it that lists the table and opens what it found; `None` if a file was gone by then.
+/// Column `value` as a reader sees it that reads the log and opens what it names; `None` if a file was gone by then.
 fn read_once(dir: &Path) -> Option<Vec<u64>> {
-    let paths = segments(dir, "tick");
-    let files: Option<Vec<File>> = paths.iter().map(|path| File::open(path).ok()).collect();
     let mut values = Vec::new();
-    for file in files.filter(|files| !files.is_empty())? {
+    for (_, file) in held(dir, "tick")? {
         for batch in ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap() {
             let batch = batch.unwrap();
             let column = batch.column_by_name("value").unwrap().as_primitive::<UInt64Type>().clone();
@@ -102,7 +119,7 @@ fn who_reads_during_a_compaction_sees_each_row_once() {
         assert_eq!(read_once(&dir).unwrap(), expected);
         assert_eq!(segments(&dir, "tick").len(), 1);
     }
-    println!("{reads} times read, {again} times a file was gone and the table was to be listed again");
+    println!("{reads} times read, {again} times a file was gone and the log was to be read again");
     assert!(reads >= 20, "{reads}");
 }
 

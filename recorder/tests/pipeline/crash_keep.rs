@@ -2,7 +2,7 @@
 //! retired and come again, snapshots.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -10,9 +10,8 @@ use crate::common::*;
 use crate::keep_child::*;
 use crate::kills::*;
 use crate::world::*;
-use arrow_array::RecordBatch;
-use recorder::pipeline::recover::recover;
-use recorder::pipeline::{Options, read_meta};
+use recorder::store::recovery::recover;
+use recorder::pipeline::{Limits, Options};
 use schemas::trace::State;
 
 const KILLS: usize = 64;
@@ -48,9 +47,8 @@ enum Aim {
     Within(&'static str),
 }
 
-/// Another for each kill. `trace.json` is written before old rows are removed.
-const AIMS: [Aim; 4] =
-    [Aim::Anything, Aim::Within(".compact-"), Aim::Within(".freeze-"), Aim::Within(".trace.json")];
+/// Another for each kill.
+const AIMS: [Aim; 2] = [Aim::Anything, Aim::Within(".freeze-")];
 
 /// Wait until it is time to kill. `life` is a random number below 2 * [`MOST_LIFE_MS`].
 fn take_aim(dir: &Path, aim: Aim, life: u64) {
@@ -73,43 +71,33 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 /// What the recorder was doing when it was killed, as far as the directory tells.
-fn doing(dir: &Path) -> HashSet<String> {
+fn doing(dir: &Path) -> HashSet<&'static str> {
     let mut doing = HashSet::new();
-    for name in names(dir) {
-        if let Some(table) = name.strip_prefix(".compact-") {
-            doing.insert(format!("exchanging {table}"));
-            doing.insert("exchanging".to_owned());
-        } else if name.ends_with("-tidy.tmp") {
-            doing.insert("merging or retiring".to_owned());
-        } else if name.ends_with(".whole") {
-            doing.insert("publishing".to_owned());
-        } else if name.starts_with(".trace.json") {
-            doing.insert("describing".to_owned());
-        } else if name.starts_with(".freeze-") {
-            doing.insert("freezing".to_owned());
+    if names(dir).iter().any(|name| name.starts_with(".freeze-")) {
+        doing.insert("freezing");
+    }
+    let description = description(dir);
+    let log = description.log.as_ref().unwrap();
+    let removed: HashSet<PathBuf> =
+        log.commits.iter().flat_map(|commit| &commit.remove).map(|name| dir.join(name.path())).collect();
+    let named: HashSet<PathBuf> =
+        description.contents.segments.keys().map(|name| dir.join(name.path())).collect();
+    for table in ["tick", "processes", "counts", "stacks", "symbols", "cgroups", "clock"] {
+        for path in listed(dir, table) {
+            if path.file_name().unwrap().to_string_lossy().starts_with('.') {
+                doing.insert("writing");
+            } else if removed.contains(&path) {
+                doing.insert("removing");
+            } else if !named.contains(&path) {
+                doing.insert("committing");
+            }
         }
     }
-    let kept_from_ns = read_meta(dir).unwrap().kept_from_ns.unwrap_or(i64::MIN);
-    let is_gone =
-        |path: &Path| read_segment(path).iter().all(|batch| times(batch).iter().all(|ts| *ts < kept_from_ns));
-    // Of table counts the first one may be what was carried over; its old segments are the last to go.
-    let old = |table: &str| segments(dir, table).iter().filter(|path| is_gone(path)).count();
-    if old("tick") > 0 || old("counts") > 1 {
-        doing.insert("removing".to_owned());
+    if log.commits.last().is_some_and(|last| last.durable.is_none()) {
+        doing.insert("waiting for the disk");
     }
-    let again = ["stacks", "symbols", "cgroups"].into_iter().any(|table| {
-        let ids = |path: &Path| {
-            let ids = |batch: &RecordBatch| numbers(batch, batch.schema().field(0).name());
-            read_segment(path).iter().flat_map(ids).collect::<HashSet<u64>>()
-        };
-        let known: HashSet<u64> = segments(dir, table).iter().flat_map(|path| ids(path)).collect();
-        let prefix = format!(".{table}-");
-        let whole =
-            names(dir).into_iter().filter(|name| name.starts_with(&prefix) && name.ends_with(".whole"));
-        whole.into_iter().any(|name| ids(&dir.join(name)).intersection(&known).next().is_some())
-    });
-    if again {
-        doing.insert("writing ids again".to_owned());
+    if description.contents.segments.values().any(|segment| segment.level > 0) {
+        doing.insert("after a merge");
     }
     doing
 }
@@ -118,7 +106,7 @@ fn doing(dir: &Path) -> HashSet<String> {
 fn killed_at_random_instants_it_leaves_what_it_keeps_with_all_that_it_names() {
     let mut random = Random::new("lives of flight recorders");
     let lives: Vec<u64> = (0..KILLS).map(|_| random.next(MOST_LIFE_MS * 2)).collect();
-    let hits = Mutex::new(BTreeMap::<String, u32>::new());
+    let hits = Mutex::new(BTreeMap::<&str, u32>::new());
     let began = Instant::now();
     let temp = fast_dir();
     in_parallel(AT_A_TIME, &lives, |life| {
@@ -142,44 +130,45 @@ fn killed_at_random_instants_it_leaves_what_it_keeps_with_all_that_it_names() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             if name.starts_with("snapshot-") {
-                assert_eq!(read_meta(&path).unwrap().state, State::Closed);
+                assert_eq!(read_meta(&path).state, State::Closed);
                 look(&path);
                 assert_counts_balance(&path);
-                *hits.lock().unwrap().entry("snapshots".to_owned()).or_default() += 1;
+                *hits.lock().unwrap().entry("after a snapshot").or_default() += 1;
             }
         }
     });
     let hits = hits.into_inner().unwrap();
     println!("{KILLS} kills in {:.1} s while: {hits:?}", began.elapsed().as_secs_f64());
-    for what in
-        ["exchanging", "merging or retiring", "publishing", "freezing", "removing", "writing ids again"]
-    {
+    for what in ["writing", "waiting for the disk", "removing", "after a merge", "freezing", "after a snapshot"] {
         assert!(hits.get(what).is_some_and(|hits| *hits > 0), "no kill came while {what}: {hits:?}");
     }
 }
 
-/// What a recorder leaves that dies after it has written ids again, and before it has removed their older rows.
+/// Of a killed recorder each epoch has the ids that its rows name; after tidying up each is there once.
 #[test]
-fn ids_that_are_written_again_are_there_once_after_tidying_up() {
+fn ids_of_several_epochs_are_there_once_after_tidying_up() {
     let temp = fast_dir();
     let dir = temp.path().join("run.trace");
-    record(&dir, None, 10);
-    let json = std::fs::read_to_string(dir.join("trace.json")).unwrap();
-    assert!(json.contains("\"kept_from_ns\""));
-    std::fs::write(dir.join("trace.json"), json.replace("\"state\": \"closed\"", "\"state\": \"open\""))
-        .unwrap();
-    let tables = ["stacks", "symbols", "cgroups"];
-    let rows = tables.map(|table| read_table(&dir, table).num_rows());
-    for table in tables {
-        let [only] = &segments(&dir, table)[..] else { panic!("merged at the end") };
-        for number in [100, 101] {
-            std::fs::copy(only, dir.join(format!(".{table}-{number}.whole"))).unwrap();
-        }
-    }
-    look(&dir);
+    let limits = Limits { max_age_ns: Some(20 * S as i64), ..Limits::default() };
+    let mut world = World::new(S / 10, 10, 5 * S);
+    let mut writer = world.writer(&dir, Options { limits, ..Options::default() });
+    world.run(&mut writer, 60, |_, _| {});
+    writer.get_ready();
+    drop(writer);
+    let ids = |table: &str| numbers(&read_table(&dir, table), if table == "stacks" { "stack_id" } else { "addr" });
+    let distinct = |ids: Vec<u64>| ids.into_iter().collect::<HashSet<u64>>();
+    let before = ["stacks", "symbols"].map(ids);
+    assert!(before.iter().any(|all| distinct(all.clone()).len() < all.len()), "no id came again: {before:?}");
+    let values = look(&dir).values;
+    assert_counts_balance(&dir);
     assert_tidied_up(&dir);
-    look(&dir);
-    assert_eq!(tables.map(|table| read_table(&dir, table).num_rows()), rows);
+    assert_eq!(look(&dir).values, values);
+    assert_counts_balance(&dir);
+    for (table, before) in ["stacks", "symbols"].into_iter().zip(before) {
+        let after = ids(table);
+        assert_eq!(distinct(after.clone()).len(), after.len(), "{table}");
+        assert_eq!(distinct(after), distinct(before), "{table}");
+    }
 }
 
 #[test]

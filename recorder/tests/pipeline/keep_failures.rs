@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use crate::common::*;
 use crate::world::*;
-use recorder::pipeline::recover::recover;
-use recorder::pipeline::{End, Limits, Options, SnapshotName, TraceWriter, read_meta};
+use recorder::store::recovery::recover;
+use recorder::pipeline::{End, Limits, Options, SnapshotName, TraceWriter};
 use recorder::source::EventSource;
 use schemas::trace::{Frozen, FrozenBy, State};
 
@@ -23,20 +23,23 @@ fn a_merge_that_fails_is_told_at_once_and_tried_again() {
     };
     let mut world = World::new(S / 10, 10, 5 * S);
     let mut writer = world.writer(&dir, options);
-    // In the way of the directory that is to become the table.
-    let in_the_way = dir.join(".compact-tick");
-    fs::write(&in_the_way, "").unwrap();
+    world.run(&mut writer, 10, |_, _| {});
+    writer.get_ready();
+    // Somebody damages one of those that are to be merged.
+    let damaged = segments(&dir, "tick")[3].clone();
+    let whole = fs::read(&damaged).unwrap();
+    fs::write(&damaged, &whole[..whole.len() - 1]).unwrap();
     world.run(&mut writer, 250, |_, _| {});
     writer.get_ready();
     let warnings = told.lock().unwrap().clone();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(
         warnings[0].starts_with("small segments are not merged for 5 minutes")
-            && warnings[0].contains(".compact-tick"),
+            && warnings[0].contains(damaged.file_name().unwrap().to_str().unwrap()),
         "{warnings:?}"
     );
     assert!(segments(&dir, "tick").len() > 240);
-    fs::remove_file(&in_the_way).unwrap();
+    fs::write(&damaged, &whole).unwrap();
     world.run(&mut writer, 400, |_, _| {});
     writer.get_ready();
     assert!(segments(&dir, "tick").len() < 400, "{} segments", segments(&dir, "tick").len());
@@ -69,10 +72,10 @@ fn a_trace_that_cannot_say_what_it_lost_is_not_closed() {
     fs::rename(dir.join("losses"), &away).unwrap();
     let failure = until_it_fails(&mut world, writer);
     assert!(failure.contains("losses"), "{failure}");
-    assert_eq!(read_meta(&dir).unwrap().state, State::Open);
+    assert_eq!(read_meta(&dir).state, State::Open);
     fs::rename(&away, dir.join("losses")).unwrap();
     let line = recover(&dir).unwrap();
-    assert_eq!(read_meta(&dir).unwrap().state, State::Recovered, "{line:?}");
+    assert_eq!(read_meta(&dir).state, State::Recovered, "{line:?}");
     look(&dir);
 }
 
@@ -85,17 +88,20 @@ fn a_retention_that_stops_half_way_says_what_is_gone() {
     let mut writer = world.writer(&dir, Options { limits, ..Options::default() });
     world.run(&mut writer, 15, |_, _| {});
     writer.get_ready();
-    // Somebody else removes what is about to be removed, but not first.
+    // Somebody else removes what is about to be removed.
     let ours = segments(&dir, "tick");
-    fs::remove_file(&ours[2]).unwrap();
+    fs::remove_file(&ours[0]).unwrap();
     let failure = until_it_fails(&mut world, writer);
     assert!(failure.contains("cannot remove"), "{failure}");
-    assert!(!ours[0].exists());
-    let meta = read_meta(&dir).unwrap();
-    assert!(meta.kept_from_ns.is_some_and(|ns| ns > 10 * S as i64), "{meta:?}");
-    assert_eq!(meta.state, State::Open);
+    assert!(!ours[1].exists());
+    // It was said before it was done, and what is left is whole.
+    let kept_from_ns = read_meta(&dir).kept_from_ns;
+    assert!(kept_from_ns.is_some_and(|ns| ns > 10 * S as i64), "{kept_from_ns:?}");
+    look(&dir);
     recover(&dir).unwrap();
-    assert_eq!(read_meta(&dir).unwrap().kept_from_ns, meta.kept_from_ns);
+    assert_eq!(read_meta(&dir).kept_from_ns, kept_from_ns);
+    look(&dir);
+    assert_counts_balance(&dir);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use recorder::pipeline::read_meta;
+use crate::common::*;
 use schemas::trace::State;
 
 /// Numbers that look random and come again with the same seed.
@@ -52,15 +52,24 @@ fn compact(dir: &Path) -> String {
 
 /// Fail unless `recorder compact` tidies the trace up and tells that once, if its recorder died.
 pub fn assert_tidied_up(dir: &Path) {
-    let was_open = read_meta(dir).unwrap().state == State::Open;
+    let was_open = read_meta(dir).state == State::Open;
     let told = |said: &str| said.lines().filter(|line| line.contains("the recorder died")).count();
     let said = compact(dir);
     assert_eq!(told(&said), usize::from(was_open), "{said}");
-    let state = read_meta(dir).unwrap().state;
+    let state = read_meta(dir).state;
     assert_eq!(state, if was_open { State::Recovered } else { State::Closed });
     assert_eq!(left_over(dir), [] as [String; 0]);
+    assert_only_named(dir);
     let said = compact(dir);
     assert_eq!((told(&said), said.lines().count()), (0, 1), "told once: {said}");
+}
+
+/// Fail unless each table of a trace that nobody writes has exactly the files that its log names.
+pub fn assert_only_named(dir: &Path) {
+    let description = description(dir);
+    for table in recorder::pipeline::meta::tables(&description.meta) {
+        assert_eq!(listed(dir, table), segments(dir, table), "{table}");
+    }
 }
 
 /// Names of what is no part of a trace.

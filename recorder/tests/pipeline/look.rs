@@ -1,20 +1,19 @@
 //! A trace of a made-up machine in; whether it holds together, as a plain reader sees it, out.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::common::*;
 use crate::held::held;
-use anyhow::Result;
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::*;
 use arrow_schema::DataType;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use recorder::pipeline::read_meta;
 use schemas::trace::State;
+use schemas::trace::read::Description;
 
 /// What a trace holds, read while it may be written.
 pub struct Look {
@@ -25,65 +24,62 @@ pub struct Look {
 
 /// Read the whole trace and fail unless it holds together. One whose files vanish meanwhile is read again.
 pub fn look(dir: &Path) -> Look {
+    let meta = read_meta(dir);
+    let (tables, kept_from_ns) = read(dir);
+    tables.check(meta.state == State::Closed, kept_from_ns)
+}
+
+struct Tables(HashMap<&'static str, Vec<RecordBatch>>);
+
+/// All tables as of one commit, and the time since when all rows are there.
+fn read(dir: &Path) -> (Tables, Option<i64>) {
     let started = Instant::now();
     loop {
-        let before = read_meta(dir).unwrap();
-        // Being recorded, it has no rows that are about to go: what they name may be gone before them.
-        let going_ns = before.kept_from_ns.filter(|_| is_locked(dir));
-        if let Some(look) = read(dir, going_ns)
-            && read_meta(dir).unwrap().kept_from_ns == before.kept_from_ns
-        {
-            return look.check(before.state == State::Closed, before.kept_from_ns);
+        let Description { contents, .. } = description(dir);
+        let all: Option<Vec<(String, File)>> = contents
+            .visible()
+            .iter()
+            .map(|segment| Some((segment.table.clone(), File::open(dir.join(segment.path())).ok()?)))
+            .collect();
+        if let Some(all) = all {
+            let names = ["tick", "processes", "counts", "stacks", "symbols", "cgroups"];
+            let mut tables: HashMap<&str, Vec<RecordBatch>> = names.map(|name| (name, Vec::new())).into();
+            for (table, file) in all {
+                if let Some(rows) = tables.get_mut(table.as_str()) {
+                    rows.extend(batches(file));
+                }
+            }
+            return (Tables(tables), contents.status.kept_from_ns);
         }
         assert!(started.elapsed() < Duration::from_secs(60), "the trace cannot be read");
     }
 }
 
-fn is_locked(dir: &Path) -> bool {
-    matches!(File::open(dir).unwrap().try_lock_shared(), Err(TryLockError::WouldBlock))
-}
-
-struct Tables(HashMap<&'static str, Vec<RecordBatch>>);
-
-/// Without segments of ticks that are wholly older than `going_ns`. `None` if a table changed meanwhile.
-fn read(dir: &Path, going_ns: Option<i64>) -> Option<Tables> {
-    let names = ["tick", "processes", "counts", "stacks", "symbols", "cgroups"];
-    let mut tables = HashMap::new();
-    for name in names {
-        let mut segments = read_held(&dir.join(name))?;
-        if let Some(going_ns) = going_ns.filter(|_| name == "tick") {
-            let last_ns = |batch: &RecordBatch| times(batch).last().copied();
-            segments.retain(|rows| rows.iter().filter_map(last_ns).max() >= Some(going_ns));
-        }
-        tables.insert(name, segments.concat());
-    }
-    Some(Tables(tables))
+fn batches(file: File) -> Vec<RecordBatch> {
+    ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap().map(Result::unwrap).collect()
 }
 
 /// All rows of a table of a trace that may be written. If it changes meanwhile it is read again.
 pub fn read_open_table(dir: &Path, table: &str) -> RecordBatch {
     let started = Instant::now();
     loop {
-        if let Some(batches) = read_held(&dir.join(table)).map(|batches| batches.concat())
-            && !batches.is_empty()
-        {
-            return arrow_select::concat::concat_batches(&batches[0].schema(), &batches).unwrap();
+        let held = held(dir, table);
+        let rows: Option<Vec<RecordBatch>> =
+            held.map(|held| held.into_iter().flat_map(|(_, file)| batches(file)).collect());
+        if let Some(rows) = rows.filter(|rows| !rows.is_empty()) {
+            return arrow_select::concat::concat_batches(&rows[0].schema(), &rows).unwrap();
         }
         assert!(started.elapsed() < Duration::from_secs(60), "table {table} cannot be read");
     }
 }
 
-/// The rows of each segment of the table in `dir`; `None` if it changed meanwhile.
-fn read_held(dir: &Path) -> Option<Vec<Vec<RecordBatch>>> {
-    let reader = |(_, file)| ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
-    Some(held(dir)?.into_iter().map(|segment| reader(segment).map(Result::unwrap).collect()).collect())
-}
-
 impl Tables {
     fn check(&self, is_closed: bool, kept_from_ns: Option<i64>) -> Look {
-        let stacks = self.unique("stacks", "stack_id");
-        let symbols = self.unique("symbols", "addr");
-        let cgroups = self.unique("cgroups", "cgroup_id");
+        // Each epoch has those that its rows name; of a closed trace they are one.
+        let unique = |table, column| self.ids(table, column, is_closed);
+        let stacks = unique("stacks", "stack_id");
+        let symbols = unique("symbols", "addr");
+        let cgroups = unique("cgroups", "cgroup_id");
         let mut frames_of = HashMap::new();
         for batch in &self.0["stacks"] {
             for (id, frames) in numbers(batch, "stack_id").iter().zip(batch["frames"].as_list::<i32>().iter())
@@ -129,11 +125,11 @@ impl Tables {
         look
     }
 
-    /// Ids of a table; each must be there once.
-    fn unique(&self, table: &str, column: &str) -> HashSet<u64> {
+    /// Ids of a table; each must be there once if it `is_closed`.
+    fn ids(&self, table: &str, column: &str, is_closed: bool) -> HashSet<u64> {
         let mut ids = HashSet::new();
         for id in self.0[table].iter().flat_map(|batch| numbers(batch, column)) {
-            assert!(ids.insert(id), "{id} is in table {table} twice");
+            assert!(ids.insert(id) || !is_closed, "{id} is in table {table} twice");
         }
         ids
     }
@@ -167,9 +163,9 @@ impl Tables {
     }
 }
 
-/// Fail unless table counts of the closed trace in `dir` tells of exactly the rows that are there.
+/// Fail unless table counts of the trace in `dir` tells of exactly the rows that are there. So it does at any time.
 pub fn assert_counts_balance(dir: &Path) {
-    let tables = read(dir, None).unwrap();
+    let (tables, _) = read(dir);
     let mut told: BTreeMap<(u64, u64), i64> = BTreeMap::new();
     for batch in &tables.0["counts"] {
         let sources = numbers(batch, "probe").into_iter().zip(numbers(batch, "cpu"));

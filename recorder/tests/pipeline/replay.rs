@@ -10,7 +10,6 @@ use recorder::source::ProbeCounters;
 use schemas::column::Layout;
 use schemas::frames::Frame;
 use schemas::frames::block::{BlockReader, BlockWriter, Codec};
-use schemas::trace::Meta;
 use schemas::wire::Counters;
 
 fn counters(n: u64) -> Vec<ProbeCounters> {
@@ -112,7 +111,7 @@ fn a_replay_gives_the_same_trace_as_the_recording() {
     for (one, other) in live.iter().zip(&again) {
         assert_eq!(one, other);
     }
-    let meta: Meta = serde_json::from_slice(&std::fs::read(dir.join("trace.json")).unwrap()).unwrap();
+    let meta = read_meta(&dir);
     assert_eq!((meta.command_exit_code, meta.end_ns), (Some(7), Some(9_999_999_999 + 5)));
 }
 

@@ -39,7 +39,7 @@ fn taken(dir: &std::path::Path, now_ns: u64) -> Taken {
             segments += 1;
         }
     }
-    let kept_from_ns = recorder::pipeline::read_meta(dir).unwrap().kept_from_ns.unwrap_or(10 * S as i64);
+    let kept_from_ns = read_meta(dir).kept_from_ns.unwrap_or(10 * S as i64);
     Taken {
         disk_bytes,
         segments,

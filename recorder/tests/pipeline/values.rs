@@ -230,7 +230,7 @@ fn counts_add_up_to_the_rows_and_every_loss_has_its_row() {
     let counted = intervals(&counts, 0);
     assert_follow(&counted, 0);
     assert_eq!(counted[0], first);
-    let meta = recorder::pipeline::read_meta(&dir).unwrap();
+    let meta = read_meta(&dir);
     assert_eq!(meta.state, schemas::trace::State::Closed);
     assert_eq!(meta.command_exit_code, Some(3));
     assert!(read_table(&dir, "probes").column_by_name("detached_ts").unwrap().null_count() == 0);
@@ -326,7 +326,7 @@ fn late_rows_are_marked_on_disk_and_compaction_puts_them_in_their_place() {
     };
     let late = segments(&dir, "tick").iter().filter(|path| is_late(path)).count();
     assert!(late >= 1 && segments(&dir, "tick").len() > late);
-    recorder::pipeline::compact::compact(&dir, &mut |_, _| Ok(())).unwrap();
+    recorder::store::compaction::compact(&dir, &mut |_, _| Ok(())).unwrap();
     assert!(!segments(&dir, "tick").iter().any(is_late));
     let rows = read_table(&dir, "tick");
     let expected: Vec<i64> = (1..6).flat_map(|s| [s * second as i64 - 5, s * second as i64]).collect();

@@ -33,7 +33,7 @@ fn all() -> Vec<Frame<'static>> {
         Frame::Probe(Box::new(ProbeRow { probe: Some(1), event: "e".to_owned(), ..ProbeRow::default() })),
         Frame::Started { start_ns: -8 },
         Frame::Record { probe: 1, cpu: 3, record: b"bytes of a record" },
-        Frame::Tick(Tick { watermark_ns: u64::MAX, now_ns: 10, publish_after_ns: 11 }),
+        Frame::Tick(Tick { watermark_ns: u64::MAX, now_ns: 10 }),
         Frame::Counters(ProbeCounters {
             probe: 1,
             per_cpu: vec![Counters::default(), counted, Counters::default()],

@@ -1,7 +1,5 @@
 //! Counters and clocks in; rows of tables counts, losses and clock out.
 
-use std::collections::HashMap;
-
 use anyhow::Result;
 use schemas::frames::{ClockReading, Frame};
 
@@ -13,6 +11,7 @@ use super::TraceWriter;
 use crate::source::ProbeCounters;
 
 impl TraceWriter {
+    /// Tell of exactly the rows that were handed over. With `is_last`, what is missing in the trace is lost.
     pub(super) fn count(&mut self, counters: &[ProbeCounters], now_ns: u64, is_last: bool) -> Result<()> {
         if let Some(frames) = &mut self.frames {
             frames.counters(counters);
@@ -28,8 +27,7 @@ impl TraceWriter {
             interval: Interval { since_ns, ts_ns },
             probes: counters,
             fed: self.events.iter().flat_map(|e| e.staging.fed()).collect(),
-            disk_lost: if is_last { self.progress.lock().disk_lost.clone() } else { HashMap::new() },
-            is_last,
+            in_trace: is_last.then(|| self.store.rows()),
             has_failed: self.failure().is_some(),
         };
         let rows = self.counts.update(&snapshot)?;
@@ -56,9 +54,18 @@ impl TraceWriter {
     pub(super) fn clock_rows(&mut self, readings: &[ClockReading]) -> Result<()> {
         if !readings.is_empty() {
             self.log(|| Frame::Clocks(readings.to_vec()));
+            self.clock_steps.add(readings, self.meta.utc_minus_boottime_ns);
+        }
+        self.send_clocks(readings)
+    }
+
+    pub(super) fn send_clocks(&mut self, readings: &[ClockReading]) -> Result<()> {
+        if let Some(last) = readings.last() {
             let batch = clock::batch(self.meta.utc_minus_boottime_ns, readings)?;
             self.send(0, Job::Side { table: "clock", batch });
-            self.clock_steps.add(readings, self.meta.utc_minus_boottime_ns);
+            self.uncommitted_clocks.extend(readings);
+            // What is carried over to later epochs is no step.
+            self.last_clock = Some(ClockReading { step_ns: None, ..*last });
         }
         Ok(())
     }

@@ -2,20 +2,17 @@
 
 use std::fs::File;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, anyhow};
 use schemas::frames::Frame;
-use schemas::trace::{PROBES, State};
+use schemas::trace::State;
+use schemas::trace::log::Status;
 
-use super::TraceWriter;
-use crate::pipeline::compact;
+use super::{Pending, TraceWriter};
+use crate::pipeline::counts::Counts;
 use crate::pipeline::failure;
 use crate::pipeline::job::Job;
-use crate::pipeline::meta::write_meta;
 use crate::pipeline::options::{End, Summary};
-use crate::pipeline::probes;
-use crate::pipeline::progress::Progress;
 
 impl TraceWriter {
     /// Write what is left, say how it ended, merge small segments. A failure to write is in the summary.
@@ -23,66 +20,62 @@ impl TraceWriter {
         let End { command_exit_code, counters, is_torn, is_hurried } = end;
         self.priority.end();
         self.wait_for_room();
-        for event in 0..self.events.len() {
-            self.cut(event, None);
-            self.publish(event, None);
-        }
         let now_ns = self.now_ns();
         let end_ns = self.utc_ns(now_ns);
+        self.commit(None, &counters, now_ns, None)?;
+        self.wait_for_encoder();
+        // Only when the disk has it, or has not, it is known what is lost. On a full one there is room to say it.
+        let is_written = self.store.settle().is_ok();
+        self.reserve = None;
+        if !is_written {
+            self.settle_disk();
+            self.send(0, Job::Retry);
+            self.take_back()?;
+        }
         for row in self.probes.iter_mut().filter(|row| row.probe.is_some()) {
             row.detached_ns.get_or_insert(end_ns);
         }
-        self.wait_for_encoder();
-        // Only now it is known what the disk has lost; on a full one there is room to say it.
-        self.reserve = None;
-        if self.progress.lock().failure.is_some() {
-            self.settle();
-        }
-        self.send(0, Job::Retry);
-        self.send(0, Job::ReplaceSide { table: PROBES, batch: probes::batch(&self.probes)? });
+        self.probes_are_dirty = true;
         self.clock(true)?;
         self.count(&counters, now_ns, true)?;
         self.log(|| Frame::End { now_ns, command_exit_code });
         let not_kept = self.frames.take().and_then(|frames| frames.finish().err());
         self.send(0, Job::Finish);
-        self.end_encoder();
-        let Progress { mut failure, is_unfinished, .. } = self.progress.lock().clone();
-        // Without its last counts nobody knows what was lost: a trace that is not closed says so.
-        self.meta.state = match (is_unfinished, is_torn) {
-            (true, _) => State::Open,
-            (false, true) => State::Recovered,
-            (false, false) => State::Closed,
+        let status = Status {
+            start_ns: Some(self.meta.start_ns),
+            end_ns: Some(end_ns),
+            command_exit_code,
+            ..Status::default()
         };
-        let kept = self.kept.lock().clone();
-        self.meta.kept_from_ns = kept.from_ns;
-        self.meta.end_ns = Some(end_ns);
-        self.meta.command_exit_code = command_exit_code;
-        if let Err(error) = write_meta(&self.dir, &self.meta) {
+        self.send_commit(now_ns, now_ns, None, Some(status));
+        let has_died = self.end_encoder();
+        let mut failure = self.store.failure().or(has_died);
+        // Without its last counts nobody knows what was lost: a trace that is not closed says so.
+        let is_finished = self.store.settle().is_ok() && failure.as_ref().is_none_or(|_| !self.store.is_stopped());
+        let threads = self.threads.take();
+        if let Err(error) = threads.map_or(Ok(()), |threads| self.store.finish(threads)) {
             failure.get_or_insert(Arc::new(error));
         }
-        // After a failure it would only say the same again.
-        let mut not_compacted = kept.problem.filter(|_| failure.is_none());
-        if failure.is_none()
-            && self.compact_at_close
-            && let Err(error) = compact::compact_tables(&self.dir, &self.meta, &mut |_, _| {
-                ensure!(!is_hurried.load(Ordering::Relaxed), "there was no time");
-                Ok(())
-            })
-        {
-            not_compacted = Some(format!("{error:#}"));
+        let mut not_compacted = None;
+        if is_finished {
+            let state = if is_torn { State::Recovered } else { State::Closed };
+            // After a failure it would only say the same again.
+            let is_merged = failure.is_none() && self.compact_at_close;
+            match self.store.close(state, is_merged, &is_hurried) {
+                Ok(problem) => not_compacted = problem,
+                Err(error) => drop(failure.get_or_insert(Arc::new(error))),
+            }
         }
-        // What cannot be looked at any more is as it was published.
-        let progress = self.progress.lock().clone();
-        let (bytes, segments) =
-            compact::size_of_trace(&self.dir).unwrap_or((progress.bytes, progress.segments));
-        let events = self.counts.totals().clone();
+        let not_compacted = not_compacted.or_else(|| self.store.merge_problem().filter(|_| failure.is_none()));
+        let (bytes, segments) = self.store.size();
         let failure = failure.map(|failure| Arc::new(anyhow!(failure::line(&failure, &self.dir))));
+        let unknown_cgroups = self.progress.lock().unknown_cgroups;
         Ok(Summary {
-            events,
+            events: self.counts.totals().clone(),
             bytes,
             segments,
-            kept_from_ns: kept.from_ns,
-            unknown_cgroups: progress.unknown_cgroups,
+            kept_from_ns: self.store.status().kept_from_ns,
+            unknown_cgroups,
             clock_steps: self.clock_steps.clone(),
             failure,
             not_compacted,
@@ -90,8 +83,32 @@ impl TraceWriter {
         })
     }
 
+    /// What was told with commits that are not part of the trace has not been told.
+    fn take_back(&mut self) -> Result<()> {
+        let (last, _) = self.store.serials();
+        let (mut counts, mut clocks) = (Counts::default(), Vec::new());
+        self.counted_ns = None;
+        for Pending { serial, counts: of_commit, counted_ns, clocks: readings } in
+            std::mem::take(&mut self.pending)
+        {
+            if Some(serial) == last {
+                (counts, self.counted_ns) = (of_commit, counted_ns);
+            } else if Some(serial) > last {
+                clocks.extend(readings);
+            }
+        }
+        for row in &self.probes {
+            if let Some(probe) = row.probe {
+                counts.add_probe(probe, &row.event);
+            }
+        }
+        self.counts = counts;
+        clocks.append(&mut self.uncommitted_clocks);
+        self.send_clocks(&clocks)
+    }
+
     /// Let the file system finish what was removed: one that copies on write gives room and quota back only then.
-    fn settle(&self) {
+    fn settle_disk(&self) {
         // If it fails, what is written next fails too and is told.
         let _ = File::open(&self.dir).map(nix::unistd::syncfs);
     }
@@ -103,14 +120,10 @@ impl TraceWriter {
         let _ = answer.recv();
     }
 
-    fn end_encoder(&mut self) {
+    /// Why it died, if it did.
+    fn end_encoder(&mut self) -> Option<Arc<anyhow::Error>> {
         drop(self.queue.take());
-        if let Some(encoder) = self.encoder.take()
-            && encoder.join().is_err()
-        {
-            let mut progress = self.progress.lock();
-            progress.is_unfinished = true;
-            progress.fail(anyhow!("the encoder's thread has died"));
-        }
+        let died = self.encoder.take().is_some_and(|encoder| encoder.join().is_err());
+        died.then(|| Arc::new(anyhow!("the encoder's thread has died")))
     }
 }

@@ -5,21 +5,12 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
 
 use anyhow::Result;
-use schemas::trace::{Frozen, Meta, State};
+use schemas::trace::{Frozen, Meta};
 
 use super::TraceWriter;
 use crate::pipeline::job::Job;
-use crate::pipeline::keep::Freeze;
 use crate::source::ProbeCounters;
-
-/// Where a snapshot goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SnapshotName {
-    /// Its directory.
-    pub path: PathBuf,
-    /// Fail if it exists, instead of putting a number behind the name.
-    pub is_exact: bool,
-}
+use crate::store::{Freeze, SnapshotName};
 
 impl TraceWriter {
     /// Make a closed trace of every row before the [watermark](Self::watermark_ns), beside the recording. The answer
@@ -30,22 +21,19 @@ impl TraceWriter {
         why: Frozen,
         counters: &mut dyn FnMut() -> Result<Vec<ProbeCounters>>,
     ) -> Result<Receiver<Result<PathBuf>>> {
-        self.cut_all(self.watermark_ns);
         let now_ns = self.now_ns();
-        let counters = counters()?;
-        self.count(&counters, now_ns, false)?;
         self.clock(true)?;
-        let ts_ns = self.utc_ns(now_ns);
-        let meta = Meta { state: State::Closed, end_ns: Some(ts_ns), frozen: Some(why), ..self.meta.clone() };
+        self.commit(Some(self.watermark_ns), &counters()?, now_ns, None)?;
+        let end_ns = self.utc_ns(now_ns);
+        let meta = Meta { frozen: Some(why), ..self.meta.clone() };
         let (reply, answer) = channel();
-        let SnapshotName { path, is_exact } = to;
-        self.send(0, Job::Freeze(Box::new(Freeze { to: path, is_exact, meta, reply })));
+        self.send(0, Job::Freeze(Box::new(Freeze { to, meta, end_ns, reply })));
         Ok(answer)
     }
 
     /// Do not wait for snapshots any more: those that are being made end soon, without a result.
     pub fn give_up_snapshots(&self) {
-        self.snapshots_are_over.store(true, Ordering::Relaxed);
+        self.store.snapshots_are_over().store(true, Ordering::Relaxed);
     }
 
     /// From now on wait until what is written has gone to the encoder.

@@ -14,18 +14,22 @@ impl TraceWriter {
         match step {
             Step::Tick(tick) => {
                 self.replay_now_ns = tick.now_ns;
-                // Its counters come as steps of their own.
-                self.advance(tick, &mut |_, _| Ok(()))
+                self.advance(tick)
             }
-            Step::Count { now_ns, counters } => self.count(&counters, now_ns, false),
+            Step::Count { now_ns, counters } => {
+                // Where it was committed is not told: each time that it was possible.
+                self.count(&counters, now_ns, false)?;
+                self.send_commit(self.watermark_ns, now_ns, None, None);
+                Ok(())
+            }
             Step::Probe(row) => self.add_probe(*row),
             Step::Started { start_ns } => {
-                self.update_meta(|meta| meta.start_ns = start_ns);
+                self.started(start_ns);
                 Ok(())
             }
             Step::Clocks(readings) => self.clock_rows(&readings),
             Step::Cut { watermark_ns } => {
-                self.cut_all(watermark_ns);
+                self.cut_all(Some(watermark_ns));
                 Ok(())
             }
         }

@@ -4,14 +4,13 @@ use anyhow::{Result, anyhow};
 use schemas::frames::{Frame, Tick};
 use schemas::trace::PROBES;
 
-use super::TraceWriter;
+use super::{COUNTS_EVERY_NS, TraceWriter};
 use crate::pipeline::clock;
 use crate::pipeline::failure;
 use crate::pipeline::job::Job;
 use crate::pipeline::probes;
 use crate::source::{EventSource, ProbeCounters};
 
-const COUNTS_EVERY_NS: u64 = 1_000_000_000;
 const CLOCK_EVERY_NS: u64 = 10_000_000_000;
 
 impl TraceWriter {
@@ -31,7 +30,7 @@ impl TraceWriter {
     }
 
     /// After each drain: hand over what is due. `watermark_ns` (boot time) is what the drain returned; `counters` is
-    /// asked once a second. Fails if something could not be written; then nothing more will be, and
+    /// asked about once a second. Fails if something could not be written; then nothing more will be, and
     /// [`close`](Self::close) is what remains to do.
     pub fn tick(
         &mut self,
@@ -41,52 +40,50 @@ impl TraceWriter {
         if watermark_ns != u64::MAX {
             self.replay_now_ns = self.replay_now_ns.max(watermark_ns);
         }
-        let publish_after_ns = self.progress.lock().lag.publish_after_ns(self.segment_age_ns);
-        let tick = Tick { watermark_ns, now_ns: self.now_ns(), publish_after_ns };
+        let tick = Tick { watermark_ns, now_ns: self.now_ns() };
         self.log(|| Frame::Tick(tick));
-        self.advance(tick, &mut |writer, now_ns| {
-            let counters = counters()?;
-            writer.count(&counters, now_ns, false)
-        })?;
-        self.clock(tick.now_ns >= self.next_clock_ns)?;
-        if tick.now_ns >= self.next_clock_ns {
-            self.next_clock_ns = tick.now_ns.saturating_add(CLOCK_EVERY_NS);
+        self.advance(tick)?;
+        let Tick { now_ns, .. } = tick;
+        let is_first = self.next_counts_ns == 0;
+        self.clock(now_ns >= self.next_clock_ns)?;
+        if now_ns >= self.next_clock_ns {
+            self.next_clock_ns = now_ns.saturating_add(CLOCK_EVERY_NS);
+        }
+        let publish_after_ns = self.store.lag().publish_after_ns(self.segment_age_ns);
+        let rows_due_ns = self.waiting_since_ns().map(|since| since + publish_after_ns);
+        // Without rows there is something to tell each second all the same.
+        let counts_due_ns = self.committed_ns.saturating_add(publish_after_ns.max(COUNTS_EVERY_NS));
+        let are_rows_due = rows_due_ns.is_some_and(|due_ns| self.watermark_ns >= due_ns);
+        if are_rows_due || is_first || now_ns >= counts_due_ns || self.probes_are_dirty || self.is_much() {
+            let due_ns = rows_due_ns.filter(|_| self.is_live && are_rows_due);
+            return self.commit(Some(self.watermark_ns), &counters()?, now_ns, due_ns);
+        }
+        if now_ns >= self.next_counts_ns {
+            self.cut_all(Some(self.watermark_ns));
+            self.count(&counters()?, now_ns, false)?;
+            self.next_counts_ns = now_ns.saturating_add(COUNTS_EVERY_NS);
         }
         Ok(())
     }
 
-    /// Hand over what is due, and `count` when that is.
-    pub(super) fn advance(
-        &mut self,
-        tick: Tick,
-        count: &mut dyn FnMut(&mut Self, u64) -> Result<()>,
-    ) -> Result<()> {
-        let Tick { watermark_ns, now_ns, publish_after_ns } = tick;
-        self.watermark_ns = self.watermark_ns.max(watermark_ns);
-        let watermark_ns = self.watermark_ns;
+    /// Hand over what is old enough, or much.
+    pub(super) fn advance(&mut self, tick: Tick) -> Result<()> {
+        self.watermark_ns = self.watermark_ns.max(tick.watermark_ns);
         if let Some(failure) = self.failure() {
             return Err(anyhow!(failure::line(&failure, &self.dir)));
         }
-        if self.probes_are_dirty {
-            self.probes_are_dirty = false;
-            self.send(0, Job::ReplaceSide { table: PROBES, batch: probes::batch(&self.probes)? });
-        }
         for event in 0..self.events.len() {
-            self.hand_over(event, watermark_ns, publish_after_ns);
-        }
-        if now_ns >= self.next_counts_ns {
-            if self.next_counts_ns > 0 {
-                count(self, now_ns)?;
-            }
-            let staged = self.events.iter().map(|event| &event.staging);
-            let staged_ns =
-                staged.flat_map(|staging| [staging.first_ns, staging.late_since_ns]).flatten().min();
-            let all_before_ns = staged_ns.map_or(watermark_ns, |ns| ns.min(watermark_ns));
-            let staged_ns = staged_ns.map(|ns| self.utc_ns(ns));
-            self.send(0, Job::Keep { now_ns: self.utc_ns(now_ns), staged_ns, all_before_ns });
-            self.next_counts_ns = now_ns.saturating_add(COUNTS_EVERY_NS);
+            self.hand_over(event, self.watermark_ns);
         }
         Ok(())
+    }
+
+    /// Table probes as it is now.
+    pub(super) fn send_probes(&self) {
+        // A batch of columns of one length cannot fail.
+        if let Ok(batch) = probes::batch(&self.probes) {
+            self.send(0, Job::ReplaceSide { table: PROBES, batch });
+        }
     }
 
     pub(super) fn now_ns(&self) -> u64 {

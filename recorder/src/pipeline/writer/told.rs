@@ -8,18 +8,19 @@ use super::TraceWriter;
 use crate::pipeline::counts::Totals;
 
 impl TraceWriter {
-    /// A number that grows while anything is encoded or published; to be asked while another thread closes the trace.
+    /// A number that grows while anything is encoded or written; to be asked while another thread closes the trace.
     pub fn steps(&self) -> impl Fn() -> u64 + use<> {
-        let progress = self.progress.clone();
-        move || progress.lock().steps
+        let (progress, store) = (self.progress.clone(), self.store.clone());
+        move || progress.steps() + store.steps()
     }
 
-    /// How many rows are on the disk, by event; to be asked while another thread closes the trace.
+    /// How many rows are in the trace, by event; to be asked while another thread closes it.
     pub fn rows_on_disk(&self) -> impl Fn() -> Vec<(String, u64)> + use<> {
-        let (progress, meta) = (self.progress.clone(), self.meta.clone());
+        let (store, meta) = (self.store.clone(), self.meta.clone());
         move || {
-            let rows = progress.lock().rows.clone();
-            meta.events.iter().map(|event| event.event.clone()).zip(rows).collect()
+            let rows = store.rows_by_event();
+            let rows_of = |event: &str| rows.get(event).copied().unwrap_or(0);
+            meta.events.iter().map(|it| (it.event.clone(), rows_of(&it.event))).collect()
         }
     }
 
@@ -33,9 +34,8 @@ impl TraceWriter {
         self.counts.totals()
     }
 
-    /// Bytes of the segments published so far, or, if old ones were removed, of those that are there.
+    /// Bytes of the segments that there are.
     pub fn bytes_written(&self) -> u64 {
-        let kept = self.kept.lock();
-        if kept.from_ns.is_some() { kept.disk_bytes } else { self.progress.lock().bytes }
+        self.store.size().0
     }
 }

@@ -210,7 +210,7 @@ impl<'a> Recording<'a> {
             self.freezer.listen();
         }
         let utc_ns = clock::boottime_ns() + self.writer.meta().utc_minus_boottime_ns;
-        self.writer.update_meta(|meta| meta.start_ns = utc_ns);
+        self.writer.started(utc_ns);
         self.printing.sink().keep();
         self.frames.keep();
         self.announce(&snapshot);

@@ -1,5 +1,4 @@
-//! Rows of table processes that are to go, in their order, in; those that identify processes alive after the last of
-//! them out.
+//! Rows of table processes in, as they come; those that identify the processes which are alive out.
 //!
 //! Of a process the latest row of each kind stays (its birth or snapshot, its program, its name), until it exits or
 //! another one is born under its number.
@@ -17,7 +16,10 @@ use arrow_select::interleave::interleave_record_batch;
 use schemas::column::Type;
 use schemas::trace::PROCESSES;
 
-use super::shelf::Sources;
+use crate::source::ProbeId;
+
+/// Rows that are looked through together: often enough that what has died does not pile up.
+const MOST_WAITING: usize = 1 << 16;
 
 /// Batch and row.
 type At = (usize, usize);
@@ -26,12 +28,23 @@ type At = (usize, usize);
 #[derive(Default)]
 pub struct Alive {
     rows: Option<RecordBatch>,
+    /// What came since.
+    waiting: Vec<RecordBatch>,
+    waiting_rows: usize,
 }
 
 impl Alive {
-    /// Take the rows of `batches`, which come after those so far; among themselves they need not be in order.
-    pub fn take(&mut self, batches: &[RecordBatch]) -> Result<()> {
-        let batches: Vec<&RecordBatch> = self.rows.iter().chain(batches).collect();
+    /// Take rows that come after those so far, or late.
+    pub fn take(&mut self, batch: RecordBatch) -> Result<()> {
+        self.waiting_rows += batch.num_rows();
+        self.waiting.push(batch);
+        if self.waiting_rows >= MOST_WAITING { self.settle() } else { Ok(()) }
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.waiting_rows = 0;
+        let batches: Vec<&RecordBatch> = self.rows.iter().chain(&waiting).collect();
         let rows = batches.iter().map(|batch| Rows::of(batch)).collect::<Result<Vec<_>>>()?;
         let mut all: Vec<At> = rows
             .iter()
@@ -52,14 +65,17 @@ impl Alive {
         }
         let mut order: Vec<At> = alive.values().flat_map(|kinds| kinds.values().copied()).collect();
         order.sort_by_key(|&(i, row)| (rows[i].ts.value(row), i, row));
-        self.rows = Some(interleave_record_batch(&batches, &order)?);
+        if !batches.is_empty() {
+            self.rows = Some(interleave_record_batch(&batches, &order)?);
+        }
         Ok(())
     }
 
     /// The rows in their order, if there are any. Their stacks are NULL: who a process is does not depend on them, and
-    /// table stacks need not keep them.
-    pub fn finish(self) -> Result<Option<RecordBatch>> {
-        let Some(rows) = self.rows.filter(|rows| rows.num_rows() > 0) else { return Ok(None) };
+    /// table stacks need not have them.
+    pub fn rows(&mut self) -> Result<Option<RecordBatch>> {
+        self.settle()?;
+        let Some(rows) = self.rows.as_ref().filter(|rows| rows.num_rows() > 0) else { return Ok(None) };
         let is_stack = |field: &Field| {
             let ty = field.metadata().get("ktape_type").and_then(|ty| ty.parse().ok());
             matches!(ty, Some(Type::KernelStack(_) | Type::UserStack(_)))
@@ -73,10 +89,10 @@ impl Alive {
 }
 
 /// Rows of `batch` by probe and CPU.
-pub fn sources(batch: &RecordBatch) -> Result<Sources> {
+pub fn sources(batch: &RecordBatch) -> Result<BTreeMap<(ProbeId, u16), u64>> {
     let number = |name| column(batch, name)?.as_primitive_opt::<UInt16Type>().context("it is no u16");
     let (probes, cpus) = (number("probe")?, number("cpu")?);
-    let mut sources = Sources::new();
+    let mut sources = BTreeMap::new();
     for row in 0..batch.num_rows() {
         *sources.entry((probes.value(row), cpus.value(row))).or_default() += 1;
     }

@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::super::compact::remove_dir;
-use super::super::files::{TEMP_SUFFIX, create_dir, lock, open_own_dir};
+use crate::pipeline::files::{TEMP_SUFFIX, create_dir, lock, open_own_dir, remove_dir};
 
 /// What its name starts with in a trace.
 const PREFIX: &str = ".freeze-";
