@@ -1,6 +1,7 @@
 //! Snapshots of the counters in; rows of tables counts and losses (differences since the snapshot before) and totals
 //! per event out.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::{Context, Result};
@@ -226,7 +227,8 @@ impl Counts {
             for (reason, misses) in [("recursion", recursion_misses), ("kprobe_missed", kprobe_misses)] {
                 let Some(misses) = *misses else {
                     // With the first counts: who reads a trace that goes on, or was cut off, must know it too.
-                    if self.told_unknown.insert((*probe, reason), snapshot.interval).is_none() {
+                    if let Entry::Vacant(unknown) = self.told_unknown.entry((*probe, reason)) {
+                        unknown.insert(snapshot.interval);
                         losses.append(snapshot.interval, event, *probe, None, reason, None);
                         if !totals.unknown.contains(&reason) {
                             totals.unknown.push(reason);

@@ -11,6 +11,9 @@ pub struct Lag {
 }
 
 impl Lag {
+    /// Of what is not recorded just now, and can wait.
+    pub const NONE: Self = Self { worst_ns: Some(0) };
+
     /// Of a commit that was due at boot time `due_ns` the disk had everything at `now_ns`.
     pub fn measured(&mut self, due_ns: u64, now_ns: u64) {
         // A bad moment is forgotten slowly: the next one looks like it.

@@ -93,15 +93,12 @@ fn losses_stay_as_long_as_rows_of_their_time() {
             &(0..losses.num_rows()).map(|row| Some(counts.is_valid(row))).collect(),
         );
         let known = intervals(&known.unwrap(), 0);
-        assert!(
-            known[0].0 <= look.times[0],
-            "{:?} is the first loss, rows begin at {}",
-            known[0],
-            look.times[0]
-        );
+        // One a second, while an interval can be shorter.
+        let first_ns = look.times[0];
+        assert!(known[0].0 <= first_ns + S as i64, "{:?} is the first loss, rows begin at {first_ns}", known[0]);
         assert!(known.len() <= 130, "{} losses", known.len());
         let told = intervals(&read_open_table(&dir, "counts"), 0);
-        assert_eq!(told.last(), known.last());
+        assert!(told.last() >= known.last() && told[0].0 <= known[0].0, "{told:?}");
     }
     assert!(looks > 10, "{looks} times old rows were gone");
     writer.close(end(&mut world)).unwrap();

@@ -13,6 +13,7 @@ use arrow_array::types::*;
 use arrow_schema::DataType;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use schemas::trace::State;
+use schemas::trace::log::Contents;
 use schemas::trace::read::Description;
 
 /// What a trace holds, read while it may be written.
@@ -24,15 +25,14 @@ pub struct Look {
 
 /// Read the whole trace and fail unless it holds together. One whose files vanish meanwhile is read again.
 pub fn look(dir: &Path) -> Look {
-    let meta = read_meta(dir);
-    let (tables, kept_from_ns) = read(dir);
-    tables.check(meta.state == State::Closed, kept_from_ns)
+    let (tables, contents) = read(dir);
+    tables.check(&contents)
 }
 
 struct Tables(HashMap<&'static str, Vec<RecordBatch>>);
 
-/// All tables as of one commit, and the time since when all rows are there.
-fn read(dir: &Path) -> (Tables, Option<i64>) {
+/// All tables as of one commit.
+fn read(dir: &Path) -> (Tables, Contents) {
     let started = Instant::now();
     loop {
         let Description { contents, .. } = description(dir);
@@ -49,7 +49,7 @@ fn read(dir: &Path) -> (Tables, Option<i64>) {
                     rows.extend(batches(file));
                 }
             }
-            return (Tables(tables), contents.status.kept_from_ns);
+            return (Tables(tables), contents);
         }
         assert!(started.elapsed() < Duration::from_secs(60), "the trace cannot be read");
     }
@@ -74,9 +74,12 @@ pub fn read_open_table(dir: &Path, table: &str) -> RecordBatch {
 }
 
 impl Tables {
-    fn check(&self, is_closed: bool, kept_from_ns: Option<i64>) -> Look {
-        // Each epoch has those that its rows name; of a closed trace they are one.
-        let unique = |table, column| self.ids(table, column, is_closed);
+    fn check(&self, contents: &Contents) -> Look {
+        let is_closed = contents.status.state == State::Closed;
+        let kept_from_ns = contents.status.kept_from_ns;
+        // Each epoch has those that its rows name; of a trace that is closed and merged they are one.
+        let is_one = contents.epochs().len() <= 1;
+        let unique = |table, column| self.ids(table, column, is_one);
         let stacks = unique("stacks", "stack_id");
         let symbols = unique("symbols", "addr");
         let cgroups = unique("cgroups", "cgroup_id");
@@ -125,11 +128,11 @@ impl Tables {
         look
     }
 
-    /// Ids of a table; each must be there once if it `is_closed`.
-    fn ids(&self, table: &str, column: &str, is_closed: bool) -> HashSet<u64> {
+    /// Ids of a table; each must be there once if there `is_one` epoch.
+    fn ids(&self, table: &str, column: &str, is_one: bool) -> HashSet<u64> {
         let mut ids = HashSet::new();
         for id in self.0[table].iter().flat_map(|batch| numbers(batch, column)) {
-            assert!(ids.insert(id) || !is_closed, "{id} is in table {table} twice");
+            assert!(ids.insert(id) || !is_one, "{id} is in table {table} twice");
         }
         ids
     }

@@ -8,6 +8,7 @@ use super::{COUNTS_EVERY_NS, TraceWriter};
 use crate::pipeline::clock;
 use crate::pipeline::failure;
 use crate::pipeline::job::Job;
+use crate::pipeline::pace::Lag;
 use crate::pipeline::probes;
 use crate::source::{EventSource, ProbeCounters};
 
@@ -49,7 +50,8 @@ impl TraceWriter {
         if now_ns >= self.next_clock_ns {
             self.next_clock_ns = now_ns.saturating_add(CLOCK_EVERY_NS);
         }
-        let publish_after_ns = self.store.lag().publish_after_ns(self.segment_age_ns);
+        let lag = if self.is_live { self.store.lag() } else { Lag::NONE };
+        let publish_after_ns = lag.publish_after_ns(self.segment_age_ns);
         let rows_due_ns = self.waiting_since_ns().map(|since| since + publish_after_ns);
         // Without rows there is something to tell each second all the same.
         let counts_due_ns = self.committed_ns.saturating_add(publish_after_ns.max(COUNTS_EVERY_NS));
