@@ -177,7 +177,7 @@ impl<W: Write> Feed<W> {
 
     fn tick(&mut self, now_ns: u64) -> Result<()> {
         self.next_tick_ns = now_ns + TICK_NS;
-        self.frame(&Frame::Tick(Tick { watermark_ns: now_ns, now_ns, publish_after_ns: SECOND_NS }))?;
+        self.frame(&Frame::Tick(Tick { watermark_ns: now_ns, now_ns }))?;
         if now_ns >= self.next_count_ns {
             self.next_count_ns = now_ns + COUNT_NS;
             self.counters()?;
