@@ -22,6 +22,7 @@ mod random;
 mod staging;
 
 mod known;
+mod stack_hash;
 mod stacks;
 
 mod decode;

@@ -18,8 +18,8 @@ use arrow_schema::{DataType, Field, SchemaRef};
 use super::cgroups::{Cgroup, CgroupNames};
 use super::keep::Retired;
 use super::known::{Known, Met};
+use super::stack_hash::fold23;
 use super::table::Table;
-use super::text::stable_hash;
 use crate::kernel::symbols;
 
 /// What a code address is called.
@@ -160,12 +160,12 @@ impl Collector {
             Space::Kernel => 0,
             Space::User(pid) => (1 << 32) | u64::from(pid),
         };
-        let raw = stable_hash([owner].into_iter().chain(frames.clone()));
+        let raw = fold23([owner].into_iter().chain(frames.clone()));
         let (number, is_new) = self.raw_stacks.number(raw, |_| true);
         let second = self.second;
         if is_new {
             let skip = self.machinery(space, frames.clone());
-            let id = stable_hash([owner].into_iter().chain(frames.clone().skip(skip))) as i64;
+            let id = fold23([owner].into_iter().chain(frames.clone().skip(skip))) as i64;
             self.raws.push(Raw { id, skip, second });
         }
         let Raw { id, skip, second: last } = self.raws[number as usize];

@@ -285,7 +285,7 @@ impl Worker {
         let EventTable { dir, decoder, .. } = &self.events[event];
         let properties = writer_properties(decoder.schema(), self.zstd_level, is_late)?;
         self.files += 1;
-        Segment::create_event(dir, &self.files.to_string(), decoder.schema(), properties)
+        Segment::create(dir, &self.files.to_string(), decoder.schema(), properties)
     }
 
     fn publish(&mut self, event: usize, due_ns: Option<u64>) -> Result<()> {
