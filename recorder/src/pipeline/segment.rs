@@ -182,3 +182,7 @@ pub fn list_segments(dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
     found.sort();
     Ok(found)
 }
+
+#[cfg(test)]
+#[path = "segment_tests.rs"]
+pub mod tests;
