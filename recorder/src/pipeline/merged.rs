@@ -1,7 +1,8 @@
 //! Segments of one table in, one larger file with the same rows (or those that are wanted) in time order out.
 //!
-//! Row groups that are large already are spliced byte for byte; small neighbours are decoded and encoded again as one
-//! row group, because thousands of tiny ones would cost a reader more than the copy costs us.
+//! Row groups that are large already are spliced byte for byte, unless they are of an older recorder, whose pages have no
+//! CRC; small neighbours are decoded and encoded again as one row group, because thousands of tiny ones would cost a
+//! reader more than the copy costs us.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -15,25 +16,23 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{TimestampNanosecondType, UInt16Type, UInt64Type};
 use arrow_schema::{Schema, SchemaRef};
 use arrow_select::interleave::interleave_record_batch;
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
-use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, ArrowWriterOptions, compute_leaves};
-use parquet::arrow::{ArrowWriter, ProjectionMask};
-use parquet::column::writer::ColumnCloseResult;
-use parquet::file::metadata::{PageIndexPolicy, RowGroupMetaData};
-use parquet::file::statistics::Statistics;
-use parquet::file::writer::SerializedFileWriter;
+use parquet::file::metadata::PageIndexPolicy;
 use schemas::trace::LATE_KEY;
 
-use super::encode::tally::Tally;
+use super::encode::times;
+use super::encode::{Source, TableWriter};
 use super::files::TempFile;
-use super::segment::{ROW_GROUP_ROWS, Written, plain_io, spanned, ts_range, writer_properties};
+use super::segment::{Written, plain_io, writer_properties};
 
 /// Row groups of this size and more are spliced.
 const SPLICE_ROWS: usize = 64 * 1024;
 const BATCH_ROWS: usize = 8192;
-/// Decoded rows that become a row group though they are few: long stacks take a KiB each.
+/// Decoded rows that become a row group though they are few: long stacks take a KiB each, and a reader decodes a row
+/// group at a time.
 const MOST_BYTES: usize = 32 << 20;
 const ZSTD_LEVEL: i32 = 1;
 /// Unit of `st_blocks`.
@@ -104,33 +103,20 @@ impl Input {
 }
 
 fn range_of(metadata: &ArrowReaderMetadata) -> Option<(i64, i64)> {
-    if metadata.schema().fields().first()?.name() != "ts" {
+    if !times::has_ts(metadata.schema()) {
         return None;
     }
-    let ranges: Option<Vec<(i64, i64)>> = metadata.metadata().row_groups().iter().map(group_range).collect();
-    let ranges = ranges?;
-    Some((ranges.iter().map(|r| r.0).min()?, ranges.iter().map(|r| r.1).max()?))
-}
-
-fn group_range(group: &RowGroupMetaData) -> Option<(i64, i64)> {
-    match group.columns().first()?.statistics()? {
-        Statistics::Int64(ts) => Some((*ts.min_opt()?, *ts.max_opt()?)),
-        _ => None,
-    }
+    let ranges: Option<Vec<_>> = metadata.metadata().row_groups().iter().map(times::of_group).collect();
+    ranges?.into_iter().fold(None, |all, range| times::both(all, Some(range)))
 }
 
 /// The file being made.
 pub struct Merged {
-    writer: SerializedFileWriter<Tally<File>>,
-    factory: ArrowRowGroupWriterFactory,
+    writer: TableWriter<File>,
     schema: SchemaRef,
     temp: TempFile,
-    pending: Vec<RecordBatch>,
-    pending_rows: usize,
-    pending_bytes: usize,
-    row_groups: usize,
-    rows: u64,
-    ts: Option<(i64, i64)>,
+    /// What the rows of the open row group are in memory.
+    open_bytes: usize,
     is_late: bool,
 }
 
@@ -143,25 +129,9 @@ impl Merged {
         let fields = example.metadata.schema().fields().clone();
         let schema: SchemaRef = Schema::new_with_metadata(fields, metadata).into();
         let properties = writer_properties(&schema, ZSTD_LEVEL, is_late)?;
-        let options = ArrowWriterOptions::new().with_properties(properties);
-        let (writer, factory) =
-            ArrowWriter::try_new_with_options(Tally::new(temp.handle()?), schema.clone(), options)
-                .and_then(ArrowWriter::into_serialized_writer)
-                .map_err(plain_io)
-                .with_context(|| format!("cannot write '{}'", temp.path().display()))?;
-        Ok(Self {
-            writer,
-            factory,
-            schema,
-            temp,
-            pending: Vec::new(),
-            pending_rows: 0,
-            pending_bytes: 0,
-            row_groups: 0,
-            rows: 0,
-            ts: None,
-            is_late,
-        })
+        let writer = TableWriter::new(temp.handle()?, &schema, properties)
+            .with_context(|| format!("cannot write '{}'", temp.path().display()))?;
+        Ok(Self { writer, schema, temp, open_bytes: 0, is_late })
     }
 
     /// Append segments that overlap each other (mostly just one); units come in time order.
@@ -181,38 +151,20 @@ impl Merged {
     }
 
     fn append_one(&mut self, input: &Input) -> Result<()> {
-        for (index, group) in input.metadata.metadata().row_groups().iter().enumerate() {
-            if group.num_rows() as usize >= SPLICE_ROWS {
-                self.flush()?;
-                self.splice(input, index)?;
+        let metadata = &**input.metadata.metadata();
+        for (group, about) in metadata.row_groups().iter().enumerate() {
+            let source = Source { file: &input.file, metadata, group };
+            let is_large = about.num_rows() as usize >= SPLICE_ROWS;
+            let tells_times = !times::has_ts(&self.schema) || times::of_group(about).is_some();
+            if is_large && tells_times && source.has_crcs()? {
+                self.writer.splice(source)?;
+                self.open_bytes = 0;
             } else {
-                for batch in input.reader(vec![index])? {
+                for batch in input.reader(vec![group])? {
                     self.push(batch?)?;
                 }
             }
         }
-        Ok(())
-    }
-
-    fn splice(&mut self, input: &Input, index: usize) -> Result<()> {
-        let metadata = input.metadata.metadata();
-        let group = metadata.row_group(index);
-        let mut out = self.writer.next_row_group().map_err(plain_io)?;
-        for (i, column) in group.columns().iter().enumerate() {
-            let close = ColumnCloseResult {
-                bytes_written: column.compressed_size() as u64,
-                rows_written: group.num_rows() as u64,
-                metadata: column.clone(),
-                bloom_filter: None,
-                column_index: metadata.column_index().and_then(|all| all.get(index)?.get(i).cloned()),
-                offset_index: metadata.offset_index().and_then(|all| all.get(index)?.get(i).cloned()),
-            };
-            out.append_column(&input.file, close).map_err(plain_io)?;
-        }
-        out.close().map_err(plain_io)?;
-        self.rows += group.num_rows() as u64;
-        self.ts = spanned(self.ts, group_range(group));
-        self.row_groups += 1;
         Ok(())
     }
 
@@ -246,57 +198,29 @@ impl Merged {
 
     /// Append rows that come after all rows so far.
     pub fn push(&mut self, batch: RecordBatch) -> Result<()> {
-        self.rows += batch.num_rows() as u64;
-        self.ts = spanned(self.ts, ts_range(&batch));
-        self.pending_rows += batch.num_rows();
-        self.pending_bytes += batch.get_array_memory_size();
-        self.pending.push(batch);
-        let is_full = self.pending_rows >= ROW_GROUP_ROWS || self.pending_bytes >= MOST_BYTES;
-        if is_full { self.flush() } else { Ok(()) }
-    }
-
-    /// Encode what is pending as a row group.
-    fn flush(&mut self) -> Result<()> {
-        if self.pending_rows == 0 {
-            return Ok(());
+        self.writer.write(&batch)?;
+        if self.writer.open_rows() <= batch.num_rows() {
+            // The row group began with these rows.
+            self.open_bytes = 0;
         }
-        let mut columns = self.factory.create_column_writers(self.row_groups).map_err(plain_io)?;
-        for batch in self.pending.drain(..) {
-            let mut writers = columns.iter_mut();
-            for (field, array) in self.schema.fields().iter().zip(batch.columns()) {
-                for leaf in compute_leaves(field, array).map_err(plain_io)? {
-                    let writer = writers.next().context("a column more than the table has")?;
-                    writer.write(&leaf).map_err(plain_io)?;
-                }
-            }
+        self.open_bytes += batch.get_array_memory_size();
+        if self.open_bytes >= MOST_BYTES {
+            self.writer.end_row_group()?;
         }
-        let mut out = self.writer.next_row_group().map_err(plain_io)?;
-        for column in columns {
-            column.close().and_then(|chunk| chunk.append_to_row_group(&mut out)).map_err(plain_io)?;
-        }
-        out.close().map_err(plain_io)?;
-        (self.pending_rows, self.pending_bytes) = (0, 0);
-        self.row_groups += 1;
         Ok(())
     }
 
-    /// Bytes written to the file so far.
+    /// Bytes written to the file so far: those of the row groups that are complete.
     pub fn bytes(&self) -> u64 {
-        self.writer.bytes_written() as u64
+        self.writer.bytes()
     }
 
     /// Finish the file and make it durable; only its name is missing.
-    pub fn finish(mut self) -> Result<Written> {
-        let path = self.temp.path();
-        let finish = |this: &mut Self| {
-            this.flush()?;
-            this.writer.finish().map_err(plain_io)
-        };
-        finish(&mut self).with_context(|| format!("cannot write '{}'", path.display()))?;
-        self.temp.sync()?;
-        let (bytes, crc) = self.writer.inner().total();
-        let Self { temp, rows, ts, is_late, .. } = self;
-        Ok(Written { temp, rows, bytes, crc, ts, is_late })
+    pub fn finish(self) -> Result<Written> {
+        let Self { writer, temp, is_late, .. } = self;
+        let totals = writer.finish().with_context(|| format!("cannot write '{}'", temp.path().display()))?;
+        temp.sync()?;
+        Ok(Written::new(temp, totals, is_late))
     }
 }
 

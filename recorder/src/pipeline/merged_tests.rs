@@ -1,4 +1,4 @@
-//! How much of what is merged is in memory at a time.
+//! How much of what is merged is in memory at a time, and what is said of the result.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,8 +7,12 @@ use std::sync::Arc;
 use arrow_array::builder::{ListBuilder, UInt64Builder};
 use arrow_array::{ArrayRef, Int64Array};
 use arrow_schema::{DataType, Field};
+use arrow_select::concat::concat_batches;
+use parquet::arrow::ArrowWriter;
 
-use super::super::segment::{Segment, segment_name};
+use super::super::encode::tests::{pages, rows};
+use super::super::segment::tests::{check, event};
+use super::super::segment::{ROW_GROUP_ROWS, Segment, segment_name};
 use super::*;
 
 const FILES: u64 = 4;
@@ -63,4 +67,64 @@ fn long_rows_become_more_row_groups_and_not_more_memory() {
         })
         .collect();
     assert!(ids.iter().copied().eq(0..(FILES * ROWS).cast_signed()));
+}
+
+/// Segments of these numbers of rows, one after the other in time; as an older recorder wrote them if `is_old`.
+fn segments(dir: &Path, sizes: &[usize], is_old: bool) -> Vec<Input> {
+    let schema = event();
+    let segment = |(number, size): (usize, &usize)| {
+        let batch = rows::random(&schema, *size, 1 << 20, (number as i64) << 40);
+        let properties = writer_properties(&schema, 1, false).unwrap();
+        let path = dir.join(segment_name(number as u64));
+        if is_old {
+            let file = File::create(&path).unwrap();
+            let mut writer = ArrowWriter::try_new(file, schema.clone(), Some(properties)).unwrap();
+            writer.write(&batch).unwrap();
+            writer.close().unwrap();
+            assert!(pages::all(&fs::read(&path).unwrap()).iter().all(|page| page.crc.is_none()));
+        } else {
+            let mut segment = Segment::create(dir, &number.to_string(), &schema, properties).unwrap();
+            segment.write(&batch).unwrap();
+            segment.finish().unwrap().temp.publish(&segment_name(number as u64)).unwrap();
+        }
+        Input::open(number as u64, &path).unwrap()
+    };
+    sizes.iter().enumerate().map(segment).collect()
+}
+
+#[test]
+fn what_is_said_of_a_merged_file_is_what_is_in_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().canonicalize().unwrap().join("event");
+    for (sizes, is_old, row_groups) in [
+        (&[100, 70_000, 80_000, 10, 2000, 70_000][..], false, vec![100, 70_000, 80_000, 2010, 70_000]),
+        // Of an older recorder, all rows are encoded again, so that their pages have CRCs.
+        (&[100, 70_000, 200_000], true, vec![ROW_GROUP_ROWS, 270_100 - ROW_GROUP_ROWS]),
+        (&[0], false, vec![]),
+    ] {
+        fs::create_dir(&dir).unwrap();
+        let inputs = segments(&dir, sizes, is_old);
+        let rows = |inputs: &[Input]| -> Vec<RecordBatch> {
+            inputs.iter().flat_map(|input| input.batches().unwrap()).map(Result::unwrap).collect()
+        };
+        let schema = inputs[0].metadata.schema().clone();
+        let before = concat_batches(&schema, &rows(&inputs)).unwrap();
+        let temp = TempFile::create(&dir, "all").unwrap();
+        let mut merged = Merged::create(temp, &inputs[0], is_old).unwrap();
+        for input in inputs {
+            merged.append(&[input]).unwrap();
+        }
+        let open_bytes = merged.bytes();
+        let written = merged.finish().unwrap();
+        assert!(written.bytes > open_bytes);
+        check(&written);
+        let all = Input::open(0, &written.temp.path()).unwrap();
+        let groups: Vec<usize> =
+            all.metadata.metadata().row_groups().iter().map(|group| group.num_rows() as usize).collect();
+        assert_eq!(groups, row_groups);
+        assert_eq!(written.is_late, is_old);
+        assert!(concat_batches(&schema, &rows(&[all])).unwrap() == before, "other rows");
+        drop(written);
+        fs::remove_dir_all(&dir).unwrap();
+    }
 }

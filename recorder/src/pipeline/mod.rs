@@ -23,6 +23,7 @@ mod random;
 mod staging;
 
 mod alive;
+mod stack_hash;
 mod stacks;
 
 mod decode;

@@ -5,19 +5,15 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use arrow_array::RecordBatch;
-use arrow_array::cast::AsArray;
-use arrow_array::types::TimestampNanosecondType;
 use arrow_schema::{DataType, Schema, SchemaRef};
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use schemas::trace::{LATE_KEY, SEGMENT_SUFFIX, TABLE_KEY, table_json};
 
-use super::encode::TableWriter;
-use super::encode::tally::Tally;
+use super::encode::times::has_ts;
+use super::encode::{TableWriter, Totals};
 use super::files::TempFile;
 
 /// Rows of a row group: larger ones are neither smaller on disk nor faster (measured: 64k costs 3 %, 1M is equal).
@@ -32,7 +28,7 @@ const DICTIONARY_BYTES: usize = ROW_GROUP_ROWS * 8;
 pub fn writer_properties(schema: &Schema, zstd_level: i32, is_late: bool) -> Result<WriterProperties> {
     let level = ZstdLevel::try_new(zstd_level)
         .with_context(|| format!("zstd level {zstd_level} is not possible: use 1 to 22"))?;
-    let is_sorted = schema.fields().first().is_some_and(|f| f.name() == "ts");
+    let is_sorted = has_ts(schema);
     let table = table_json(schema);
     let mut metadata = vec![KeyValue::new(TABLE_KEY.to_owned(), table)];
     if is_late {
@@ -81,12 +77,6 @@ pub fn writer_properties(schema: &Schema, zstd_level: i32, is_late: bool) -> Res
     Ok(properties.build())
 }
 
-/// Both write the same files; the general one also knows lists, the other one takes half the time.
-enum Writer {
-    General(Box<ArrowWriter<Tally<File>>>),
-    Event(Box<TableWriter<File>>),
-}
-
 /// A file that is whole and lacks only its name, with what the log says of it.
 pub struct Written {
     /// The file.
@@ -97,117 +87,64 @@ pub struct Written {
     pub bytes: u64,
     /// CRC-32 of all its bytes.
     pub crc: u32,
-    /// Smallest and largest ts; `None` if the table does not begin with one, or has no rows.
+    /// Smallest and largest ts; `None` if the table does not begin with one, or there are no rows.
     pub ts: Option<(i64, i64)>,
     /// Its rows came late.
     pub is_late: bool,
 }
 
+impl Written {
+    /// Of a file and what its writer says of it.
+    pub fn new(temp: TempFile, totals: Totals, is_late: bool) -> Self {
+        let Totals { rows, bytes, crc, ts } = totals;
+        Self { temp, rows, bytes, crc, ts, is_late }
+    }
+}
+
 /// A segment being written.
 pub struct Segment {
-    writer: Writer,
+    writer: TableWriter<File>,
     temp: TempFile,
     table: String,
     is_late: bool,
-    ts: Option<(i64, i64)>,
     /// Rows so far.
     pub rows: u64,
 }
 
 impl Segment {
-    /// Begin a segment of the side table in `dir`; `temp_name` tells it from others of this table.
+    /// Begin a segment of the table in `dir`; `temp_name` tells it from others of this table.
     pub fn create(
         dir: &Path,
         temp_name: &str,
         schema: &SchemaRef,
         properties: WriterProperties,
     ) -> Result<Self> {
-        let is_late = is_late(&properties);
-        Self::begin(dir, temp_name, is_late, |file| {
-            let options = ArrowWriterOptions::new().with_properties(properties);
-            let writer = ArrowWriter::try_new_with_options(Tally::new(file), schema.clone(), options)
-                .map_err(plain_io)?;
-            Ok(Writer::General(Box::new(writer)))
-        })
-    }
-
-    /// The same for an event.
-    pub fn create_event(
-        dir: &Path,
-        temp_name: &str,
-        schema: &SchemaRef,
-        properties: WriterProperties,
-    ) -> Result<Self> {
-        let is_late = is_late(&properties);
-        Self::begin(dir, temp_name, is_late, |file| {
-            Ok(Writer::Event(Box::new(TableWriter::new(file, schema, properties)?)))
-        })
-    }
-
-    fn begin(
-        dir: &Path,
-        temp_name: &str,
-        is_late: bool,
-        writer: impl FnOnce(File) -> Result<Writer>,
-    ) -> Result<Self> {
         let table = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let temp = TempFile::create(dir, temp_name)?;
-        let writer =
-            writer(temp.handle()?).with_context(|| format!("cannot begin a segment of table '{table}'"))?;
-        Ok(Self { writer, temp, table, is_late, ts: None, rows: 0 })
+        let keys = properties.key_value_metadata();
+        let is_late = keys.is_some_and(|keys| keys.iter().any(|pair| pair.key == LATE_KEY));
+        let writer = TableWriter::new(temp.handle()?, schema, properties)
+            .with_context(|| format!("cannot begin a segment of table '{table}'"))?;
+        Ok(Self { writer, temp, table, is_late, rows: 0 })
     }
 
     /// Add rows; the caller keeps them sorted.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        match &mut self.writer {
-            Writer::General(writer) => writer.write(batch).map_err(plain_io),
-            Writer::Event(writer) => writer.write(batch),
-        }
-        .with_context(|| cannot_write(&self.table))?;
+        self.writer.write(batch).with_context(|| cannot_write(&self.table))?;
         self.rows += batch.num_rows() as u64;
-        self.ts = spanned(self.ts, ts_range(batch));
         Ok(())
     }
 
-    /// Bytes written to the file so far.
+    /// Bytes written to the file so far: those of the row groups that are complete.
     pub fn bytes(&self) -> u64 {
-        match &self.writer {
-            Writer::General(writer) => writer.bytes_written() as u64,
-            Writer::Event(writer) => writer.bytes(),
-        }
+        self.writer.bytes()
     }
 
     /// Write what is left and the footer: the file lacks only its name.
     pub fn finish(self) -> Result<Written> {
-        let Self { writer, temp, table, rows, ts, is_late } = self;
-        let (bytes, crc) = match writer {
-            Writer::General(mut writer) => writer.finish().map(|_| writer.inner().total()).map_err(plain_io),
-            Writer::Event(writer) => writer.finish(),
-        }
-        .with_context(|| cannot_write(&table))?;
-        Ok(Written { temp, rows, bytes, crc, ts, is_late })
-    }
-}
-
-fn is_late(properties: &WriterProperties) -> bool {
-    properties.key_value_metadata().is_some_and(|keys| keys.iter().any(|pair| pair.key == LATE_KEY))
-}
-
-/// Smallest and largest ts of `batch`, if it has rows and a ts.
-pub fn ts_range(batch: &RecordBatch) -> Option<(i64, i64)> {
-    let schema = batch.schema_ref();
-    schema.fields().first().filter(|field| field.name() == "ts")?;
-    let ts = batch.column(0).as_primitive_opt::<TimestampNanosecondType>()?;
-    // No ts is NULL.
-    let (first, others) = ts.values().split_first()?;
-    Some(others.iter().fold((*first, *first), |(min, max), ts| (min.min(*ts), max.max(*ts))))
-}
-
-/// The range that has both, either of which may be empty.
-pub fn spanned(a: Option<(i64, i64)>, b: Option<(i64, i64)>) -> Option<(i64, i64)> {
-    match (a, b) {
-        (Some((min, max)), Some((from, to))) => Some((min.min(from), max.max(to))),
-        (a, b) => a.or(b),
+        let Self { writer, temp, table, is_late, .. } = self;
+        let totals = writer.finish().with_context(|| cannot_write(&table))?;
+        Ok(Written::new(temp, totals, is_late))
     }
 }
 
@@ -230,3 +167,6 @@ pub fn plain_io(error: parquet::errors::ParquetError) -> anyhow::Error {
 pub fn segment_name(number: u64) -> String {
     format!("{number:06}{SEGMENT_SUFFIX}")
 }
+#[cfg(test)]
+#[path = "segment_tests.rs"]
+pub mod tests;

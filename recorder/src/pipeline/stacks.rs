@@ -15,8 +15,8 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, SchemaRef};
 
 use super::cgroups::{Cgroup, CgroupNames};
+use super::stack_hash::fold23;
 use super::table::Table;
-use super::text::stable_hash;
 use crate::kernel::symbols;
 
 /// What a code address is called.
@@ -120,13 +120,13 @@ impl Collector {
             Space::Kernel => 0,
             Space::User(pid) => (1 << 32) | u64::from(pid),
         };
-        let raw = stable_hash([owner].into_iter().chain(frames.clone()));
+        let raw = fold23([owner].into_iter().chain(frames.clone()));
         let (number, is_new) = self.raw_stacks.number(raw, |_| true);
         if !is_new {
             return self.ids[number as usize];
         }
         let skip = self.machinery(space, frames.clone());
-        let id = stable_hash([owner].into_iter().chain(frames.clone().skip(skip))) as i64;
+        let id = fold23([owner].into_iter().chain(frames.clone().skip(skip))) as i64;
         self.ids.push(id);
         if self.known_stacks.number(id.cast_unsigned(), |_| true).1 {
             if space == Space::Kernel {

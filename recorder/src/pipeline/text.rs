@@ -36,7 +36,7 @@ pub fn text(raw: &[u8], most: usize) -> Cow<'_, str> {
 }
 
 /// A fast hash of short keys: a multiply per eight bytes. Tables keyed with it are bounded, so a hostile choice of
-/// keys costs time, not memory.
+/// keys costs time, not memory. Nothing on disk depends on it.
 #[derive(Default)]
 pub struct FastHasher(u64);
 
@@ -82,13 +82,6 @@ impl Hasher for FastHasher {
     fn write_usize(&mut self, value: usize) {
         self.mix(value as u64);
     }
-}
-
-/// Hash of 64-bit words, the same in every recording.
-pub fn stable_hash(words: impl IntoIterator<Item = u64>) -> u64 {
-    let mut hasher = FastHasher::default();
-    words.into_iter().for_each(|word| hasher.mix(word));
-    hasher.finish()
 }
 
 /// Raw values of one column -> keys of a dictionary of texts.

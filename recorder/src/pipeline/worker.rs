@@ -256,7 +256,7 @@ impl Worker {
         let EventTable { name, dir, decoder, number, .. } = &mut self.events[event];
         let properties = writer_properties(decoder.schema(), self.zstd_level, is_late)?;
         *number = self.store.number(name);
-        Segment::create_event(dir, &number.0.to_string(), decoder.schema(), properties)
+        Segment::create(dir, &number.0.to_string(), decoder.schema(), properties)
     }
 
     /// The open segment of an event becomes whole.

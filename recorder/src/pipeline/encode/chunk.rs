@@ -1,18 +1,15 @@
 //! Encoded pages of one column chunk in; its bytes and its metadata, ready to be spliced into a row group, out.
 
-use std::io::Write;
-
 use anyhow::Result;
 use parquet::basic::{Compression, Encoding, PageType};
-use parquet::column::page::{CompressedPage, Page, PageWriteSpec, PageWriter};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::file::metadata::{
     ColumnChunkMetaData, ColumnIndexBuilder, OffsetIndexBuilder, PageEncodingStats,
 };
 use parquet::file::statistics::Statistics;
-use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
 
+use super::page::{self, Kind};
 use super::zip::Zip;
 
 /// A compressed page must be smaller than this share of it; else it stays as it is, which costs a reader less.
@@ -23,14 +20,18 @@ const PAGES_UNTRIED: u32 = 3;
 
 /// A page whose values are encoded.
 pub struct DataPage<'a> {
-    /// Rows, NULLs included.
+    /// Rows.
     pub rows: usize,
-    /// How many of them are NULL.
-    pub nulls: usize,
-    /// Levels, then values.
+    /// Values, NULLs, and a place for each empty list.
+    pub entries: usize,
+    /// Entries that are no value.
+    pub absent: usize,
+    /// Levels of both kinds, then values.
     pub body: &'a [u8],
-    /// Bytes of the levels.
-    pub levels_bytes: usize,
+    /// Bytes of the levels that say where a list begins.
+    pub repetition_bytes: usize,
+    /// Bytes of the levels that say which entries are values.
+    pub definition_bytes: usize,
     /// Of the values.
     pub encoding: Encoding,
     /// Smallest and largest value, plain.
@@ -40,6 +41,7 @@ pub struct DataPage<'a> {
 struct Written {
     compressed_bytes: usize,
     rows: usize,
+    entries: usize,
     encoding: Encoding,
 }
 
@@ -48,11 +50,11 @@ pub struct Chunk {
     descr: ColumnDescPtr,
     compression: Compression,
     has_page_ranges: bool,
-    sink: TrackedWrite<Vec<u8>>,
+    pages: Vec<u8>,
     written: Vec<Written>,
     index: ColumnIndexBuilder,
     uncompressed_bytes: usize,
-    nulls: u64,
+    absent: u64,
     untried: u32,
 }
 
@@ -64,23 +66,24 @@ impl Chunk {
             descr,
             compression,
             has_page_ranges,
-            sink: TrackedWrite::new(Vec::new()),
+            pages: Vec::new(),
             written: Vec::new(),
             uncompressed_bytes: 0,
-            nulls: 0,
+            absent: 0,
             untried: 0,
         }
     }
 
-    /// NULLs so far.
-    pub fn nulls(&self) -> u64 {
-        self.nulls
+    /// Entries so far that are no value.
+    pub fn absent(&self) -> u64 {
+        self.absent
     }
 
     /// Add a page.
     pub fn page(&mut self, page: DataPage<'_>, zip: &mut Zip) -> Result<()> {
-        let DataPage { rows, nulls, body, levels_bytes, encoding, range } = page;
-        let (levels, values) = body.split_at(levels_bytes);
+        let DataPage { rows, entries, absent, body, repetition_bytes, definition_bytes, encoding, range } =
+            page;
+        let (levels, values) = body.split_at(repetition_bytes + definition_bytes);
         let is_tried = self.untried == 0 && !values.is_empty();
         self.untried = self.untried.saturating_sub(1);
         let mut packed = None;
@@ -92,24 +95,24 @@ impl Chunk {
                 self.untried = PAGES_UNTRIED;
             }
         }
-        let page = Page::DataPageV2 {
-            buf: [levels, packed.unwrap_or(values)].concat().into(),
-            num_values: rows as u32,
+        let kind = Kind::Data {
+            rows,
+            entries,
+            absent,
             encoding,
-            num_nulls: nulls as u32,
-            num_rows: rows as u32,
-            def_levels_byte_len: levels_bytes as u32,
-            rep_levels_byte_len: 0,
+            repetition_bytes,
+            definition_bytes,
             is_compressed: packed.is_some(),
-            statistics: None,
         };
-        let spec = write_page(&mut self.sink, page, body.len())?;
-        self.uncompressed_bytes += spec.uncompressed_size;
-        self.nulls += nulls as u64;
-        self.written.push(Written { compressed_bytes: spec.compressed_size, rows, encoding });
+        let start = self.pages.len();
+        let parts = [levels, packed.unwrap_or(values)];
+        self.uncompressed_bytes += page::write(&kind, body.len(), parts, &mut self.pages)? + body.len();
+        self.absent += absent as u64;
+        let compressed_bytes = self.pages.len() - start;
+        self.written.push(Written { compressed_bytes, rows, entries, encoding });
         if self.has_page_ranges {
             let (min, max) = range.unwrap_or_default();
-            self.index.append(nulls == rows, min, max, nulls as i64);
+            self.index.append(absent == entries, min, max, absent as i64);
         }
         Ok(())
     }
@@ -121,31 +124,28 @@ impl Chunk {
         statistics: Option<Statistics>,
         zip: &mut Zip,
     ) -> Result<(Vec<u8>, ColumnCloseResult)> {
-        let mut sink = TrackedWrite::new(Vec::new());
+        let mut bytes = Vec::new();
         let mut encodings = Vec::new();
         if let Some((distinct, values)) = dictionary {
-            let page = Page::DictionaryPage {
-                buf: zip.compress(values)?.to_vec().into(),
-                num_values: distinct as u32,
-                encoding: Encoding::PLAIN,
-                is_sorted: false,
-            };
-            self.uncompressed_bytes += write_page(&mut sink, page, values.len())?.uncompressed_size;
+            let kind = Kind::Dictionary { values: distinct };
+            let parts = [zip.compress(values)?, &[]];
+            self.uncompressed_bytes += page::write(&kind, values.len(), parts, &mut bytes)? + values.len();
             encodings.push(page_encoding(PageType::DICTIONARY_PAGE, Encoding::PLAIN));
         }
-        let dictionary_bytes = sink.bytes_written() as i64;
-        let pages = std::mem::replace(&mut self.sink, TrackedWrite::new(Vec::new())).into_inner()?;
-        sink.write_all(&pages)?;
-        let bytes = sink.into_inner()?;
+        let dictionary_bytes = bytes.len() as i64;
+        bytes.extend_from_slice(&std::mem::take(&mut self.pages));
 
         let mut offsets = OffsetIndexBuilder::new();
         let mut offset = dictionary_bytes;
-        let mut rows = 0;
-        for Written { compressed_bytes, rows: page_rows, encoding } in self.written.drain(..) {
+        let (mut rows, mut entries) = (0, 0);
+        for Written { compressed_bytes, rows: page_rows, entries: page_entries, encoding } in
+            self.written.drain(..)
+        {
             offsets.append_row_count(page_rows as i64);
             offsets.append_offset_and_size(offset, compressed_bytes as i32);
             offset += compressed_bytes as i64;
             rows += page_rows;
+            entries += page_entries;
             match encodings
                 .iter_mut()
                 .find(|e| e.encoding == encoding && e.page_type == PageType::DATA_PAGE_V2)
@@ -159,7 +159,7 @@ impl Chunk {
             .set_compression(self.compression)
             .set_encodings(all)
             .set_page_encoding_stats(encodings)
-            .set_num_values(rows as i64)
+            .set_num_values(entries as i64)
             .set_total_compressed_size(bytes.len() as i64)
             .set_total_uncompressed_size(std::mem::take(&mut self.uncompressed_bytes) as i64)
             .set_dictionary_page_offset(dictionary.map(|_| 0))
@@ -177,7 +177,7 @@ impl Chunk {
             column_index: if self.has_page_ranges { Some(index.build()?) } else { None },
             offset_index: Some(offsets.build()),
         };
-        self.nulls = 0;
+        self.absent = 0;
         self.untried = 0;
         Ok((bytes, close))
     }
@@ -185,8 +185,4 @@ impl Chunk {
 
 fn page_encoding(page_type: PageType, encoding: Encoding) -> PageEncodingStats {
     PageEncodingStats { page_type, encoding, count: 1 }
-}
-
-fn write_page(sink: &mut TrackedWrite<Vec<u8>>, page: Page, uncompressed: usize) -> Result<PageWriteSpec> {
-    Ok(SerializedPageWriter::new(sink).write_page(CompressedPage::new(page, uncompressed))?)
 }

@@ -56,25 +56,24 @@ pub struct Settings {
     pub has_statistics: bool,
 }
 
-/// The encoder for `field`. Fails for types and encodings that no event table has.
-pub fn values_of(field: &Field, properties: &WriterProperties) -> Result<Box<dyn Values>> {
-    let path = ColumnPath::from(field.name().as_str());
-    let has_dictionary = properties.dictionary_enabled(&path);
+/// The encoder for the values of `field`, which are at `path` in the file. Fails for types and encodings that no table
+/// has.
+pub fn values_of(field: &Field, path: &ColumnPath, properties: &WriterProperties) -> Result<Box<dyn Values>> {
+    let has_dictionary = properties.dictionary_enabled(path);
     let settings = Settings {
-        page_bytes: properties.column_data_page_size_limit(&path),
-        dictionary_bytes: if has_dictionary {
-            properties.column_dictionary_page_size_limit(&path)
-        } else {
-            0
-        },
-        has_statistics: properties.statistics_enabled(&path) != EnabledStatistics::None,
+        page_bytes: properties.column_data_page_size_limit(path),
+        dictionary_bytes: if has_dictionary { properties.column_dictionary_page_size_limit(path) } else { 0 },
+        has_statistics: properties.statistics_enabled(path) != EnabledStatistics::None,
     };
-    let is_delta = !has_dictionary && properties.encoding(&path) == Some(Encoding::DELTA_BINARY_PACKED);
+    let is_delta = !has_dictionary && properties.encoding(path) == Some(Encoding::DELTA_BINARY_PACKED);
     Ok(match field.data_type() {
         DataType::Timestamp(TimeUnit::Nanosecond, _) if is_delta => {
             Box::new(Rising::<TimestampNanosecondType>::new(settings))
         }
         DataType::UInt64 if is_delta => Box::new(Rising::<UInt64Type>::new(settings)),
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => {
+            Box::new(Numbers::<TimestampNanosecondType>::new(settings))
+        }
         DataType::UInt8 => Box::new(Numbers::<UInt8Type>::new(settings)),
         DataType::UInt16 => Box::new(Numbers::<UInt16Type>::new(settings)),
         DataType::UInt32 => Box::new(Numbers::<UInt32Type>::new(settings)),
@@ -88,7 +87,7 @@ pub fn values_of(field: &Field, properties: &WriterProperties) -> Result<Box<dyn
         DataType::Dictionary(key, value) if (&**key, &**value) == (&DataType::Int32, &DataType::Utf8) => {
             Box::new(Bytes::new(settings))
         }
-        other => bail!("column '{}': events have no columns of {other}", field.name()),
+        other => bail!("column '{path}': no table has columns of {other}"),
     })
 }
 
