@@ -19,6 +19,7 @@ use crate::column::{Layout, field, text_dictionary, timestamp, typed};
 pub mod log;
 mod losses;
 pub mod read;
+pub mod sums;
 
 pub use losses::{LATE, LOSS_REASONS, LossReason, losses_markdown};
 
@@ -106,6 +107,14 @@ pub struct Meta {
     /// Of what and why this trace is a snapshot, if it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<Frozen>,
+}
+
+impl Meta {
+    /// The text of `trace.json`, with its own CRC at the end. Fails if it cannot be written as JSON.
+    pub fn to_text(&self) -> anyhow::Result<String> {
+        let json = serde_json::to_string_pretty(self)?;
+        sums::sealed(&json).ok_or_else(|| anyhow::anyhow!("the description of a trace is no JSON object"))
+    }
 }
 
 /// A snapshot says what it was taken of and why.

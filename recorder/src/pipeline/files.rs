@@ -215,16 +215,16 @@ impl TempFile {
     }
 
     /// Give the file its `name`. Fails if anything has that name: no number is used twice.
-    pub fn reveal(&mut self, name: &str) -> Result<()> {
+    pub fn reveal(&mut self, name: &str) -> Result<PathBuf> {
         self.rename(name, RenameFlags::RENAME_NOREPLACE)
     }
 
     /// The same, replacing a file or link of that name.
-    pub fn replace(&mut self, name: &str) -> Result<()> {
+    pub fn replace(&mut self, name: &str) -> Result<PathBuf> {
         self.rename(name, RenameFlags::empty())
     }
 
-    fn rename(&mut self, name: &str, flags: RenameFlags) -> Result<()> {
+    fn rename(&mut self, name: &str, flags: RenameFlags) -> Result<PathBuf> {
         let is_torn = self.is_torn.load(Ordering::Relaxed);
         ensure!(!is_torn, "'{}': the disk may not have all of it", self.path().display());
         let (dir, own) = (&self.dir, self.name.as_str());
@@ -242,14 +242,15 @@ impl TempFile {
             .map_err(io::Error::from)
             .with_context(|| format!("cannot create '{}'", self.dir_path.join(name).display()))?;
         (self.name, self.is_published) = (name.to_owned(), true);
-        Ok(())
+        Ok(self.path())
     }
 
     /// Make the contents durable, give the file its `name`, make that durable too.
-    pub fn publish(mut self, name: &str) -> Result<()> {
+    pub fn publish(mut self, name: &str) -> Result<PathBuf> {
         self.sync()?;
-        self.reveal(name)?;
-        sync_dir(&self.dir_path)
+        let path = self.reveal(name)?;
+        sync_dir(&self.dir_path)?;
+        Ok(path)
     }
 }
 
@@ -319,14 +320,6 @@ pub fn replace(dir: &Path, name: &str, contents: &[u8]) -> Result<()> {
     temp.sync()?;
     temp.replace(name)?;
     sync_dir(dir)
-}
-
-#[cfg(test)]
-impl TempFile {
-    /// As after an fsync that failed.
-    pub fn tear(&self) {
-        self.is_torn.store(true, Ordering::Relaxed);
-    }
 }
 
 #[cfg(test)]

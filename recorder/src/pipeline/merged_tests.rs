@@ -116,7 +116,7 @@ fn what_is_said_of_a_merged_file_is_what_is_in_it() {
         }
         let open_bytes = merged.bytes();
         let written = merged.finish().unwrap();
-        assert!(written.bytes > open_bytes);
+        assert!(written.sums.bytes > open_bytes);
         check(&written);
         let all = Input::open(0, &written.temp.path()).unwrap();
         let groups: Vec<usize> =

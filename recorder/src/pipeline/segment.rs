@@ -10,6 +10,7 @@ use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
+use schemas::trace::sums::Summed;
 use schemas::trace::{LATE_KEY, SEGMENT_SUFFIX, TABLE_KEY, table_json};
 
 use super::encode::times::has_ts;
@@ -83,10 +84,8 @@ pub struct Written {
     pub temp: TempFile,
     /// Rows in it.
     pub rows: u64,
-    /// Its size.
-    pub bytes: u64,
-    /// CRC-32 of all its bytes.
-    pub crc: u32,
+    /// Its size and CRCs.
+    pub sums: Summed,
     /// Smallest and largest ts; `None` if the table does not begin with one, or there are no rows.
     pub ts: Option<(i64, i64)>,
     /// Its rows came late.
@@ -96,8 +95,8 @@ pub struct Written {
 impl Written {
     /// Of a file and what its writer says of it.
     pub fn new(temp: TempFile, totals: Totals, is_late: bool) -> Self {
-        let Totals { rows, bytes, crc, ts } = totals;
-        Self { temp, rows, bytes, crc, ts, is_late }
+        let Totals { rows, sums, ts } = totals;
+        Self { temp, rows, sums, ts, is_late }
     }
 }
 

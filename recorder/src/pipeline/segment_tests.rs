@@ -8,7 +8,7 @@ use arrow_schema::Field;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use schemas::column::timestamp;
 use schemas::trace::SIDE_TABLES;
-use schemas::trace::read::checksum;
+use schemas::trace::read::sums;
 
 use super::super::encode::tests::{pages, rows};
 use super::*;
@@ -16,8 +16,8 @@ use super::*;
 /// Compare with what is in the file, and check the CRC of each of its pages.
 pub fn check(written: &Written) {
     let file = || File::open(written.temp.path()).unwrap();
-    assert_eq!((written.bytes, written.crc), checksum(&mut file()).unwrap());
-    assert_eq!(written.bytes, file().metadata().unwrap().len());
+    assert_eq!(written.sums, sums(&mut file()).unwrap());
+    assert_eq!(written.sums.bytes, file().metadata().unwrap().len());
     let reader = ParquetRecordBatchReaderBuilder::try_new(file()).unwrap();
     let metadata = reader.metadata().file_metadata();
     assert_eq!(written.rows, metadata.num_rows().unsigned_abs());
@@ -30,7 +30,7 @@ pub fn check(written: &Written) {
         .flat_map(|ts| ts.as_primitive::<TimestampNanosecondType>().values().to_vec())
         .collect();
     assert_eq!(written.ts, ts.iter().min().copied().zip(ts.iter().max().copied()));
-    let bytes = fs::read(written.temp.path()).unwrap();
+    let bytes = std::fs::read(written.temp.path()).unwrap();
     if written.rows > 0 {
         pages::check(&bytes);
     }
@@ -45,6 +45,7 @@ pub fn event() -> SchemaRef {
 
 fn segment(dir: &Path, table: &str, schema: &SchemaRef, is_late: bool) -> Segment {
     let properties = writer_properties(schema, 1, is_late).unwrap();
+    std::fs::create_dir_all(dir.join(table)).unwrap();
     Segment::create(&dir.join(table), "1", schema, properties).unwrap()
 }
 
@@ -84,6 +85,6 @@ fn bytes_of_a_segment_grow_with_each_row_group() {
     let first = segment.bytes();
     assert!(first > 1 << 20, "{first} bytes after a row group");
     let written = segment.finish().unwrap();
-    assert!(written.bytes > first);
+    assert!(written.sums.bytes > first);
     check(&written);
 }

@@ -24,7 +24,6 @@ mod tests {
     use arrow_array::types::{Int64Type, UInt32Type, UInt64Type};
 
     use super::super::merged::Input;
-    use super::super::segment::list_segments;
     use super::*;
 
     #[test]
@@ -40,8 +39,8 @@ mod tests {
     fn ids_of_a_captured_trace_are_those_of_its_frames() {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/captured/kmem.trace/stacks");
         let mut stacks = 0;
-        for (number, path) in list_segments(&dir).unwrap() {
-            for batch in Input::open(number, &path).unwrap().batches().unwrap() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            for batch in Input::open(0, &entry.unwrap().path()).unwrap().batches().unwrap() {
                 let batch: RecordBatch = batch.unwrap();
                 let [ids, pids, frames] =
                     ["stack_id", "pid", "frames"].map(|name| batch.column_by_name(name).unwrap());

@@ -271,55 +271,19 @@ impl Collector {
 mod tests {
     use super::*;
 
-    const S: u64 = 1_000_000_000;
-
     #[test]
-    fn what_no_kept_row_names_is_forgotten_with_its_addresses_and_written_again_when_met_again() {
+    fn what_was_written_is_written_again_in_another_epoch_and_not_before() {
         let mut all = Collector::new(Box::new(|_| None));
-        let meet = |all: &mut Collector, n: u64| all.stack(Space::Kernel, [n, n + 1].into_iter());
-        all.at(S);
-        let old: Vec<i64> = (0..2000).map(|n| meet(&mut all, n * 10)).collect();
-        all.at(5 * S);
-        assert_eq!(meet(&mut all, 70), old[7], "still in use");
-        let none = HashSet::new();
-        assert!(all.retire(S, &none).is_empty(), "rows of that second are still there");
-        let retired = all.retire(5 * S, &none);
-        assert_eq!(
-            retired.iter().map(|r| (r.table, r.ids.len())).collect::<Vec<_>>(),
-            [("stacks", 1999), ("symbols", 3998),]
-        );
-        assert!(!retired[0].ids.contains(&old[7].cast_unsigned()));
-        assert!(![70, 71].iter().any(|addr| retired[1].ids.contains(addr)));
-        let before = all.stacks.len();
-        meet(&mut all, 70);
-        assert_eq!(all.stacks.len(), before, "known");
-        meet(&mut all, 80);
-        assert_eq!(all.stacks.len(), before + 1, "to be written again");
-    }
-
-    #[test]
-    fn what_was_forgotten_two_times_ago_is_known_to_be_written_again() {
-        let mut all = Collector::new(Box::new(|_| None));
-        let mut forget = |second: u64, ids: std::ops::Range<u64>| {
-            all.at(second * S);
-            ids.for_each(|id| all.cgroup(id));
-            assert_eq!(all.retire((second + 1) * S, &HashSet::new()).len(), 1);
-            assert!(!all.take_again());
+        let meet = |all: &mut Collector| {
+            let ids = [70, 80, 70].map(|n| all.stack(Space::Kernel, [n, n + 1].into_iter()));
+            all.cgroup(5);
+            (ids, all.stacks.len(), all.addresses.len(), all.cgroups.len())
         };
-        forget(1, 0..1024);
-        forget(3, 5000..6024);
-        all.cgroup(7);
-        assert!(all.take_again(), "its old row may not have been removed yet");
-    }
-
-    #[test]
-    fn a_few_dead_ids_are_not_worth_the_work_and_cgroups_that_are_needed_stay() {
-        let mut all = Collector::new(Box::new(|_| None));
-        all.at(S);
-        (1..=1000).for_each(|id| all.cgroup(id));
-        assert!(all.retire(9 * S, &HashSet::new()).is_empty());
-        (1001..=3000).for_each(|id| all.cgroup(id));
-        let retired = all.retire(9 * S, &HashSet::from([1, 2, 3]));
-        assert_eq!((retired[0].table, retired[0].ids.len()), ("cgroups", 2997));
+        let first = meet(&mut all);
+        assert_eq!((first.1, first.2, first.3), (2, 4, 1));
+        assert_eq!((first.0[0], meet(&mut all)), (first.0[2], first));
+        all.begin_epoch();
+        let (ids, stacks, addresses, cgroups) = meet(&mut all);
+        assert_eq!((ids, stacks, addresses, cgroups), (first.0, 4, 8, 2));
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use schemas::trace::log::{Commit, Contents, Segment, SegmentName, Status};
 use schemas::trace::read::Description;
+use schemas::trace::sums::Summed;
 
 use super::log::LogFile;
 use crate::pipeline::files::{TempFile, remove_file};
@@ -28,9 +29,10 @@ pub struct NewSegment {
 impl NewSegment {
     /// Segment `number` of `table`, in `epoch`.
     pub fn new(written: Written, table: &str, number: u64, epoch: u64) -> Self {
-        let Written { temp, rows, bytes, crc, ts, is_late } = written;
-        let table = table.to_owned();
-        let segment = Segment { table, number, rows, bytes, crc, ts, late: is_late, epoch, ..Segment::default() };
+        let Written { temp, rows, sums: Summed { bytes, crc, blocks }, ts, is_late } = written;
+        let (table, late) = (table.to_owned(), is_late);
+        let segment =
+            Segment { table, number, rows, bytes, crc, blocks, ts, late, epoch, ..Segment::default() };
         Self { temp: Some(temp), segment, is_durable: false }
     }
 }

@@ -409,7 +409,5 @@ impl Store {
 
 /// Write `trace.json`.
 pub fn write_meta(dir: &Path, meta: &Meta) -> Result<()> {
-    let mut json = serde_json::to_vec_pretty(meta)?;
-    json.push(b'\n');
-    replace(dir, schemas::trace::META_FILE, &json)
+    replace(dir, schemas::trace::META_FILE, meta.to_text()?.as_bytes())
 }

@@ -242,7 +242,7 @@ fn stacks(trace: &Path) -> Option<(HashSet<String>, HashSet<String>)> {
     let before = meta(trace)["kept_from_ns"].clone();
     let ids = |table: &str, column: &str| -> Option<HashSet<String>> {
         Some(
-            Table::read_if_there(&trace.join(table))?
+            Table::read_if_there(trace, table)?
                 .text(column)
                 .into_iter()
                 .filter(|id| id != "NULL")

@@ -141,7 +141,7 @@ fn what_the_kernel_cannot_tell_is_said_from_the_first_counts_on() {
     let probe = format!("u=uretprobe:{}:main{{ retval }}", own.display());
     let mut recorder = sandbox.start(&["record", &probe, "-o", "t"]);
     let trace = sandbox.path("t");
-    let is_there = || Table::read_if_there(&trace.join("losses")).is_some_and(|losses| losses.len() > 0);
+    let is_there = || Table::read_if_there(&trace, "losses").is_some_and(|losses| losses.len() > 0);
     wait_for("the first row of losses", is_there);
     let open = Table::read(&trace, "losses");
     recorder.signal(libc::SIGTERM);

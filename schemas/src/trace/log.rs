@@ -54,6 +54,10 @@ pub struct Segment {
     pub bytes: u64,
     /// CRC-32 of the whole file.
     pub crc: u32,
+    /// CRC-32 of each [`super::sums::BLOCK_BYTES`] of a file that is larger, so that whoever reads a part of it need not
+    /// read all of it to know that the part is not damaged. Empty: there is `crc` only.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub blocks: Vec<u32>,
     /// First and last `ts` (UTC ns), if the table has that column and the file has rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ts: Option<(i64, i64)>,

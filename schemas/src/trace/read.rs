@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 use super::log::{Contents, LOG_FILE, Log, Segment, Status};
+use super::sums::{BLOCK_BYTES, Summed, Sums, fits_seal};
 use super::{FORMAT_VERSION, META_FILE, Meta, SIDE_TABLES, State};
 use crate::column::Layout;
 use crate::name::{MAX_NAME, misspelt, shortened, side_table};
@@ -61,13 +62,21 @@ pub fn read(dir: &Path) -> Result<Description> {
     let is_table = |name: &str| {
         SIDE_TABLES.iter().any(|table| table.name == name) || meta.events.iter().any(|it| it.event == name)
     };
-    for Segment { table, ts, .. } in contents.segments.values() {
+    let mut rows: u64 = 0;
+    for segment in contents.segments.values() {
+        let Segment { table, ts, blocks, bytes, .. } = segment;
         ensure!(is_table(table), "{}: it names table '{}', which is none", damaged(), shortened(table));
+        let wrong = || format!("{}: what it says of {} makes no sense", damaged(), segment.path());
+        ensure!(ts.is_none_or(|(first, last)| first <= last), "{}: it ends before it begins", wrong());
         ensure!(
-            ts.is_none_or(|(first, last)| first <= last),
-            "{}: a segment ends before it begins",
-            damaged()
+            blocks.is_empty() || blocks.len() as u64 == bytes.div_ceil(BLOCK_BYTES as u64),
+            "{}: {} blocks",
+            wrong(),
+            blocks.len()
         );
+        // Neither the rows of a table nor the bytes of a file are more than numbers of SQL and of files can tell.
+        rows = rows.saturating_add(segment.rows);
+        ensure!(rows.max(*bytes) <= i64::MAX.cast_unsigned(), "{}: {rows} rows, {bytes} bytes", wrong());
     }
     contents.status.tell(&mut meta);
     Ok(Description { meta, log: Some(log), contents })
@@ -109,14 +118,21 @@ pub fn read_meta(dir: &Path) -> Result<Meta> {
     #[derive(Deserialize)]
     struct Version {
         format_version: u32,
+        state: Option<serde_json::Value>,
     }
     let damaged = || format!("{} is damaged: restore it from a copy, or record again", path.display());
-    let Version { format_version } = serde_json::from_slice(&text).with_context(damaged)?;
+    let Version { format_version, state } = serde_json::from_slice(&text).with_context(damaged)?;
     ensure!(
         format_version <= FORMAT_VERSION,
         "{} has format version {format_version}, this program knows up to {FORMAT_VERSION}: use a newer one",
         path.display()
     );
+    let is_sealed = fits_seal(&text);
+    ensure!(is_sealed != Some(false), "{}: it does not fit its CRC", damaged());
+    match format_version < FIRST_WITH_LOG {
+        true => ensure!(state.is_some(), "{}: it does not say how the recording ended", damaged()),
+        false => ensure!(is_sealed.is_some(), "{}: it does not end with its CRC", damaged()),
+    }
     let meta: Meta = serde_json::from_slice(&text).with_context(damaged)?;
     check_events(&meta.events).context("no recorder writes this").with_context(damaged)?;
     if meta.format_version >= FIRST_WITH_LOG {
@@ -186,19 +202,22 @@ fn spelt(name: &str, limit: usize) -> Result<(), String> {
     }
 }
 
-/// Size and CRC-32 of a file, read as a whole. Fails if it cannot be read.
-pub fn checksum(file: &mut impl Read) -> std::io::Result<(u64, u32)> {
-    let (mut hasher, mut bytes) = (crc32fast::Hasher::new(), 0);
+/// Size and CRCs of a file, read as a whole. Fails if it cannot be read.
+pub fn sums(file: &mut impl Read) -> std::io::Result<Summed> {
+    let mut sums = Sums::default();
     let mut buffer = vec![0; 1 << 16];
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok((bytes, hasher.finalize())),
-            read => {
-                hasher.update(&buffer[..read]);
-                bytes += read as u64;
-            }
+            0 => return Ok(sums.finish()),
+            read => sums.update(&buffer[..read]),
         }
     }
+}
+
+/// Size and CRC-32 of a file, read as a whole. Fails if it cannot be read.
+pub fn checksum(file: &mut impl Read) -> std::io::Result<(u64, u32)> {
+    let Summed { bytes, crc, .. } = sums(file)?;
+    Ok((bytes, crc))
 }
 
 impl Segment {

@@ -26,7 +26,6 @@ const START_NS: u64 = 10_000_000_000_000;
 const UTC_START_NS: i64 = 1_800_000_000_000_000_000;
 const TICK_NS: u64 = 1_000_000;
 const COUNT_NS: u64 = 1_000_000_000;
-const SECOND_NS: u64 = 1_000_000_000;
 
 /// A load that is modelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

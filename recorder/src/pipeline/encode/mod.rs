@@ -42,6 +42,8 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::reader::ChunkReader;
 use parquet::file::writer::SerializedFileWriter;
 
+use schemas::trace::sums::Summed;
+
 use self::column::Column;
 pub use self::splice::Source;
 use self::tally::Tally;
@@ -66,10 +68,8 @@ pub struct TableWriter<W: Write + Send> {
 pub struct Totals {
     /// Rows in it.
     pub rows: u64,
-    /// Its size.
-    pub bytes: u64,
-    /// CRC-32 of all its bytes.
-    pub crc: u32,
+    /// Its size and CRCs.
+    pub sums: Summed,
     /// Smallest and largest ts; `None` if the table does not begin with one, or there are no rows.
     pub ts: Option<times::Range>,
 }
@@ -155,7 +155,7 @@ impl<W: Write + Send> TableWriter<W> {
     pub fn finish(mut self) -> Result<Totals> {
         self.end_row_group()?;
         self.file.finish().map_err(plain_io)?;
-        let (bytes, crc) = self.file.inner().total();
-        Ok(Totals { rows: self.rows, bytes, crc, ts: self.ts })
+        let sums = self.file.inner().total();
+        Ok(Totals { rows: self.rows, sums, ts: self.ts })
     }
 }

@@ -2,32 +2,30 @@
 
 use std::io::{self, Write};
 
-use crc32fast::Hasher;
+use schemas::trace::sums::{Summed, Sums};
 
 /// Counts and hashes what goes through it, so that nobody has to read a file again to know its checksum.
 pub struct Tally<W> {
     out: W,
-    bytes: u64,
-    hasher: Hasher,
+    sums: Sums,
 }
 
 impl<W> Tally<W> {
     /// Nothing yet.
     pub fn new(out: W) -> Self {
-        Self { out, bytes: 0, hasher: Hasher::new() }
+        Self { out, sums: Sums::default() }
     }
 
-    /// Bytes so far, and their CRC-32.
-    pub fn total(&self) -> (u64, u32) {
-        (self.bytes, self.hasher.clone().finalize())
+    /// Bytes so far, and their CRCs.
+    pub fn total(&self) -> Summed {
+        self.sums.clone().finish()
     }
 }
 
 impl<W: Write> Write for Tally<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.out.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        self.bytes += written as u64;
+        self.sums.update(&bytes[..written]);
         Ok(written)
     }
 
