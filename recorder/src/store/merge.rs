@@ -76,7 +76,7 @@ impl Store {
             }
         }
         self.stepped();
-        self.told(&state);
+        self.tell(&state);
         true
     }
 

@@ -31,7 +31,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, ensure};
-use schemas::trace::Meta;
+use schemas::trace::{META_FILE, Meta};
 use schemas::trace::log::{Contents, Status};
 
 use crate::pipeline::files::replace;
@@ -60,6 +60,7 @@ struct Shared {
     priority: Priority,
     state: Mutex<State>,
     changed: Condvar,
+    told: Mutex<Told>,
     /// Bytes of files that are being written and are no segments yet.
     unfinished_bytes: AtomicU64,
     /// Bytes of files that are there beside the segments: `trace.json` and the reserve.
@@ -69,18 +70,33 @@ struct Shared {
     most_waiting: usize,
     /// Snapshots are not waited for any more.
     snapshots_are_over: Arc<AtomicBool>,
-    /// Grows while anything is written; rows that were written, by table. For who looks while the trace is closed.
+    /// Grows while anything is written.
     steps: AtomicU64,
-    rows: Mutex<BTreeMap<String, u64>>,
+}
+
+/// What is known of [`State`] by those who must not wait for a disk: it is held only for a moment.
+#[derive(Default)]
+struct Told {
+    failure: Option<Arc<anyhow::Error>>,
+    is_stopped: bool,
+    lag: Lag,
+    /// Number of the last commit of the drain that is part of the trace, and of the last that the disk has.
+    serials: (Option<u64>, Option<u64>),
+    /// Bytes of all segments, and how many there are.
+    size: (u64, u64),
+    /// What the segments of the current epoch take on disk, and when it began (UTC ns).
+    epoch_bytes: u64,
+    epoch_since_ns: Option<i64>,
+    /// Rows that were written, by table.
+    rows: BTreeMap<String, u64>,
 }
 
 struct State {
     catalog: Catalog,
     /// UTC ns of the last commit of the drain.
     now_ns: i64,
-    /// The current epoch, and when it began (UTC ns).
+    /// The current epoch.
     epoch: u64,
-    epoch_since_ns: Option<i64>,
     lag: Lag,
     /// Files that are being made durable, if that goes on.
     syncing: Option<usize>,
@@ -125,6 +141,7 @@ impl Store {
         other_bytes: u64,
     ) -> Result<(Self, Threads)> {
         write_meta(dir, &meta)?;
+        let other_bytes = other_bytes + std::fs::metadata(dir.join(META_FILE)).map_or(0, |file| file.len());
         let contents = Contents { status: Status { start_ns: Some(meta.start_ns), ..Status::default() }, ..Contents::default() };
         let catalog = Catalog::create(dir, contents)?;
         let most_waiting = publish::most_waiting();
@@ -134,7 +151,6 @@ impl Store {
             catalog,
             now_ns: i64::MIN,
             epoch: 0,
-            epoch_since_ns: None,
             lag: Lag::default(),
             syncing: None,
             durable_serial: None,
@@ -155,13 +171,13 @@ impl Store {
             priority,
             state: Mutex::new(state),
             changed: Condvar::new(),
+            told: Mutex::default(),
             unfinished_bytes: AtomicU64::new(0),
             other_bytes,
             backlog,
             most_waiting,
             snapshots_are_over: Arc::default(),
             steps: AtomicU64::new(0),
-            rows: Mutex::default(),
         }));
         let threads = [publish::start(store.clone())?, merge::start(store.clone())?];
         Ok((store, Threads(threads.into())))
@@ -191,7 +207,8 @@ impl Store {
     pub fn begin_epoch(&self, since_ns: i64) {
         let mut state = self.lock();
         state.epoch += 1;
-        state.epoch_since_ns = Some(since_ns);
+        self.told().epoch_since_ns = Some(since_ns);
+        self.tell(&state);
     }
 
     /// Is the current epoch as long, or as large, as one may be, now that it is `now_ns` (UTC)?
@@ -200,12 +217,9 @@ impl Store {
         if limits.is_none() {
             return false;
         }
-        let mut state = self.lock();
-        let since_ns = *state.epoch_since_ns.get_or_insert(now_ns);
-        let epoch = state.epoch;
-        let of_epoch = state.catalog.contents.segments.values().filter(|it| it.epoch == epoch);
-        let bytes = of_epoch.map(disk_bytes).sum::<u64>() + self.unfinished_bytes();
-        limits.is_epoch_over(now_ns.saturating_sub(since_ns), bytes)
+        let mut told = self.told();
+        let since_ns = *told.epoch_since_ns.get_or_insert(now_ns);
+        limits.is_epoch_over(now_ns.saturating_sub(since_ns), told.epoch_bytes + self.unfinished_bytes())
     }
 
     /// Is so much written and not committed that `--max-size` needs a commit?
@@ -234,11 +248,11 @@ impl Store {
             change.add.iter().map(|new| (new.segment.table.clone(), new.segment.rows)).collect();
         state.catalog.commit(change)?;
         for (table, rows) in rows {
-            *self.told_rows().entry(table).or_default() += rows;
+            *self.told().rows.entry(table).or_default() += rows;
         }
         state.now_ns = state.now_ns.max(now_ns);
         self.stepped();
-        self.told(&state);
+        self.tell(&state);
         drop(self.wait_until(state, |state| state.is_stopped || !self.is_behind(state)));
         Ok(())
     }
@@ -272,9 +286,23 @@ impl Store {
         state.waiting_files() >= self.0.most_waiting || self.is_too_large(state) || merge::is_behind(state)
     }
 
-    fn told(&self, state: &State) {
+    /// Let all others know.
+    fn tell(&self, state: &State) {
+        let State { catalog, epoch, lag, durable_serial, failure, is_stopped, .. } = state;
+        let segments = &catalog.contents.segments;
+        let of_epoch = segments.values().filter(|it| it.epoch == *epoch);
+        let mut told = self.told();
+        told.epoch_bytes = of_epoch.map(disk_bytes).sum();
+        told.size = (segments.values().map(|segment| segment.bytes).sum(), segments.len() as u64);
+        told.serials = (catalog.serial, *durable_serial);
+        (told.failure, told.is_stopped, told.lag) = (failure.clone(), *is_stopped, *lag);
+        drop(told);
         self.0.backlog.set(state.waiting_files());
         self.0.changed.notify_all();
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.0.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Nothing more can be written: the first failure counts.
@@ -285,12 +313,14 @@ impl Store {
     fn failed(&self, state: &mut State, error: anyhow::Error) {
         state.failure.get_or_insert(Arc::new(error));
         state.is_stopped = true;
-        self.told(state);
+        self.tell(state);
     }
 
     /// Write again after a failure: what is known about it.
     pub fn retry(&self) {
-        self.lock().is_stopped = false;
+        let mut state = self.lock();
+        state.is_stopped = false;
+        self.tell(&state);
     }
 
     /// Wait until the disk has every commit, and what had to go is gone. Fails if it does not take them.
@@ -304,23 +334,22 @@ impl Store {
 
     /// What failed first.
     pub fn failure(&self) -> Option<Arc<anyhow::Error>> {
-        self.lock().failure.clone()
+        self.told().failure.clone()
     }
 
     /// Can nothing be written any more, until [`Self::retry`]?
     pub fn is_stopped(&self) -> bool {
-        self.lock().is_stopped
+        self.told().is_stopped
     }
 
     /// How long it takes from when a commit is due until the disk has it.
     pub fn lag(&self) -> Lag {
-        self.lock().lag
+        self.told().lag
     }
 
     /// Number of the last commit of the drain that is part of the trace, and of the last that the disk has.
     pub fn serials(&self) -> (Option<u64>, Option<u64>) {
-        let state = self.lock();
-        (state.catalog.serial, state.durable_serial)
+        self.told().serials
     }
 
     /// Rows of events that were ever part of the trace, by probe and CPU.
@@ -339,18 +368,12 @@ impl Store {
 
     /// Rows that were written, by table.
     pub fn rows_by_event(&self) -> BTreeMap<String, u64> {
-        self.told_rows().clone()
-    }
-
-    fn told_rows(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
-        self.0.rows.lock().unwrap_or_else(PoisonError::into_inner)
+        self.told().rows.clone()
     }
 
     /// Bytes of all segments, and how many there are.
     pub fn size(&self) -> (u64, u64) {
-        let state = self.lock();
-        let segments = &state.catalog.contents.segments;
-        (segments.values().map(|segment| segment.bytes).sum(), segments.len() as u64)
+        self.told().size
     }
 
     /// Tables that have no segment.
@@ -403,11 +426,12 @@ impl Store {
             Ok(())
         };
         compaction::finish(&mut state.catalog, end, is_merged && merged.is_ok())?;
+        self.tell(&state);
         Ok(merged.err().map(|error| format!("{error:#}")))
     }
 }
 
 /// Write `trace.json`.
 pub fn write_meta(dir: &Path, meta: &Meta) -> Result<()> {
-    replace(dir, schemas::trace::META_FILE, meta.to_text()?.as_bytes())
+    replace(dir, META_FILE, meta.to_text()?.as_bytes())
 }

@@ -73,7 +73,7 @@ impl Store {
             },
         };
         match result {
-            Ok(()) => self.told(&state),
+            Ok(()) => self.tell(&state),
             Err(error) => self.failed(&mut state, error),
         }
         true

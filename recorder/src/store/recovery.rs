@@ -1,16 +1,16 @@
 //! A trace whose recorder died in; the same without what its log does not name, and a line about it, out.
 
-use std::collections::HashSet;
-use std::fs;
+use std::collections::{BTreeSet, HashSet};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use schemas::trace::State;
-use schemas::trace::log::{SegmentName, Status};
+use schemas::trace::log::{Segment, SegmentName, Status};
 use schemas::trace::read::{Description, read};
 
 use super::catalog::{Catalog, Change};
-use crate::pipeline::files::{RESERVE, TEMP_SUFFIX, lock, remove_dir};
+use crate::pipeline::files::{RESERVE, TEMP_SUFFIX, lock, remove_dir, sync_dir};
 use crate::pipeline::meta::{boot_id, tables};
 
 /// Remove what a recorder that died has left half-made in `dir` and mark the trace as recovered. The result is one
@@ -36,6 +36,7 @@ pub fn tidy_up(dir: &Path) -> Result<(Description, Catalog, Option<String>)> {
         false => 0,
     };
     let mut catalog = Catalog::open(dir, &description)?;
+    sync(dir, &description)?;
     let removed = remove_unnamed(dir, &description, &catalog)?;
     let was_open = catalog.contents.status.state == State::Open;
     let mut parts = Vec::new();
@@ -66,6 +67,21 @@ pub fn tidy_up(dir: &Path) -> Result<(Description, Catalog, Option<String>)> {
     }
     let line = (!parts.is_empty()).then(|| format!("'{}': {}", dir.display(), parts.join("; ")));
     Ok((description, catalog, line))
+}
+
+/// Make durable what the recorder may not have come to.
+fn sync(dir: &Path, description: &Description) -> Result<()> {
+    let Some(log) = &description.log else { return Ok(()) };
+    let later = log.commits.iter().filter(|commit| Some(commit.n) > log.durable());
+    let added: HashSet<SegmentName> = later.flat_map(|commit| &commit.add).map(Segment::name).collect();
+    let mut tables = BTreeSet::new();
+    for name in added.iter().filter(|name| description.contents.segments.contains_key(name)) {
+        let path = dir.join(name.path());
+        let synced = File::open(&path).and_then(|file| file.sync_all());
+        synced.with_context(|| format!("cannot write '{}'", path.display()))?;
+        tables.insert(&name.table);
+    }
+    tables.into_iter().try_for_each(|table| sync_dir(&dir.join(table)))
 }
 
 /// Remove temporary files and directories, and segments that the log does not name. The result is how many there were.
