@@ -129,7 +129,8 @@ impl Counts {
                 recorded: recorded as i64,
                 lost: missing as i64,
             };
-            let Counters { fired, filtered, recorded: _, lost: _, faults, cuts, stack_faults, map_full: _ } = d;
+            let Counters { fired, filtered, recorded: _, lost: _, faults, cuts, stack_faults, map_full: _ } =
+                d;
             totals.fired += fired;
             totals.filtered += filtered;
             totals.recorded += recorded;
@@ -367,7 +368,8 @@ mod tests {
         // The disk did not take the second commit.
         let mut counts = written;
         let in_trace = Some(BTreeMap::from([((0, 0), 5)]));
-        let rows = counts.update(&Snapshot { fed: fed(9), in_trace, ..snapshot(&[]) }).unwrap().counts.unwrap();
+        let rows =
+            counts.update(&Snapshot { fed: fed(9), in_trace, ..snapshot(&[]) }).unwrap().counts.unwrap();
         let number = |name: &str| {
             use arrow_array::{cast::AsArray, types::Int64Type};
             rows.column_by_name(name).unwrap().as_primitive::<Int64Type>().value(0)

@@ -69,7 +69,12 @@ impl EventTable {
 }
 
 /// A segment without rows for `table` of the trace `dir`; `schema` is that of an event.
-pub fn empty_segment(dir: &Path, schema: Option<SchemaRef>, table: &str, (number, epoch): (u64, u64)) -> Result<NewSegment> {
+pub fn empty_segment(
+    dir: &Path,
+    schema: Option<SchemaRef>,
+    table: &str,
+    (number, epoch): (u64, u64),
+) -> Result<NewSegment> {
     let schema = schema.map_or_else(|| side_schema(table), Ok)?;
     let properties = writer_properties(&schema, 1, false)?;
     let segment = Segment::create(&dir.join(table), &number.to_string(), &schema, properties)?;

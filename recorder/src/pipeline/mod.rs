@@ -54,13 +54,13 @@ mod writer;
 pub mod cgroups;
 pub mod merged;
 
+pub use crate::store::{Limits, SnapshotName, Warn};
 pub use cgroups::Cgroup;
 pub use clock::{ClockSteps, Step, boottime_ns, utc_minus_boottime_ns};
 pub use counts::Totals;
 pub use decode::decode_record;
 pub use files::{create_trace_dir, own_trace_dir};
 pub use frame_log::FramePlace;
-pub use crate::store::{Limits, SnapshotName, Warn};
 pub use meta::boot_id;
 pub use options::{End, Options, Summary};
 pub use priority::{Priority, allow_raising, short_slices};

@@ -198,8 +198,15 @@ impl TraceWriter {
             has_epochs: !limits.is_none(),
         };
         let urgent_after = segment_age / URGENT_PART;
-        let (store, threads) =
-            Store::create(dir, meta.clone(), limits, warn, priority.clone(), urgent_after, bytes.unsigned_abs())?;
+        let (store, threads) = Store::create(
+            dir,
+            meta.clone(),
+            limits,
+            warn,
+            priority.clone(),
+            urgent_after,
+            bytes.unsigned_abs(),
+        )?;
         let worker = Worker::new(setup, store.clone(), pool.clone(), progress.clone())?;
         let (sender, receiver) = bounded(queue_bytes);
         priority.watch(sender.backlog(), urgent_after);

@@ -140,8 +140,7 @@ impl Catalog {
             }
         }
         let segments = || add.iter().map(|new| new.segment.clone()).collect();
-        let mut commit =
-            Commit { add: segments(), remove, until_ns, status, ..Commit::default() };
+        let mut commit = Commit { add: segments(), remove, until_ns, status, ..Commit::default() };
         let n = match self.log.append(&mut commit) {
             Ok(n) => n,
             Err(error) => {

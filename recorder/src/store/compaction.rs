@@ -130,7 +130,8 @@ pub fn compact_table(dir: &Path, table: &str, catalog: &mut Catalog, watch: &mut
     if is_in_order && parts.len() == before.len() && parts.iter().all(|part| matches!(part, Part::Whole(_))) {
         return Ok(());
     }
-    let merged = parts.iter().filter_map(|part| if let Part::Merged(units) = part { Some(units) } else { None });
+    let merged =
+        parts.iter().filter_map(|part| if let Part::Merged(units) = part { Some(units) } else { None });
     check_room(dir, merged.flatten().flatten().map(disk_bytes).sum())?;
     let (mut add, mut stay, mut last) = (Vec::new(), HashSet::new(), None);
     for part in parts {
@@ -156,8 +157,7 @@ pub fn compact_table(dir: &Path, table: &str, catalog: &mut Catalog, watch: &mut
                 let number = catalog.number(table);
                 last = Some(number);
                 let temp = TempFile::create(&dir.join(table), &number.to_string())?;
-                let mut new =
-                    NewSegment::new(merge(dir, temp, &units, false, &mut step)?, table, number, 0);
+                let mut new = NewSegment::new(merge(dir, temp, &units, false, &mut step)?, table, number, 0);
                 new.segment.sources = sources(units.iter().flatten());
                 add.push(new);
             }
@@ -258,7 +258,13 @@ pub fn units(mut segments: Vec<Segment>) -> Vec<Unit> {
 }
 
 /// Write the rows of `units` to one file, and call `done` after each segment. Few files are open at a time.
-pub fn merge(dir: &Path, temp: TempFile, units: &[Unit], is_late: bool, done: &mut dyn FnMut() -> Result<()>) -> Result<Written> {
+pub fn merge(
+    dir: &Path,
+    temp: TempFile,
+    units: &[Unit],
+    is_late: bool,
+    done: &mut dyn FnMut() -> Result<()>,
+) -> Result<Written> {
     let mut merged = Merged::create(temp, &input(dir, &units[0][0])?, is_late)?;
     for unit in units {
         let inputs = unit.iter().map(|segment| input(dir, segment)).collect::<Result<Vec<_>>>()?;

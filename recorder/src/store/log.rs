@@ -102,7 +102,8 @@ impl LogFile {
 fn write_first(temp: &TempFile, commit: &Commit) -> Result<(File, u64)> {
     let line = commit.line()?;
     let file = temp.handle()?;
-    file.write_all_at(line.as_bytes(), 0).with_context(|| format!("cannot write '{}'", temp.path().display()))?;
+    file.write_all_at(line.as_bytes(), 0)
+        .with_context(|| format!("cannot write '{}'", temp.path().display()))?;
     Ok((file, line.len() as u64))
 }
 

@@ -31,8 +31,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, ensure};
-use schemas::trace::{META_FILE, Meta};
 use schemas::trace::log::{Contents, Status};
+use schemas::trace::{META_FILE, Meta};
 
 use crate::pipeline::files::replace;
 use crate::pipeline::pace::Lag;
@@ -40,8 +40,8 @@ use crate::pipeline::priority::Priority;
 use crate::pipeline::queue::Backlog;
 use crate::source::ProbeId;
 
-pub use catalog::{Change, NewSegment, disk_bytes};
 use catalog::Catalog;
+pub use catalog::{Change, NewSegment, disk_bytes};
 pub use retention::Limits;
 pub use snapshot::{Freeze, SnapshotName};
 
@@ -142,7 +142,10 @@ impl Store {
     ) -> Result<(Self, Threads)> {
         write_meta(dir, &meta)?;
         let other_bytes = other_bytes + std::fs::metadata(dir.join(META_FILE)).map_or(0, |file| file.len());
-        let contents = Contents { status: Status { start_ns: Some(meta.start_ns), ..Status::default() }, ..Contents::default() };
+        let contents = Contents {
+            status: Status { start_ns: Some(meta.start_ns), ..Status::default() },
+            ..Contents::default()
+        };
         let catalog = Catalog::create(dir, contents)?;
         let most_waiting = publish::most_waiting();
         let backlog = Arc::new(Backlog::new(most_waiting));
@@ -270,7 +273,8 @@ impl Store {
 
     fn is_too_large(&self, state: &State) -> bool {
         // Of the epoch that is being written nothing can go.
-        self.0.limits.is_too_large(self.all_bytes(state)) && (state.catalog.contents.epochs().len() > 1 || !state.is_settled())
+        self.0.limits.is_too_large(self.all_bytes(state))
+            && (state.catalog.contents.epochs().len() > 1 || !state.is_settled())
     }
 
     /// What all files take on disk, and what they will take once those are gone that are to go.
@@ -325,9 +329,7 @@ impl Store {
 
     /// Wait until the disk has every commit, and what had to go is gone. Fails if it does not take them.
     pub fn settle(&self) -> Result<()> {
-        let state = self.wait_until(self.lock(), |state| {
-            state.is_stopped || state.is_settled()
-        });
+        let state = self.wait_until(self.lock(), |state| state.is_stopped || state.is_settled());
         ensure!(!state.is_stopped, "nothing can be written any more");
         Ok(())
     }
@@ -404,7 +406,8 @@ impl Store {
         snapshot::finish(self);
         self.lock().is_over = true;
         self.0.changed.notify_all();
-        let join = |thread: JoinHandle<()>| thread.join().map_err(|_| anyhow!("a thread that writes has died"));
+        let join =
+            |thread: JoinHandle<()>| thread.join().map_err(|_| anyhow!("a thread that writes has died"));
         threads.0.into_iter().map(join).fold(Ok(()), Result::and)
     }
 

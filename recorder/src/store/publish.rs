@@ -38,13 +38,17 @@ pub fn start(store: Store) -> Result<JoinHandle<()>> {
         let _registered = store.0.priority.register();
         while store.publish() {}
     };
-    std::thread::Builder::new().name("publish".to_owned()).spawn(run).context("cannot start the publisher's thread")
+    std::thread::Builder::new()
+        .name("publish".to_owned())
+        .spawn(run)
+        .context("cannot start the publisher's thread")
 }
 
 impl Store {
     /// Make durable what is not, and remove what is to go. False if there is nothing and there will be nothing.
     fn publish(&self) -> bool {
-        let has_work = |state: &State| !state.is_stopped && (!state.catalog.is_settled() || self.has_expired(state));
+        let has_work =
+            |state: &State| !state.is_stopped && (!state.catalog.is_settled() || self.has_expired(state));
         let mut state = self.wait_until(self.lock(), |state| has_work(state) || state.is_over);
         if !has_work(&state) {
             return false;
@@ -114,7 +118,8 @@ impl Store {
             return Ok(());
         }
         let all_bytes = self.staying_bytes(state);
-        let Some((remove, kept_from_ns)) = limits.expired(&state.catalog.contents, state.now_ns, all_bytes) else {
+        let Some((remove, kept_from_ns)) = limits.expired(&state.catalog.contents, state.now_ns, all_bytes)
+        else {
             return Ok(());
         };
         let mut status = state.catalog.contents.status.clone();

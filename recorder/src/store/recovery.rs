@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -53,7 +54,9 @@ pub fn tidy_up(dir: &Path) -> Result<(Description, Catalog, Option<String>)> {
         catalog.undurable.clear();
         catalog.contents.status.tell(&mut description.meta);
         parts.push(match state {
-            State::Closed => "the recorder died while it merged small segments, nothing is missing".to_owned(),
+            State::Closed => {
+                "the recorder died while it merged small segments, nothing is missing".to_owned()
+            }
             _ => "the recorder died, up to a second may be missing at the end".to_owned(),
         });
     }
@@ -77,8 +80,11 @@ fn sync(dir: &Path, description: &Description) -> Result<()> {
     let mut tables = BTreeSet::new();
     for name in added.iter().filter(|name| description.contents.segments.contains_key(name)) {
         let path = dir.join(name.path());
-        let synced = File::open(&path).and_then(|file| file.sync_all());
-        synced.with_context(|| format!("cannot write '{}'", path.display()))?;
+        match File::open(&path).and_then(|file| file.sync_all()) {
+            // What somebody removed is told by whoever reads the trace.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            synced => synced.with_context(|| format!("cannot write '{}'", path.display()))?,
+        }
         tables.insert(&name.table);
     }
     tables.into_iter().try_for_each(|table| sync_dir(&dir.join(table)))
@@ -86,7 +92,8 @@ fn sync(dir: &Path, description: &Description) -> Result<()> {
 
 /// Remove temporary files and directories, and segments that the log does not name. The result is how many there were.
 fn remove_unnamed(dir: &Path, description: &Description, catalog: &Catalog) -> Result<usize> {
-    let named: HashSet<PathBuf> = catalog.contents.segments.keys().map(|name| dir.join(name.path())).collect();
+    let named: HashSet<PathBuf> =
+        catalog.contents.segments.keys().map(|name| dir.join(name.path())).collect();
     let mut removed = 0;
     let tables = tables(&description.meta).map(|table| dir.join(table)).filter(|table| table.is_dir());
     for place in [dir.to_owned()].into_iter().chain(tables) {

@@ -53,7 +53,12 @@ impl Limits {
 
     /// The segments that are to go now that it is `now_ns` (UTC) and all files take `all_bytes`, and the time (UTC ns)
     /// from which on every row is still there.
-    pub fn expired(&self, contents: &Contents, now_ns: i64, all_bytes: u64) -> Option<(Vec<SegmentName>, i64)> {
+    pub fn expired(
+        &self,
+        contents: &Contents,
+        now_ns: i64,
+        all_bytes: u64,
+    ) -> Option<(Vec<SegmentName>, i64)> {
         let mut epochs: BTreeMap<u64, (i64, u64)> = BTreeMap::new();
         for segment in contents.segments.values().filter(|it| it.table != PROBES) {
             let (last_ns, bytes) = epochs.entry(segment.epoch).or_insert((i64::MIN, 0));

@@ -167,7 +167,9 @@ impl Half {
             check(is_over)?;
             // The trace itself may not have come to that yet.
             let path = work.join(segment.path());
-            File::open(&path).and_then(|file| file.sync_all()).with_context(|| format!("cannot write '{}'", path.display()))?;
+            File::open(&path)
+                .and_then(|file| file.sync_all())
+                .with_context(|| format!("cannot write '{}'", path.display()))?;
         }
         write_meta(work, &freeze.meta)?;
         let mut catalog = Catalog::create(work, contents.clone())?;

@@ -241,13 +241,7 @@ fn wrong_triggers_and_limits_are_told_before_anything_is_made() {
 fn stacks(trace: &Path) -> Option<(HashSet<String>, HashSet<String>)> {
     let before = meta(trace)["kept_from_ns"].clone();
     let ids = |table: &str, column: &str| -> Option<HashSet<String>> {
-        Some(
-            Table::read_if_there(trace, table)?
-                .text(column)
-                .into_iter()
-                .filter(|id| id != "NULL")
-                .collect(),
-        )
+        Some(Table::read_if_there(trace, table)?.text(column).into_iter().filter(|id| id != "NULL").collect())
     };
     let found = (ids("mkdirs", "kstack")?, ids("stacks", "stack_id")?);
     (meta(trace)["kept_from_ns"] == before).then_some(found)

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use crate::common::*;
 use arrow_array::cast::AsArray;
+use recorder::pipeline::{End, Options, RecordBuilder, TraceWriter};
 use recorder::store::compaction::compact;
 use recorder::store::recovery::recover;
-use recorder::pipeline::{End, Options, RecordBuilder, TraceWriter};
 
 #[test]
 fn a_full_disk_ends_the_recording_and_what_was_written_stays() {

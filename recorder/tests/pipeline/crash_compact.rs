@@ -13,7 +13,6 @@ use recorder::pipeline::TraceWriter;
 use recorder::store::compaction::compact;
 use recorder::store::recovery::recover;
 
-
 #[test]
 fn a_compaction_stopped_at_any_segment_shows_each_row_once_and_can_be_done_again() {
     let expected: Vec<u64> = (0..1000).collect();

@@ -10,8 +10,8 @@ use crate::common::*;
 use crate::keep_child::*;
 use crate::kills::*;
 use crate::world::*;
-use recorder::store::recovery::recover;
 use recorder::pipeline::{Limits, Options};
+use recorder::store::recovery::recover;
 use schemas::trace::State;
 
 const KILLS: usize = 64;
@@ -139,7 +139,9 @@ fn killed_at_random_instants_it_leaves_what_it_keeps_with_all_that_it_names() {
     });
     let hits = hits.into_inner().unwrap();
     println!("{KILLS} kills in {:.1} s while: {hits:?}", began.elapsed().as_secs_f64());
-    for what in ["writing", "waiting for the disk", "removing", "after a merge", "freezing", "after a snapshot"] {
+    for what in
+        ["writing", "waiting for the disk", "removing", "after a merge", "freezing", "after a snapshot"]
+    {
         assert!(hits.get(what).is_some_and(|hits| *hits > 0), "no kill came while {what}: {hits:?}");
     }
 }
@@ -155,7 +157,8 @@ fn ids_of_several_epochs_are_there_once_after_tidying_up() {
     world.run(&mut writer, 60, |_, _| {});
     writer.get_ready();
     drop(writer);
-    let ids = |table: &str| numbers(&read_table(&dir, table), if table == "stacks" { "stack_id" } else { "addr" });
+    let ids =
+        |table: &str| numbers(&read_table(&dir, table), if table == "stacks" { "stack_id" } else { "addr" });
     let distinct = |ids: Vec<u64>| ids.into_iter().collect::<HashSet<u64>>();
     let before = ["stacks", "symbols"].map(ids);
     assert!(before.iter().any(|all| distinct(all.clone()).len() < all.len()), "no id came again: {before:?}");

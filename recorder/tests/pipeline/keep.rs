@@ -95,7 +95,11 @@ fn losses_stay_as_long_as_rows_of_their_time() {
         let known = intervals(&known.unwrap(), 0);
         // One a second, while an interval can be shorter.
         let first_ns = look.times[0];
-        assert!(known[0].0 <= first_ns + S as i64, "{:?} is the first loss, rows begin at {first_ns}", known[0]);
+        assert!(
+            known[0].0 <= first_ns + S as i64,
+            "{:?} is the first loss, rows begin at {first_ns}",
+            known[0]
+        );
         assert!(known.len() <= 130, "{} losses", known.len());
         let told = intervals(&read_open_table(&dir, "counts"), 0);
         assert!(told.last() >= known.last() && told[0].0 <= known[0].0, "{told:?}");

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use crate::common::*;
 use crate::world::*;
-use recorder::store::recovery::recover;
 use recorder::pipeline::{End, Limits, Options, SnapshotName, TraceWriter};
 use recorder::source::EventSource;
+use recorder::store::recovery::recover;
 use schemas::trace::{Frozen, FrozenBy, State};
 
 #[test]

@@ -51,7 +51,8 @@ impl TraceWriter {
         let has_died = self.end_encoder();
         let mut failure = self.store.failure().or(has_died);
         // Without its last counts nobody knows what was lost: a trace that is not closed says so.
-        let is_finished = self.store.settle().is_ok() && failure.as_ref().is_none_or(|_| !self.store.is_stopped());
+        let is_finished =
+            self.store.settle().is_ok() && failure.as_ref().is_none_or(|_| !self.store.is_stopped());
         let threads = self.threads.take();
         if let Err(error) = threads.map_or(Ok(()), |threads| self.store.finish(threads)) {
             failure.get_or_insert(Arc::new(error));
@@ -66,7 +67,8 @@ impl TraceWriter {
                 Err(error) => drop(failure.get_or_insert(Arc::new(error))),
             }
         }
-        let not_compacted = not_compacted.or_else(|| self.store.merge_problem().filter(|_| failure.is_none()));
+        let not_compacted =
+            not_compacted.or_else(|| self.store.merge_problem().filter(|_| failure.is_none()));
         let (bytes, segments) = self.store.size();
         let failure = failure.map(|failure| Arc::new(anyhow!(failure::line(&failure, &self.dir))));
         let unknown_cgroups = self.progress.lock().unknown_cgroups;

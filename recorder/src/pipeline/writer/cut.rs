@@ -62,7 +62,8 @@ impl TraceWriter {
         let raw = self.handed_bytes - self.committed_bytes;
         // What is on its way is as small as what came before it.
         let (written, known) = (self.store.size().0, self.committed_bytes);
-        let bytes = if known < KNOWN_BYTES { raw } else { (raw as f64 * written as f64 / known as f64) as u64 };
+        let bytes =
+            if known < KNOWN_BYTES { raw } else { (raw as f64 * written as f64 / known as f64) as u64 };
         self.store.is_commit_due(bytes)
     }
 
@@ -82,7 +83,13 @@ impl TraceWriter {
     }
 
     /// What was handed over becomes part of the trace; `end` says how the recording ended.
-    pub(super) fn send_commit(&mut self, until_ns: u64, now_ns: u64, due_ns: Option<u64>, end: Option<Status>) {
+    pub(super) fn send_commit(
+        &mut self,
+        until_ns: u64,
+        now_ns: u64,
+        due_ns: Option<u64>,
+        end: Option<Status>,
+    ) {
         if std::mem::take(&mut self.probes_are_dirty) {
             self.send_probes();
         }
