@@ -1,6 +1,7 @@
 //! What is in a trace: what it says of itself, and its tables with their segments.
 
 pub mod clock;
+pub mod counts;
 pub mod file;
 pub mod footer;
 pub mod format1;

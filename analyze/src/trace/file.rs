@@ -63,6 +63,11 @@ impl TraceFile {
         Self { logged: Some(Arc::new(logged)), ..self }
     }
 
+    /// What the log says of it; `None`: there is no log.
+    pub fn logged(&self) -> Option<&Logged> {
+        self.logged.as_deref()
+    }
+
     /// A reader of its own. Fails if it has gone and is not held.
     pub fn reader(&self) -> io::Result<Reader> {
         let file = self.held.as_ref().map_or_else(|| open(&self.path), |file| Ok(file.clone()))?;
@@ -89,7 +94,8 @@ fn open(path: &Path) -> io::Result<Arc<File>> {
 #[derive(Debug)]
 pub struct Damaged {
     path: PathBuf,
-    why: String,
+    /// What is wrong with it.
+    pub why: String,
 }
 
 impl std::fmt::Display for Damaged {

@@ -22,12 +22,12 @@ pub fn read(reader: &Reader, policy: PageIndexPolicy, logged: Option<&Logged>) -
         let metadata =
             ParquetMetaDataReader::new().with_page_index_policy(policy).parse_and_finish(reader)?;
         check_places(&metadata, reader.len())?;
-        if let Some(Logged { rows: logged, ts, schema, .. }) = logged {
+        if let Some(Logged { segment, schema, .. }) = logged {
             check_types(&metadata, schema)?;
             let found = rows(&metadata);
-            ensure!(found == *logged, "it has {found} rows, and the log says {logged}");
+            ensure!(found == segment.rows, "it has {found} rows, and the log says {}", segment.rows);
             let found = ts_range(&metadata);
-            ensure!(found.is_none() || found == *ts, "its first and last time are not those of the log");
+            ensure!(found.is_none() || found == segment.ts, "its times are not those that the log says");
         }
         Ok(metadata)
     };

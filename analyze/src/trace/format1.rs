@@ -1,23 +1,16 @@
 //! The files of a trace of format 1, which has no log: those that are there, as their footers say. Nobody writes such a
 //! trace any more, so nothing changes while it is read.
 
-use std::collections::HashMap;
 use std::fs;
 use std::io::ErrorKind;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
-use arrow_array::Array;
-use arrow_array::cast::AsArray;
-use arrow_array::types::Int64Type;
-use arrow_schema::DataType;
+use anyhow::{Context, Result};
 use schemas::trace::{SEGMENT_SUFFIX, State};
 
-use crate::trace::Trace;
 use crate::trace::file::TraceFile;
 use crate::trace::segment::Segment;
-use crate::trace::symbols::{column, each_batch};
+use crate::trace::{Trace, counts};
 
 /// Fill the tables of `trace`. What cannot be read is left out with a warning.
 ///
@@ -40,8 +33,9 @@ pub fn fill(trace: &mut Trace) -> Result<()> {
             }
         }
     }
-    if trace.warnings.is_empty() {
-        trace.warnings = miscounted(trace);
+    // Of one that is open, what is counted is behind what is there.
+    if trace.warnings.is_empty() && trace.meta.state != State::Open {
+        trace.warnings = counts::miscounted(trace);
     }
     Ok(())
 }
@@ -64,57 +58,4 @@ fn segments(dir: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
     }
     found.sort();
     Ok(found.into_iter().map(|(_, shown, path)| (shown, path)).collect())
-}
-
-/// Tables that have other rows than were counted: a Parquet file is whole by itself, and no reader misses one that a copy
-/// left out, or sees that it is there twice. Nothing of a trace that is open, because what is counted is behind what is
-/// there, and of one that has no counts.
-fn miscounted(trace: &Trace) -> Vec<String> {
-    let is_counted = trace.table("counts").is_some_and(|counts| !counts.segments.is_empty());
-    if trace.meta.state == State::Open || !is_counted {
-        return Vec::new();
-    }
-    let dir = trace.dir.display();
-    let read = AssertUnwindSafe(|| recorded(trace));
-    let recorded = catch_unwind(read).unwrap_or_else(|_| bail!("table counts: its pages make no sense"));
-    let recorded = match recorded {
-        Ok(recorded) => recorded,
-        Err(error) => return vec![format!("{dir}: {error:#}; whether rows are missing is not known")],
-    };
-    let events = trace.tables.iter().filter(|table| table.is_event);
-    let told = events.filter_map(|table| {
-        let told = recorded.get(table.recorded.as_str()).copied().unwrap_or(0);
-        let rows = table.rows();
-        (i128::from(rows) != told).then(|| {
-            format!(
-                "{dir}: table {} has {rows} rows, and {told} were recorded (table counts): files are missing, or are not \
-                 of this trace; copy it again",
-                table.name
-            )
-        })
-    });
-    told.collect()
-}
-
-/// Rows by event as recorded, as table `counts` tells. Fails if it cannot be read, or tells of what is no event.
-pub fn recorded(trace: &Trace) -> Result<HashMap<&str, i128>> {
-    let mut sums: HashMap<&str, i128> = trace
-        .tables
-        .iter()
-        .filter(|table| table.is_event)
-        .map(|table| (table.recorded.as_str(), 0))
-        .collect();
-    each_batch([trace], "counts", |batch| {
-        let events = column(batch, "event", &DataType::Utf8View)?;
-        let recorded = column(batch, "recorded", &DataType::Int64)?;
-        let (events, recorded) = (events.as_string_view(), recorded.as_primitive::<Int64Type>());
-        for row in (0..batch.num_rows()).filter(|row| events.is_valid(*row) && recorded.is_valid(*row)) {
-            let event = events.value(row);
-            let sum = sums.get_mut(event);
-            ensure!(sum.is_some(), "table counts tells of '{}', which is no event", event.escape_debug());
-            sum.into_iter().for_each(|sum| *sum += i128::from(recorded.value(row)));
-        }
-        Ok(())
-    })?;
-    Ok(sums)
 }

@@ -10,7 +10,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use schemas::trace::log::{self, LOG_FILE, SegmentName, Stopped};
+use arrow_schema::SchemaRef;
+use schemas::trace::log::{self, Contents, LOG_FILE, SegmentName, Stopped};
 use schemas::trace::read::{Description, read};
 use schemas::trace::{SEGMENT_SUFFIX, SIDE_TABLES};
 
@@ -29,16 +30,21 @@ pub struct Instant {
     pub description: Description,
     /// A recorder holds the directory.
     pub is_locked: bool,
-    /// The files whose rows make up the trace, in order of time.
+    /// The files that were asked for.
     pub files: Vec<(log::Segment, TraceFile)>,
     /// What is missing, one line each.
     pub warnings: Vec<String>,
 }
 
-/// The trace in `dir`, which `description` describes if nothing has changed since.
+/// The trace in `dir`, which `description` describes if nothing has changed since, with the files of the segments that
+/// `wanted` chooses.
 ///
 /// Fails if it is damaged so that nothing can be said, or changes all the time.
-pub fn open(dir: &Path, mut description: Description) -> Result<Instant> {
+pub fn open(
+    dir: &Path,
+    mut description: Description,
+    wanted: fn(&Contents) -> Vec<&log::Segment>,
+) -> Result<Instant> {
     let absolute = fs::canonicalize(dir).with_context(|| format!("cannot open trace '{}'", dir.display()))?;
     let mut is_locked = is_locked(dir);
     for _ in 0..MOST_TRIES {
@@ -55,7 +61,7 @@ pub fn open(dir: &Path, mut description: Description) -> Result<Instant> {
                 ));
             }
         }
-        let (files, missing) = files(dir, &absolute, &description, is_locked, &mut warnings);
+        let (files, missing) = files(dir, &absolute, wanted(&description.contents), is_locked, &mut warnings);
         if !missing.is_empty() {
             is_locked = self::is_locked(dir);
             let again = read(dir)?;
@@ -84,17 +90,17 @@ fn is_locked(dir: &Path) -> bool {
     fs::File::open(dir).is_ok_and(|dir| matches!(dir.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
 }
 
-/// The files that the log names, and those of them that are not there.
+/// The files of `segments`, and those of them that are not there.
 fn files(
     dir: &Path,
     absolute: &Path,
-    description: &Description,
+    segments: Vec<&log::Segment>,
     is_locked: bool,
     warnings: &mut Vec<String>,
 ) -> (Vec<(log::Segment, TraceFile)>, Vec<PathBuf>) {
     let (mut files, mut missing) = (Vec::new(), Vec::new());
     let mut dirs: HashMap<&str, bool> = HashMap::new();
-    for segment in description.contents.visible() {
+    for segment in segments {
         let is_dir = *dirs.entry(&segment.table).or_insert_with(|| {
             let is_other =
                 fs::symlink_metadata(absolute.join(&segment.table)).is_ok_and(|meta| !meta.is_dir());
@@ -182,16 +188,19 @@ pub fn fill(tables: &mut [Table], instant: Instant) {
     for table in tables {
         let files = by_table.remove(&table.recorded).unwrap_or_default();
         table.is_repeated = files.windows(2).any(|pair| pair[0].0.epoch != pair[1].0.epoch);
-        table.segments.extend(files.into_iter().map(|(segment, file)| Segment {
-            file: file.checked(Logged::new(&segment, table.schema.clone())),
-            bytes: segment.bytes,
-            rows: segment.rows,
-            ts_range: segment.ts,
-            age: ages.partition_point(|age| *age < (segment.epoch, segment.number)) as i64,
+        table.segments.extend(files.into_iter().map(|(logged, file)| {
+            let age = ages.partition_point(|age| *age < (logged.epoch, logged.number)) as i64;
+            Segment { age, ..segment(logged, file, &table.schema) }
         }));
         if table.segments.iter().all(|segment| segment.ts_range.is_none()) {
             // The newest of several rows with one id is read last.
             table.segments.sort_by_key(|segment| segment.age);
         }
     }
+}
+
+/// The segment that the log describes so, in `file`, of a table with `schema`.
+pub fn segment(logged: log::Segment, file: TraceFile, schema: &SchemaRef) -> Segment {
+    let (bytes, rows, ts_range) = (logged.bytes, logged.rows, logged.ts);
+    Segment { file: file.checked(Logged::new(logged, schema.clone())), bytes, rows, ts_range, age: 0 }
 }

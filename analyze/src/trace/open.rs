@@ -9,9 +9,11 @@ use std::sync::Arc;
 use anyhow::Result;
 use arrow_schema::{Field, Schema, SchemaRef};
 use schemas::column::{Layout, Type, standard_fields};
+use schemas::trace::log::Contents;
 use schemas::trace::read::read;
 use schemas::trace::{Meta, SIDE_TABLES, State};
 
+use crate::trace::format2::Instant;
 use crate::trace::{Table, Trace, Wanted, format1, format2, names};
 
 impl Trace {
@@ -26,13 +28,17 @@ impl Trace {
             format1::fill(&mut trace)?;
             return Ok(trace);
         }
-        let mut instant = format2::open(dir, description)?;
+        Ok(Self::at(dir, format2::open(dir, description, Contents::visible)?, wanted))
+    }
+
+    /// The trace in `dir` as it was at that instant.
+    pub fn at(dir: &Path, mut instant: Instant, wanted: Wanted<'_>) -> Self {
         let mut trace = Self::empty(dir, instant.description.meta.clone(), wanted);
         trace.is_live = trace.meta.state == State::Open && instant.is_locked;
         trace.until_ns = instant.description.contents.until_ns;
         trace.warnings.append(&mut instant.warnings);
         format2::fill(&mut trace.tables, instant);
-        Ok(trace)
+        trace
     }
 
     /// Its tables without rows.
