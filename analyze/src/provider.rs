@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_schema::{DataType, Field, SchemaRef, SortOptions};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{DataFusionError, Result, ScalarValue};
+use datafusion::common::{DataFusionError, Result, ScalarValue, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
@@ -21,7 +21,7 @@ use datafusion::physical_plan::empty::EmptyExec;
 
 use crate::trace::file::Readers;
 use crate::trace::names::{HOST, TRACE};
-use crate::trace::segment::Segment;
+use crate::trace::segment::{self, Segment};
 
 /// Chains of files that do not overlap are merged while reading; with more of them the rows are sorted instead.
 const MAX_CHAINS: usize = 8;
@@ -146,13 +146,24 @@ impl SegmentTable {
         Ok((groups.collect::<Result<_>>()?, orders))
     }
 
+    /// What is known of all files together.
+    fn statistics(&self) -> Statistics {
+        let segments =
+            || self.traces.iter().flat_map(|trace| &trace.segments).filter(|segment| segment.rows > 0);
+        let rows = segments().map(|segment| segment.rows).fold(0, u64::saturating_add);
+        let spans = segments().map(|segment| segment.ts_range);
+        let span = spans.reduce(|a, b| a.zip(b).map(|(a, b)| (a.0.min(b.0), a.1.max(b.1)))).flatten();
+        segment::statistics(rows, span, &self.schema)
+    }
+
     fn group(&self, files: &[File<'_>]) -> Result<FileGroup> {
         let mut group = Vec::with_capacity(files.len());
         for (trace, segment) in files {
             let mut file = PartitionedFile::new(object_path(&segment.file.path)?, segment.bytes);
             file.partition_values = self.source.values(trace);
             file.partition_values.extend(self.is_aged.then(|| ScalarValue::Int64(Some(segment.age))));
-            let file = file.with_statistics(segment.statistics(&self.recorded));
+            let statistics = segment::statistics(segment.rows, segment.ts_range, &self.recorded);
+            let file = file.with_statistics(Arc::new(statistics));
             group.push(file.with_extension(segment.file.clone()));
         }
         Ok(FileGroup::new(group))
@@ -247,7 +258,7 @@ impl TableProvider for SegmentTable {
             });
             orderings.extend(LexOrdering::new(columns.collect::<Result<Vec<_>>>()?));
         }
-        config = config.with_output_ordering(orderings);
+        config = config.with_output_ordering(orderings).with_statistics(self.statistics());
         let config = config.with_projection_indices(projection.cloned())?.build();
         Ok(DataSourceExec::from_data_source(config))
     }

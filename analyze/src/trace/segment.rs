@@ -47,20 +47,6 @@ impl Segment {
         Ok(Self { file, bytes, rows, ts_range, age })
     }
 
-    /// What DataFusion is to know of it, for each column of the table's `schema`.
-    pub fn statistics(&self, schema: &SchemaRef) -> Arc<Statistics> {
-        let mut statistics = Statistics::new_unknown(schema);
-        statistics.num_rows = usize::try_from(self.rows).map_or(Precision::Absent, Precision::Exact);
-        // DataFusion proves with this that the files of a table follow each other in time.
-        if let (Some((min, max)), Ok(index)) = (self.ts_range, schema.index_of("ts")) {
-            let value = |ns| Precision::Exact(ScalarValue::TimestampNanosecond(Some(ns), Some("UTC".into())));
-            let column = &mut statistics.column_statistics[index];
-            (column.min_value, column.max_value, column.null_count) =
-                (value(min), value(max), Precision::Exact(0));
-        }
-        Arc::new(statistics)
-    }
-
     /// All rows, of a file that is what the log says.
     ///
     /// Fails if it is not, or is damaged.
@@ -83,4 +69,18 @@ impl Segment {
         };
         catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| bail!("its pages make no sense"))
     }
+}
+
+/// What DataFusion is to know of files of a table with `schema`: their rows, and the first and last `ts` of all.
+pub fn statistics(rows: u64, ts_range: Option<(i64, i64)>, schema: &SchemaRef) -> Statistics {
+    let mut statistics = Statistics::new_unknown(schema);
+    statistics.num_rows = usize::try_from(rows).map_or(Precision::Absent, Precision::Exact);
+    // It proves with this that the files of a table follow each other in time.
+    if let (Some((min, max)), Ok(index)) = (ts_range, schema.index_of("ts")) {
+        let value = |ns| Precision::Exact(ScalarValue::TimestampNanosecond(Some(ns), Some("UTC".into())));
+        let column = &mut statistics.column_statistics[index];
+        (column.min_value, column.max_value, column.null_count) =
+            (value(min), value(max), Precision::Exact(0));
+    }
+    statistics
 }
