@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_schema::{DataType, Field, SchemaRef, SortOptions};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{DataFusionError, Result, ScalarValue, Statistics};
+use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
@@ -146,14 +146,10 @@ impl SegmentTable {
         Ok((groups.collect::<Result<_>>()?, orders))
     }
 
-    /// What is known of all files together.
-    fn statistics(&self) -> Statistics {
-        let segments =
-            || self.traces.iter().flat_map(|trace| &trace.segments).filter(|segment| segment.rows > 0);
-        let rows = segments().map(|segment| segment.rows).fold(0, u64::saturating_add);
-        let spans = segments().map(|segment| segment.ts_range);
-        let span = spans.reduce(|a, b| a.zip(b).map(|(a, b)| (a.0.min(b.0), a.1.max(b.1)))).flatten();
-        segment::statistics(rows, span, &self.schema)
+    /// Rows of all files together.
+    fn rows(&self) -> u64 {
+        let segments = self.traces.iter().flat_map(|trace| &trace.segments);
+        segments.map(|segment| segment.rows).fold(0, u64::saturating_add)
     }
 
     fn group(&self, files: &[File<'_>]) -> Result<FileGroup> {
@@ -258,7 +254,12 @@ impl TableProvider for SegmentTable {
             });
             orderings.extend(LexOrdering::new(columns.collect::<Result<Vec<_>>>()?));
         }
-        config = config.with_output_ordering(orderings).with_statistics(self.statistics());
+        config = config.with_output_ordering(orderings);
+        if projection.is_some_and(Vec::is_empty) {
+            // Whoever only counts them need not open a file. Else they stay untold: joins would change sides by them, and
+            // some forms of a join cannot be ended half-way.
+            config = config.with_statistics(segment::statistics(self.rows(), None, &self.schema));
+        }
         let config = config.with_projection_indices(projection.cloned())?.build();
         Ok(DataSourceExec::from_data_source(config))
     }

@@ -115,7 +115,9 @@ impl std::error::Error for Damaged {}
 /// The [`Damaged`] behind an error of the Parquet reader.
 pub fn damage(error: &ParquetError) -> Option<&Damaged> {
     let ParquetError::External(error) = error else { return None };
-    error.downcast_ref::<Damaged>()
+    // What a sequential reader met comes as an error of reading.
+    let of_reading = || error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref::<ParquetError>();
+    error.downcast_ref::<Damaged>().or_else(|| of_reading().and_then(damage))
 }
 
 /// The bytes of a file. No more of them are checked than are read.
