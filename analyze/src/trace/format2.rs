@@ -50,31 +50,20 @@ pub fn open(
     for _ in 0..MOST_TRIES {
         let last = description.contents.last;
         let mut warnings = Vec::new();
-        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        if !is_locked && description.may_be_torn(boot_id.trim()) {
-            let left_out = description.forget_torn(dir).with_context(|| dir.display().to_string())?;
-            if left_out > 0 {
-                warnings.push(format!(
-                    "{}: {left_out} segments are left out that waited for the disk when that machine stopped: `recorder \
-                     compact` drops them",
-                    dir.display()
-                ));
-            }
+        if !is_locked {
+            warnings.extend(stopped(dir, &description)?);
         }
+        let left_out = if is_locked { 0 } else { forget_torn(dir, &mut description, &mut warnings)? };
         let (files, missing) = files(dir, &absolute, wanted(&description.contents), is_locked, &mut warnings);
-        if !missing.is_empty() {
-            is_locked = self::is_locked(dir);
-            let again = read(dir)?;
-            if again.contents.last != last {
-                description = again;
+        if left_out > 0 || !missing.is_empty() {
+            let (again, is_locked_now) = (read(dir)?, self::is_locked(dir));
+            if again.contents.last != last || is_locked_now != is_locked {
+                (description, is_locked) = (again, is_locked_now);
                 continue;
             }
         }
         for path in missing {
             warnings.push(format!("{}: it is missing; its rows are left out: copy it again", path.display()));
-        }
-        if !is_locked {
-            warnings.extend(stopped(dir, &description)?);
         }
         return Ok(Instant { description, is_locked, files, warnings });
     }
@@ -82,6 +71,23 @@ pub fn open(
         "'{}' changes faster than it can be read: ask again, or ask a copy made by `recorder snapshot`",
         dir.display()
     )
+}
+
+/// Forget what the disk may not have, if the machine was started again since; how many segments that leaves out.
+fn forget_torn(dir: &Path, description: &mut Description, warnings: &mut Vec<String>) -> Result<usize> {
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    if !description.may_be_torn(boot_id.trim()) {
+        return Ok(0);
+    }
+    let left_out = description.forget_torn(dir).with_context(|| dir.display().to_string())?;
+    if left_out > 0 {
+        warnings.push(format!(
+            "{}: {left_out} segments are left out that waited for the disk when that machine stopped: `recorder compact` \
+             drops them",
+            dir.display()
+        ));
+    }
+    Ok(left_out)
 }
 
 /// Does a recorder hold the directory? It does as long as it lives.
@@ -204,3 +210,6 @@ pub fn segment(logged: log::Segment, file: TraceFile, schema: &SchemaRef) -> Seg
     let (bytes, rows, ts_range) = (logged.bytes, logged.rows, logged.ts);
     Segment { file: file.checked(Logged::new(logged, schema.clone())), bytes, rows, ts_range, age: 0 }
 }
+
+#[cfg(test)]
+mod tests;
