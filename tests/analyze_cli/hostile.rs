@@ -111,7 +111,8 @@ fn rewrite(bench: &Bench, change: impl FnOnce(&mut Commit)) {
 
 #[test]
 fn a_log_that_says_what_cannot_be_is_refused() {
-    let changes: [(fn(&mut Segment), &str); 7] = [
+    type Change = fn(&mut Segment);
+    let changes: [(Change, &str); 7] = [
         (|it| it.table = "../../etc".to_owned(), "it names table '../../etc', which is none"),
         (|it| it.table = "/etc".to_owned(), "it names table '/etc', which is none"),
         (|it| it.table = "listens".to_owned(), "it names table 'listens', which is none"),
