@@ -29,7 +29,8 @@ Examples:
   analyze sql run.trace 'SELECT * FROM leaks(top => 3)'    an analysis inside SQL
   analyze sql a.trace b.trace 'SELECT trace, count(*) FROM listens GROUP BY trace'
   analyze leaks run.trace -o leaks.csv                     into a file, in the format that its name says
-  analyze shell run.trace                                  one question after the other";
+  analyze shell run.trace                                  one question after the other
+  analyze verify run.trace                                 is it damaged?";
 
 /// The command line as clap knows it, with the analyses of `library`.
 pub fn command(library: &Library) -> Command {
@@ -45,6 +46,7 @@ pub fn command(library: &Library) -> Command {
         .args(common())
         .subcommand(query::sql())
         .subcommand(query::shell())
+        .subcommand(verify())
         .subcommand(Command::new("list").about("List analyses and functions").arg(library::option()));
     let args: Vec<Arg> = [traces("Trace, or several")].into_iter().chain(common()).collect();
     library::subcommands(command, library, &args)
@@ -60,6 +62,33 @@ fn traces(help: &'static str) -> Arg {
         .value_parser(value_parser!(PathBuf))
 }
 
+/// `analyze verify`
+fn verify() -> Command {
+    Command::new("verify")
+        .about("Read all of a trace and say whether it is as it was recorded")
+        .long_about(
+            "Read all of a trace and say whether it is as it was recorded: every CRC of every file that the log names, every \
+             page, the number of rows of each table against what was counted, the order of its files in time, and that \
+             there is no file that the log does not name.\n\nA line for each file that is damaged, missing or too much, \
+             and a summary. Of a trace of format 1, which has no CRCs, it says what can be read.",
+        )
+        .after_help(
+            "Exit codes:\n  0  as it was recorded\n  1  damaged, or files are missing\n  2  it cannot be opened\n\n\
+             Examples:\n  analyze verify run.trace\n  analyze verify backup/*.trace && rm -r local/*.trace",
+        )
+        .arg(traces("Trace, or several"))
+        .arg(threads())
+}
+
+fn threads() -> Arg {
+    let help = "Threads [default: one per processor]";
+    Arg::new("threads")
+        .long("threads")
+        .value_name("N")
+        .help(help)
+        .value_parser(value_parser!(u16).range(1..=1024))
+}
+
 fn common() -> impl Iterator<Item = Arg> {
     let options = Options::default();
     let how = [
@@ -72,9 +101,7 @@ fn common() -> impl Iterator<Item = Arg> {
                  [default: {}M]",
                 options.memory_bytes >> 20
             )),
-        Arg::new("threads").long("threads").value_name("N").help("Threads [default: one per processor]").value_parser(
-            value_parser!(u16).range(1..=1024),
-        ),
+        threads(),
         time("from", "Only what happened from then on: +1.5s (after the start) or 2027-01-15T08:00:00Z"),
         time("to", "Only what happened before then"),
         library::option(),
@@ -110,6 +137,13 @@ fn request(matches: &ArgMatches, library: Arc<Library>) -> Result<Request> {
         Some(("list", _)) => {
             let (target, options) = (Target::default(), Options { library, ..Options::default() });
             return Ok(Request { action: Action::List, target, options });
+        }
+        Some(("verify", sub)) => {
+            let mut options = Options { library, ..Options::default() };
+            if let Some(threads) = sub.get_one::<u16>("threads") {
+                options.threads = usize::from(*threads);
+            }
+            return Ok(Request { action: Action::Verify(paths(sub)), target: Target::default(), options });
         }
         Some(("sql", sub)) => {
             let (traces, source) = query::source(sub)?;

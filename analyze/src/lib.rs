@@ -32,4 +32,5 @@ pub mod tables;
 pub mod times;
 pub mod trace;
 pub mod united;
+pub mod verify;
 pub mod window;

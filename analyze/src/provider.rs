@@ -21,7 +21,7 @@ use datafusion::physical_plan::empty::EmptyExec;
 
 use crate::trace::file::Readers;
 use crate::trace::names::{HOST, TRACE};
-use crate::trace::segment::Segment;
+use crate::trace::segment::{self, Segment};
 
 /// Chains of files that do not overlap are merged while reading; with more of them the rows are sorted instead.
 const MAX_CHAINS: usize = 8;
@@ -52,6 +52,8 @@ pub enum Source {
 
 /// The column with the number of the trace.
 pub const NUMBER: &str = "__trace";
+/// The column of [`SegmentTable::aged`] that says which of two rows is the newer.
+pub const AGE: &str = "__age";
 
 impl Source {
     /// The columns, which stand after those of the table.
@@ -80,8 +82,11 @@ impl Source {
 #[derive(Debug)]
 pub struct SegmentTable {
     schema: SchemaRef,
+    /// Without columns that no file has.
+    recorded: SchemaRef,
     files_schema: TableSchema,
     source: Source,
+    is_aged: bool,
     traces: Arc<Vec<TraceFiles>>,
 }
 
@@ -95,9 +100,20 @@ type File<'a> = (&'a TraceFiles, &'a Segment);
 impl SegmentTable {
     /// A table with `schema`, and the columns of `source`, over the files of each trace.
     pub fn new(schema: SchemaRef, traces: Arc<Vec<TraceFiles>>, source: Source) -> Self {
-        let columns = source.fields().into_iter().map(Arc::new).collect::<Vec<_>>();
-        let files_schema = TableSchema::builder(schema).with_table_partition_cols(columns).build();
-        Self { schema: files_schema.table_schema().clone(), files_schema, source, traces }
+        Self::of(schema, traces, source, false)
+    }
+
+    /// The same, and column [`AGE`] at the end.
+    pub fn aged(schema: SchemaRef, traces: Arc<Vec<TraceFiles>>, source: Source) -> Self {
+        Self::of(schema, traces, source, true)
+    }
+
+    fn of(recorded: SchemaRef, traces: Arc<Vec<TraceFiles>>, source: Source, is_aged: bool) -> Self {
+        let age = is_aged.then(|| Field::new(AGE, DataType::Int64, false));
+        let columns = source.fields().into_iter().chain(age).map(Arc::new).collect::<Vec<_>>();
+        let files_schema = TableSchema::builder(recorded.clone()).with_table_partition_cols(columns).build();
+        let schema = files_schema.table_schema().clone();
+        Self { schema, recorded, files_schema, source, is_aged, traces }
     }
 
     /// File groups, and the columns in whose order each of them is.
@@ -130,10 +146,10 @@ impl SegmentTable {
         Ok((groups.collect::<Result<_>>()?, orders))
     }
 
-    /// Are files read by their descriptors? Those of a closed trace stay: its plan holds nothing that another process could
-    /// not open.
-    fn is_held(&self) -> bool {
-        self.traces.iter().flat_map(|trace| &trace.segments).any(|segment| segment.file.is_held())
+    /// Rows of all files together.
+    fn rows(&self) -> u64 {
+        let segments = self.traces.iter().flat_map(|trace| &trace.segments);
+        segments.map(|segment| segment.rows).fold(0, u64::saturating_add)
     }
 
     fn group(&self, files: &[File<'_>]) -> Result<FileGroup> {
@@ -141,11 +157,10 @@ impl SegmentTable {
         for (trace, segment) in files {
             let mut file = PartitionedFile::new(object_path(&segment.file.path)?, segment.bytes);
             file.partition_values = self.source.values(trace);
-            let file = file.with_statistics(segment.statistics.clone());
-            group.push(match self.is_held() {
-                true => file.with_extension(segment.file.clone()),
-                false => file,
-            });
+            file.partition_values.extend(self.is_aged.then(|| ScalarValue::Int64(Some(segment.age))));
+            let statistics = segment::statistics(segment.rows, segment.ts_range, &self.recorded);
+            let file = file.with_statistics(Arc::new(statistics));
+            group.push(file.with_extension(segment.file.clone()));
         }
         Ok(FileGroup::new(group))
     }
@@ -222,11 +237,8 @@ impl TableProvider for SegmentTable {
             };
             return Ok(Arc::new(EmptyExec::new(schema)));
         }
-        let mut source = ParquetSource::new(self.files_schema.clone());
-        if self.is_held() {
-            source = source.with_parquet_file_reader_factory(Arc::new(Readers));
-        }
-        let source = Arc::new(source);
+        let source = ParquetSource::new(self.files_schema.clone());
+        let source = Arc::new(source.with_parquet_file_reader_factory(Arc::new(Readers)));
         let mut config =
             FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), source).with_limit(limit);
         for group in groups {
@@ -243,6 +255,11 @@ impl TableProvider for SegmentTable {
             orderings.extend(LexOrdering::new(columns.collect::<Result<Vec<_>>>()?));
         }
         config = config.with_output_ordering(orderings);
+        if projection.is_some_and(Vec::is_empty) {
+            // Whoever only counts them need not open a file. Else they stay untold: joins would change sides by them, and
+            // some forms of a join cannot be ended half-way.
+            config = config.with_statistics(segment::statistics(self.rows(), None, &self.schema));
+        }
         let config = config.with_projection_indices(projection.cloned())?.build();
         Ok(DataSourceExec::from_data_source(config))
     }

@@ -30,6 +30,8 @@ pub enum Action {
     Sql(Vec<PathBuf>, Source),
     /// One question after the other.
     Shell(Vec<PathBuf>),
+    /// Whether all is as it was recorded.
+    Verify(Vec<PathBuf>),
     /// Which analyses, functions and tables there are.
     List,
     /// An analysis with parameters as the user wrote them: name in SQL, text.

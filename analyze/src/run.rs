@@ -13,7 +13,7 @@ use crate::ordered::Operator;
 use crate::output::remove_unfinished;
 use crate::request::{Action, Request};
 use crate::session::Session;
-use crate::{functions, shell, summary};
+use crate::{functions, shell, summary, verify};
 
 /// Answer `request` on `out`; remarks go to `notes`. Ctrl-C ends it, and leaves no part of a file.
 ///
@@ -51,6 +51,18 @@ async fn answer(request: Request, out: impl Write + Send, notes: &mut dyn Write)
             out.flush()?;
             // Whoever asks what there is wants to know what is left out.
             Ok(if options.library.broken().is_empty() { OK } else { DOUBT })
+        }
+        Action::Verify(dirs) => {
+            // In a thread of its own, so that Ctrl-C need not wait for a file that takes long.
+            let verified = tokio::task::spawn_blocking(move || {
+                let mut text = Vec::new();
+                let is_sound = verify::write(&dirs, options.threads, &mut text)?;
+                anyhow::Ok((is_sound, text))
+            });
+            let (is_sound, text) = verified.await??;
+            out.write_all(&text)?;
+            out.flush()?;
+            Ok(if is_sound { OK } else { DOUBT })
         }
         Action::Summary(dirs) => {
             let session = open(&dirs, notes)?;

@@ -1,13 +1,16 @@
-//! What is in a trace: its `trace.json`, and its tables with the segments that can be read.
+//! What is in a trace: what it says of itself, and its tables with their segments.
 
 pub mod clock;
+pub mod counts;
 pub mod file;
-pub mod listing;
+pub mod footer;
+pub mod format1;
+pub mod format2;
+pub mod logged;
 pub mod names;
 mod open;
 pub mod segment;
 pub mod symbols;
-pub mod whole;
 
 use std::path::PathBuf;
 
@@ -25,8 +28,10 @@ pub type Wanted<'a> = &'a dyn Fn(&str) -> Vec<(String, Type)>;
 pub struct Trace {
     /// Its directory.
     pub dir: PathBuf,
-    /// Its `trace.json`.
+    /// Its `trace.json`, and what the log says of how it is or ended.
     pub meta: Meta,
+    /// Every row before this time (UTC nanoseconds) that is not late is there, as the log says.
+    pub until_ns: Option<i64>,
     /// Event tables, then side tables.
     pub tables: Vec<Table>,
     /// What could not be read, one line each.
@@ -54,6 +59,8 @@ pub struct Table {
     pub names: Vec<String>,
     /// Files in order of time.
     pub segments: Vec<Segment>,
+    /// Its segments are of several epochs, so that what has an id can be there once in each.
+    pub is_repeated: bool,
 }
 
 impl Table {
@@ -80,25 +87,36 @@ impl Trace {
         self.tables.iter().find(|t| t.name.eq_ignore_ascii_case(name))
     }
 
-    /// UTC nanoseconds of its end: as recorded, or of the last row if the recorder did not come to that.
+    /// UTC nanoseconds of its end: as recorded, or until when rows are there if the recorder did not come to that.
     pub fn end_ns(&self) -> i64 {
         let last = self.tables.iter().filter(|t| t.name != "clock").filter_map(|t| Some(t.span()?.1)).max();
-        self.meta.end_ns.or(last).unwrap_or(self.meta.start_ns).max(self.meta.start_ns)
+        self.meta.end_ns.or(last.max(self.until_ns)).unwrap_or(self.meta.start_ns).max(self.meta.start_ns)
     }
 
     /// UTC nanoseconds until which all losses are known; `None`: to the end.
     pub fn losses_known_until(&self) -> Option<i64> {
         let counted = self.table("counts").and_then(Table::span).map(|(_, last)| last);
-        let known = counted.unwrap_or(self.meta.start_ns).max(self.meta.start_ns);
-        (self.meta.state != State::Closed).then_some(known)
+        let known = counted.max(self.until_ns).unwrap_or(self.meta.start_ns).max(self.meta.start_ns);
+        (self.meta.state != State::Closed && !self.is_ended()).then_some(known)
+    }
+
+    /// All rows are there, whatever the recorder had still to do.
+    fn is_ended(&self) -> bool {
+        // In format 1 the end could be there without the last counts.
+        self.meta.format_version > 1 && self.meta.end_ns.is_some()
     }
 
     /// How the recording ended, for people.
     pub fn state_text(&self) -> &'static str {
         match (self.meta.state, self.is_live) {
             (State::Closed, _) => "closed",
+            (State::Recovered, _) if self.is_ended() => "recovered: all rows are there",
             (State::Recovered, _) => {
                 "recovered after the recorder died: up to a second may be missing at the end"
+            }
+            (State::Open, true) if self.is_ended() => "open: being closed, all rows are there",
+            (State::Open, false) if self.is_ended() => {
+                "open: the recorder died while it merged small segments, all rows are there"
             }
             (State::Open, true) => "open: being recorded",
             (State::Open, false) => "open: the recorder died, up to a second may be missing at the end",

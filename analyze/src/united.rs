@@ -9,11 +9,12 @@ use datafusion::catalog::TableProvider;
 use datafusion::catalog::view::ViewTable;
 use datafusion::common::{Column, TableReference};
 use datafusion::datasource::{MemTable, provider_as_source};
+use datafusion::functions_aggregate::first_last::first_value;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use schemas::column::{field, timestamp};
 use schemas::trace::LOSS_REASONS;
 
-use crate::provider::{SegmentTable, Source, TraceFiles};
+use crate::provider::{AGE, SegmentTable, Source, TraceFiles};
 use crate::trace::Trace;
 use crate::trace::names::{HOST, TRACE};
 use crate::window::Window;
@@ -32,7 +33,13 @@ pub struct United {
     pub missing: Vec<i32>,
     /// Is it a table of events in one of them?
     pub is_event: bool,
+    /// The column of which each value is to be there once, and is there once in each epoch.
+    id: Option<&'static str>,
 }
+
+/// Tables that are written anew in each epoch, and the column that says what a row is about.
+const DICTIONARIES: [(&str, &str); 3] =
+    [("stacks", "stack_id"), ("symbols", "addr"), ("cgroups", "cgroup_id")];
 
 impl United {
     /// The tables `name` of `traces`.
@@ -42,7 +49,7 @@ impl United {
         let mut fields: Vec<Field> = Vec::new();
         let mut names: Vec<String> = Vec::new();
         let mut metadata = Default::default();
-        let (mut files, mut missing, mut is_event) = (Vec::new(), Vec::new(), false);
+        let (mut files, mut missing, mut is_event, mut is_repeated) = (Vec::new(), Vec::new(), false, false);
         for (number, trace) in (0..).zip(traces) {
             let Some(table) = trace.table(name) else {
                 missing.push(number);
@@ -68,6 +75,7 @@ impl United {
             }
             metadata = table.schema.metadata().clone();
             is_event |= table.is_event;
+            is_repeated |= table.is_repeated;
             let (trace, host) = (trace.name(), trace.meta.host.clone());
             files.push(TraceFiles { number, trace, host, segments: table.segments.clone() });
         }
@@ -77,32 +85,47 @@ impl United {
             field.set_metadata(metadata);
         }
         let schema = Arc::new(Schema::new(fields).with_metadata(metadata));
-        Ok(Self { name: name.to_owned(), schema, names, traces: Arc::new(files), missing, is_event })
+        let id = DICTIONARIES.iter().find(|(dictionary, _)| *dictionary == name).map(|(_, id)| *id);
+        let id = id.filter(|_| is_repeated);
+        Ok(Self { name: name.to_owned(), schema, names, traces: Arc::new(files), missing, is_event, id })
     }
 
     /// Its files, with columns as they were recorded.
     pub fn files(&self, source: Source) -> Arc<dyn TableProvider> {
-        Arc::new(SegmentTable::new(self.schema.clone(), self.traces.clone(), source))
+        let (schema, traces) = (self.schema.clone(), self.traces.clone());
+        Arc::new(match self.id {
+            None => SegmentTable::new(schema, traces, source),
+            Some(_) => SegmentTable::aged(schema, traces, source),
+        })
     }
 
-    /// `files` with columns under their names in SQL.
+    /// `files` with columns under their names in SQL, and without what newer rows have told anew.
     ///
     /// Fails if that is no plan.
     pub fn named(&self, files: Arc<dyn TableProvider>, source: Source) -> Result<Arc<dyn TableProvider>> {
         let recorded: Vec<&String> = self.schema.fields().iter().map(|field| field.name()).collect();
-        if recorded.iter().zip(&self.names).all(|(recorded, name)| *recorded == name) {
+        if self.id.is_none() && recorded.iter().zip(&self.names).all(|(recorded, name)| *recorded == name) {
             return Ok(files);
         }
         let column = |name: &String| Expr::Column(Column::new_unqualified(name));
         let renamed = recorded.into_iter().zip(&self.names).map(|(from, name)| column(from).alias(name));
         let of_trace = source.fields();
         let of_trace = of_trace.iter().map(|field| column(field.name()));
-        let scan = LogicalPlanBuilder::scan(
+        let mut rows = LogicalPlanBuilder::scan(
             TableReference::bare(self.name.as_str()),
             provider_as_source(files),
             None,
         )?;
-        let plan: LogicalPlan = scan.project(renamed.chain(of_trace).collect::<Vec<_>>())?.build()?;
+        if let Some(id) = self.id {
+            let newest = |name: &String| {
+                let by_age = vec![column(&AGE.to_owned()).sort(false, false)];
+                first_value(column(name), by_age).alias(name)
+            };
+            let group = std::iter::once(column(&id.to_owned())).chain(of_trace.clone());
+            let others = self.schema.fields().iter().map(|field| field.name()).filter(|name| *name != id);
+            rows = rows.aggregate(group.collect::<Vec<_>>(), others.map(newest).collect::<Vec<_>>())?;
+        }
+        let plan: LogicalPlan = rows.project(renamed.chain(of_trace).collect::<Vec<_>>())?.build()?;
         Ok(Arc::new(ViewTable::new(plan, None)))
     }
 }

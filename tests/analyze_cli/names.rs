@@ -25,7 +25,7 @@ fn trace(bench: &Bench, names: &[&str]) {
 
 #[test]
 fn events_with_names_of_tables_or_names_that_differ_in_case_get_others() {
-    let bench = Bench::with(&["mkdirs"]);
+    let bench = Bench::old(&["mkdirs"]);
     trace(&bench, &["Foo", "foo", "Stacks", "traces", "loss_reasons", "Kmem_Pairs"]);
     let rows = |table: &str| {
         let query = format!("SELECT count(*) AS n FROM {table}");
@@ -59,7 +59,7 @@ fn events_with_names_of_tables_or_names_that_differ_in_case_get_others() {
 
 #[test]
 fn columns_with_names_of_others_get_others() {
-    let bench = Bench::with(&["mkdirs"]);
+    let bench = Bench::old(&["mkdirs"]);
     let dir = bench.path("mkdirs.trace");
     let before = bench
         .analyze(&["sql", "mkdirs.trace", "SELECT mode, ret FROM mkdirs ORDER BY ts, seq", "-F", "csv"])
@@ -92,7 +92,7 @@ fn columns_with_names_of_others_get_others() {
 
 #[test]
 fn a_column_with_capitals_is_found_in_any_case_and_shown_as_recorded() {
-    let bench = Bench::with(&["mkdirs"]);
+    let bench = Bench::old(&["mkdirs"]);
     let dir = bench.path("mkdirs.trace");
     let text = fs::read_to_string(dir.join("trace.json")).unwrap();
     fs::write(dir.join("trace.json"), text.replace("\"name\": \"mode\"", "\"name\": \"fMode\"")).unwrap();

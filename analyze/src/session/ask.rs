@@ -22,6 +22,7 @@ use crate::session::{Question, Session};
 use crate::sql::bind::print;
 use crate::sql::errors::{self, Known};
 use crate::sql::parse::Parsed;
+use crate::trace::file::damage;
 
 impl Session {
     /// Plan an analysis with these values of parameters, as written on the command line: for each trace, if there are
@@ -129,6 +130,11 @@ impl Session {
 
     /// What is wrong, where, and what helps, if `error` is of the query `sql` (empty: of none) on these traces.
     pub fn explain(&self, error: &DataFusionError, sql: &str) -> anyhow::Error {
+        if let DataFusionError::ParquetError(error) = error.find_root()
+            && let Some(damaged) = damage(error)
+        {
+            return anyhow!("{damaged}");
+        }
         let is_of_files =
             matches!(error.find_root(), DataFusionError::ArrowError(..) | DataFusionError::ParquetError(_));
         if let Some(damaged) = is_of_files.then(|| self.damaged()).flatten() {

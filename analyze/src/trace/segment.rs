@@ -1,21 +1,21 @@
-//! One Parquet file goes in, its footer comes out checked: rows, time span, statistics.
+//! A file of a table, with its rows and its time: as the log says, or as its footer does where there is no log.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
-use arrow_schema::{DataType, SchemaRef, TimeUnit};
+use anyhow::{Context, Result, bail};
+use arrow_schema::SchemaRef;
 use datafusion::common::stats::Precision;
 use datafusion::common::{ScalarValue, Statistics};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::arrow::parquet_to_arrow_schema;
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
-use parquet::file::reader::Length;
-use parquet::file::statistics::Statistics as ColumnStatistics;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+use parquet::file::metadata::PageIndexPolicy;
 
 use crate::trace::file::TraceFile;
+use crate::trace::footer;
 
-/// A segment whose footer is sound.
+/// A segment.
 #[derive(Clone, Debug)]
 pub struct Segment {
     /// Where it is.
@@ -24,38 +24,37 @@ pub struct Segment {
     pub bytes: u64,
     /// Rows in it.
     pub rows: u64,
-    /// First and last `ts`, UTC nanoseconds, if the table has that column and the file says so.
+    /// First and last `ts`, UTC nanoseconds, if the table has that column and it is known.
     pub ts_range: Option<(i64, i64)>,
-    /// Per column of the table's schema.
-    pub statistics: Arc<Statistics>,
+    /// Its place among the segments of the table: of two rows with one id, that of the later segment is the newer.
+    pub age: i64,
 }
 
 impl Segment {
     /// Read the footer of `file` and compare it with the table's `schema`.
     ///
     /// Fails if it is gone, not Parquet, or a column has a type that cannot be the table's.
-    pub fn open(file: TraceFile, schema: &SchemaRef) -> Result<Self> {
-        let bytes = file.metadata()?.len();
-        // The Parquet reader is written for sound files; what it does not expect in a damaged one must not end us.
+    pub fn open((file, bytes): (TraceFile, u64), schema: &SchemaRef, age: i64) -> Result<Self> {
+        let reader = file.reader()?;
         let read = || -> Result<_> {
-            let metadata = read_footer(&file).context("damaged or not a Parquet file")?;
-            check_types(&metadata, schema)?;
-            let groups = metadata.row_groups().iter().map(|group| group.num_rows());
-            let rows = groups.fold(0, i64::saturating_add);
-            Ok((rows, ts_range(&metadata)))
+            let metadata = footer::read(&reader, PageIndexPolicy::Skip, None)
+                .context("damaged or not a Parquet file")?;
+            footer::check_types(&metadata, schema)?;
+            Ok((footer::rows(&metadata), footer::ts_range(&metadata)))
         };
         let (rows, ts_range) = catch_unwind(AssertUnwindSafe(read))
             .unwrap_or_else(|_| bail!("damaged or not a Parquet file: the footer makes no sense"))?;
-        let mut statistics = Statistics::new_unknown(schema);
-        statistics.num_rows = Precision::Exact(usize::try_from(rows)?);
-        // DataFusion proves with this that the files of a table follow each other in time.
-        if let (Some((min, max)), Ok(index)) = (ts_range, schema.index_of("ts")) {
-            let value = |ns| Precision::Exact(ScalarValue::TimestampNanosecond(Some(ns), Some("UTC".into())));
-            let column = &mut statistics.column_statistics[index];
-            (column.min_value, column.max_value, column.null_count) =
-                (value(min), value(max), Precision::Exact(0));
-        }
-        Ok(Self { file, bytes, rows: rows.cast_unsigned(), ts_range, statistics: Arc::new(statistics) })
+        Ok(Self { file, bytes, rows, ts_range, age })
+    }
+
+    /// All rows, of a file that is what the log says.
+    ///
+    /// Fails if it is not, or is damaged.
+    pub fn rows(&self, options: ArrowReaderOptions) -> Result<ParquetRecordBatchReader> {
+        let reader = self.file.whole()?;
+        let metadata = reader.footer(PageIndexPolicy::Skip)?;
+        let metadata = ArrowReaderMetadata::try_new(Arc::new(metadata), options)?;
+        Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(reader, metadata).build()?)
     }
 
     /// Read every page, to find out whether the file is damaged.
@@ -63,7 +62,7 @@ impl Segment {
     /// Fails if it is.
     pub fn check(&self) -> Result<()> {
         let read = || -> Result<()> {
-            for batch in ParquetRecordBatchReaderBuilder::try_new(self.file.reader()?)?.build()? {
+            for batch in self.rows(ArrowReaderOptions::new())? {
                 batch?;
             }
             Ok(())
@@ -72,68 +71,16 @@ impl Segment {
     }
 }
 
-fn read_footer(file: &TraceFile) -> Result<ParquetMetaData> {
-    let reader = file.reader()?;
-    let metadata = ParquetMetaDataReader::new().parse_and_finish(&reader)?;
-    let bytes = reader.len();
-    for group in metadata.row_groups() {
-        ensure!(group.num_rows() >= 0, "a row group has {} rows", group.num_rows());
-        for column in group.columns() {
-            let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
-            let end = start
-                .checked_add(column.compressed_size())
-                .filter(|_| start >= 0 && column.compressed_size() >= 0);
-            ensure!(
-                end.is_some_and(|e| e.cast_unsigned() <= bytes),
-                "a column lies beyond the end of the file"
-            );
-        }
+/// What DataFusion is to know of files of a table with `schema`: their rows, and the first and last `ts` of all.
+pub fn statistics(rows: u64, ts_range: Option<(i64, i64)>, schema: &SchemaRef) -> Statistics {
+    let mut statistics = Statistics::new_unknown(schema);
+    statistics.num_rows = usize::try_from(rows).map_or(Precision::Absent, Precision::Exact);
+    // It proves with this that the files of a table follow each other in time.
+    if let (Some((min, max)), Ok(index)) = (ts_range, schema.index_of("ts")) {
+        let value = |ns| Precision::Exact(ScalarValue::TimestampNanosecond(Some(ns), Some("UTC".into())));
+        let column = &mut statistics.column_statistics[index];
+        (column.min_value, column.max_value, column.null_count) =
+            (value(min), value(max), Precision::Exact(0));
     }
-    Ok(metadata)
-}
-
-fn check_types(metadata: &ParquetMetaData, schema: &SchemaRef) -> Result<()> {
-    let file = metadata.file_metadata();
-    let found = parquet_to_arrow_schema(file.schema_descr(), file.key_value_metadata())?;
-    ensure!(!found.fields().is_empty(), "it has no columns");
-    for field in found.fields() {
-        let Ok(wanted) = schema.field_with_name(field.name()) else { continue };
-        ensure!(
-            same_kind(field.data_type(), wanted.data_type()),
-            "column {} is {}, not {}",
-            field.name(),
-            field.data_type(),
-            wanted.data_type()
-        );
-    }
-    Ok(())
-}
-
-/// Can values of `found` stand in a column of `wanted`: the same type, or another width or coding of it.
-fn same_kind(found: &DataType, wanted: &DataType) -> bool {
-    let text = |t: &DataType| match t {
-        DataType::Dictionary(_, value) => matches!(**value, DataType::Utf8 | DataType::LargeUtf8),
-        other => matches!(other, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View),
-    };
-    match (found, wanted) {
-        (DataType::List(a), DataType::List(b)) => same_kind(a.data_type(), b.data_type()),
-        (DataType::Timestamp(TimeUnit::Nanosecond, _), DataType::Timestamp(TimeUnit::Nanosecond, _)) => true,
-        (a, b) => a == b || (a.is_integer() && b.is_integer()) || (text(a) && text(b)),
-    }
-}
-
-/// First and last `ts` of the file, if every row group says so.
-fn ts_range(metadata: &ParquetMetaData) -> Option<(i64, i64)> {
-    let columns = metadata.file_metadata().schema_descr().columns();
-    let index = columns.iter().position(|c| c.path().string() == "ts")?;
-    let mut range: Option<(i64, i64)> = None;
-    for group in metadata.row_groups().iter().filter(|g| g.num_rows() > 0) {
-        let Some(ColumnStatistics::Int64(ts)) = group.columns().get(index)?.statistics() else { return None };
-        let (min, max) = (*ts.min_opt()?, *ts.max_opt()?);
-        if min > max || range.is_some_and(|(_, end)| min < end) {
-            return None;
-        }
-        range = Some((range.map_or(min, |(start, _)| start), max));
-    }
-    range
+    statistics
 }

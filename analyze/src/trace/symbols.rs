@@ -9,15 +9,13 @@ use std::sync::{Arc, OnceLock};
 use anyhow::{Context, Result, anyhow};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt64Type};
-use arrow_array::{Array, RecordBatch};
+use arrow_array::{Array, RecordBatch, RecordBatchReader};
 use arrow_cast::cast;
 use arrow_schema::{DataType, Field, Fields, Schema};
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
-};
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader};
 
 use crate::trace::Trace;
-use crate::trace::file::Reader;
+use crate::trace::segment::Segment;
 
 /// More addresses or frames than any recording has; beyond it memory would not be bounded.
 const MAX_ENTRIES: usize = 8_000_000;
@@ -192,7 +190,8 @@ fn read_stacks(
                 texts.push(name);
             }
             let text = text(&texts);
-            stacks.entry(ids.value(row)).or_insert(text);
+            // In a later epoch it can be there once more, the same.
+            stacks.insert(ids.value(row), text);
         }
         Ok(())
     })?;
@@ -207,8 +206,7 @@ pub fn each_batch<'a>(
 ) -> Result<()> {
     for segment in traces.into_iter().filter_map(|t| t.table(table)).flat_map(|t| &t.segments) {
         let name = || segment.file.path.display().to_string();
-        let batches = segment.file.reader().map_err(Into::into).and_then(batches).with_context(name)?;
-        for batch in batches {
+        for batch in batches(segment)? {
             visit(&batch.with_context(name)?).with_context(name)?;
         }
     }
@@ -216,19 +214,18 @@ pub fn each_batch<'a>(
 }
 
 /// Rows with texts as they are in the file: one that many rows have is there once.
-fn batches(reader: Reader) -> Result<ParquetRecordBatchReader> {
-    let found = ArrowReaderMetadata::load(&reader, ArrowReaderOptions::new())?;
+fn batches(segment: &Segment) -> Result<ParquetRecordBatchReader> {
+    let name = || segment.file.path.display().to_string();
+    let found = segment.rows(ArrowReaderOptions::new())?.schema();
     let view = |field: &Field| match field.data_type() {
         DataType::Dictionary(_, value) if **value == DataType::Utf8 => DataType::Utf8View,
         DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
         other => other.clone(),
     };
-    let fields = found.schema().fields().iter();
+    let fields = found.fields().iter();
     let fields: Fields = fields.map(|field| field.as_ref().clone().with_data_type(view(field))).collect();
-    let schema = Schema::new_with_metadata(fields, found.schema().metadata().clone());
-    let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
-    let metadata = ArrowReaderMetadata::try_new(found.metadata().clone(), options)?;
-    Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(reader, metadata).build()?)
+    let schema = Schema::new_with_metadata(fields, found.metadata().clone());
+    segment.rows(ArrowReaderOptions::new().with_schema(Arc::new(schema))).with_context(name)
 }
 
 /// `read+0x1 <- main+0x2`

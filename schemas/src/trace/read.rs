@@ -280,3 +280,35 @@ impl Description {
         Ok(before.saturating_sub(self.contents.segments.len()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::column::Column;
+
+    fn layout(event: &str, columns: &[&str]) -> Layout {
+        let column = |name: &&str| Column {
+            name: (*name).to_owned(),
+            ty: "u32".parse().unwrap(),
+            unit: None,
+            doc: String::new(),
+            offset: 0,
+            bit: 0,
+        };
+        Layout::new(event, "", columns.iter().map(column).collect(), |_| false).0
+    }
+
+    #[test]
+    fn names_that_no_recorder_writes_are_refused() {
+        let long = "a".repeat(10 << 20);
+        for event in ["", "../../etc", "/etc", "a\u{1b}b", "MKDIRS\" --", "é", &long, "1a"] {
+            let error = check_events(&[layout(event, &[])]).unwrap_err().to_string();
+            assert!(error.len() < 300 && !error.contains('\u{1b}'), "{error}");
+            assert!(check_events(&[layout("e", &[event])]).is_err());
+        }
+        assert!(check_events(&[layout("e", &[]), layout("e", &[])]).is_err());
+        assert!(check_events(&[layout("e", &["a", "a"])]).is_err());
+        check_events(&[layout(&"a".repeat(200), &["a", "A"])]).unwrap();
+        check_tables(&[layout("Stacks", &[])]).unwrap_err();
+    }
+}

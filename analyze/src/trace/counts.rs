@@ -1,4 +1,4 @@
-//! Warns of tables that have other rows than were counted.
+//! Compares the rows of tables with those that were counted.
 //!
 //! Each Parquet file is whole by itself: no reader misses one that a copy left out, or sees that it is there twice. Table
 //! counts says how many rows there are.
@@ -11,16 +11,18 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_schema::DataType;
-use schemas::trace::State;
 
 use crate::trace::Trace;
 use crate::trace::symbols::{column, each_batch};
 
-/// What is missing, or too much. Nothing of a trace that is open, because what is counted is behind what is there, and of
-/// one that has no counts.
-pub fn warnings(trace: &Trace) -> Vec<String> {
-    let is_counted = trace.table("counts").is_some_and(|counts| !counts.segments.is_empty());
-    if trace.meta.state == State::Open || !is_counted {
+/// Are there counts?
+pub fn is_counted(trace: &Trace) -> bool {
+    trace.table("counts").is_some_and(|counts| !counts.segments.is_empty())
+}
+
+/// Tables that have other rows than were counted, one line each; nothing of a trace that has no counts.
+pub fn miscounted(trace: &Trace) -> Vec<String> {
+    if !is_counted(trace) {
         return Vec::new();
     }
     let dir = trace.dir.display();
@@ -45,7 +47,7 @@ pub fn warnings(trace: &Trace) -> Vec<String> {
     told.collect()
 }
 
-/// Rows by event, as counted.
+/// Rows by event as recorded, as table `counts` tells. Fails if it cannot be read, or tells of what is no event.
 fn recorded(trace: &Trace) -> Result<HashMap<&str, i128>> {
     let mut sums: HashMap<&str, i128> = trace
         .tables
