@@ -1,5 +1,6 @@
 //! Writes a page about the traces of a session: what is there, what is missing, what to ask next.
 
+use std::collections::HashMap;
 use std::io::Write;
 
 use anyhow::Result;
@@ -14,17 +15,19 @@ use crate::loss::{Loss, known_line, losses, of_trace, unobserved};
 use crate::session::{KnownUntil, Session};
 use crate::times::seconds;
 use crate::trace::Trace;
+use crate::united::DICTIONARIES;
 
 /// Write the page; the second value is true if there is doubt: a loss.
 ///
 /// Fails if a table cannot be read or `out` cannot be written.
 pub async fn write(session: &Session, out: &mut impl Write) -> Result<bool> {
+    let distinct = distinct_rows(session).await?;
     for (number, trace) in session.traces.iter().enumerate() {
         if number > 0 {
             writeln!(out)?;
         }
         header(trace, out)?;
-        tables(trace, out)?;
+        tables(trace, &distinct, out)?;
     }
     clock_steps(session, out)?;
     unknown_cgroups(session, out).await?;
@@ -95,17 +98,35 @@ fn time(ns: i64) -> String {
     ArrayFormatter::try_new(&array, &options).map_or_else(|_| ns.to_string(), |f| f.value(0).to_string())
 }
 
-fn tables(trace: &Trace, out: &mut impl Write) -> Result<()> {
+/// Rows by trace and table, where some are written anew in each epoch and count once.
+async fn distinct_rows(session: &Session) -> Result<HashMap<(String, String), i64>> {
+    let mut found = HashMap::new();
+    for name in DICTIONARIES.map(|(name, _)| name) {
+        if !session.traces.iter().any(|trace| trace.table(name).is_some_and(|table| table.is_repeated)) {
+            continue;
+        }
+        let counts = session.collect_each(&format!("SELECT count(*) AS n FROM {name}")).await?;
+        for (trace, batch) in counts {
+            let Some(trace) = trace.or_else(|| Some(session.traces.first()?.name())) else { continue };
+            let count = batch.column(0).as_primitive::<Int64Type>().iter().flatten().sum();
+            found.insert((trace, name.to_owned()), count);
+        }
+    }
+    Ok(found)
+}
+
+fn tables(trace: &Trace, distinct: &HashMap<(String, String), i64>, out: &mut impl Write) -> Result<()> {
     writeln!(out, "\n  {:14} {:>12}  {:>12} {:>12}  what", "table", "rows", "first", "last")?;
     for table in &trace.tables {
         let when =
             |ns: Option<i64>| ns.map_or("-".to_owned(), |ns| seconds(ns.saturating_sub(trace.meta.start_ns)));
         let span = table.span();
+        let distinct = distinct.get(&(trace.name(), table.name.clone()));
         writeln!(
             out,
             "  {:14} {:>12}  {:>12} {:>12}  {}",
             table.name,
-            table.rows(),
+            distinct.map_or(table.rows(), |rows| rows.cast_unsigned()),
             when(span.map(|s| s.0)),
             when(span.map(|s| s.1)),
             table.summary.escape_debug()

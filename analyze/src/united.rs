@@ -38,7 +38,7 @@ pub struct United {
 }
 
 /// Tables that are written anew in each epoch, and the column that says what a row is about.
-const DICTIONARIES: [(&str, &str); 3] =
+pub const DICTIONARIES: [(&str, &str); 3] =
     [("stacks", "stack_id"), ("symbols", "addr"), ("cgroups", "cgroup_id")];
 
 impl United {

@@ -105,12 +105,12 @@ pub fn verify(dir: &Path, threads: usize) -> Result<Found> {
             problems.push(format!("{}: {}: copy it again", shown(dir, table, segment), why(&error)));
         }
     }
-    problems
-        .extend(trace.tables.iter().filter(|table| table.is_event).flat_map(|table| overlaps(dir, table)));
     if has_log && problems.is_empty() {
         // Format 1 is compared when it is opened.
         problems.extend(counts::miscounted(&trace));
     }
+    let events = trace.tables.iter().filter(|table| table.is_event);
+    problems.extend(events.flat_map(|table| overlaps(dir, table)));
     problems.extend(strays.iter().map(|path| {
         format!(
             "{}: the log does not name it, and other readers take its rows for some of the table: remove it",
