@@ -75,6 +75,7 @@ pub fn is_being_written(dir: &Path) -> Result<bool> {
 
 /// Compact every table; the caller holds the trace.
 pub fn compact_tables(dir: &Path, meta: &Meta, catalog: &mut Catalog, watch: &mut Watch) -> Result<()> {
+    drop_hidden(catalog)?;
     for table in tables(meta) {
         compact_table(dir, table, catalog, watch)
             .with_context(|| format!("cannot merge the segments of table '{table}'"))?;
@@ -82,15 +83,18 @@ pub fn compact_tables(dir: &Path, meta: &Meta, catalog: &mut Catalog, watch: &mu
     Ok(())
 }
 
-/// The trace is as it should be: say `state` in a log of one commit, and let nothing stay that it does not name. With
-/// `is_compacted`, epochs are over: each row is there once.
-pub fn finish(catalog: &mut Catalog, state: State, is_compacted: bool) -> Result<()> {
+/// What is carried into later epochs is not needed any more: nothing goes that is before it.
+fn drop_hidden(catalog: &mut Catalog) -> Result<()> {
     let visible: HashSet<_> = catalog.contents.visible().into_iter().map(Segment::name).collect();
     let names = catalog.contents.segments.keys();
     let remove: Vec<_> = names.filter(|name| !visible.contains(name)).cloned().collect();
-    if !remove.is_empty() {
-        catalog.commit(Change { remove, ..Change::default() })?;
-    }
+    if remove.is_empty() { Ok(()) } else { catalog.commit(Change { remove, ..Change::default() }) }
+}
+
+/// The trace is as it should be: say `state` in a log of one commit, and let nothing stay that it does not name. With
+/// `is_compacted`, epochs are over: each row is there once.
+pub fn finish(catalog: &mut Catalog, state: State, is_compacted: bool) -> Result<()> {
+    drop_hidden(catalog)?;
     if is_compacted {
         for segment in catalog.contents.segments.values_mut() {
             (segment.epoch, segment.carried, segment.level) = (0, false, 0);
