@@ -57,13 +57,13 @@ pub fn write(kind: &Kind, uncompressed_bytes: usize, parts: [&[u8]; 2], out: &mu
     next_i32(crc.finalize().cast_signed(), out);
     match *kind {
         Kind::Dictionary { values } => {
-            out.push(3 * NEXT | STRUCT);
+            out.push((3 * NEXT) | STRUCT);
             next_size(values, out)?;
             next_i32(Encoding::PLAIN as i32, out);
             out.push(NEXT | FALSE);
         }
         Kind::Data { rows, entries, absent, encoding, repetition_bytes, definition_bytes, is_compressed } => {
-            out.push(4 * NEXT | STRUCT);
+            out.push((4 * NEXT) | STRUCT);
             next_size(entries, out)?;
             next_size(absent, out)?;
             next_size(rows, out)?;
