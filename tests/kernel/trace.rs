@@ -1,6 +1,6 @@
 //! A recorded trace in, its rows out, read with the parquet crate alone.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -9,7 +9,9 @@ use arrow_cast::cast;
 use arrow_json::ArrayWriter;
 use arrow_schema::{DataType, Field, Schema};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use schemas::trace::{META_FILE, Meta, SEGMENT_SUFFIX};
+use schemas::trace::log::Contents;
+use schemas::trace::read::{Description, read as description};
+use schemas::trace::{Meta, State};
 use serde_json::{Map, Value};
 
 /// A row: column -> value. Times are nanoseconds. A NULL is not there.
@@ -19,29 +21,27 @@ pub type Row = Map<String, Value>;
 pub struct Trace {
     pub dir: PathBuf,
     pub meta: Meta,
+    contents: Contents,
 }
 
 impl Trace {
     /// Fails if there is none.
     pub fn open(dir: PathBuf) -> Result<Self> {
-        let file = dir.join(META_FILE);
-        let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        let meta =
-            serde_json::from_str(&text).with_context(|| format!("cannot understand {}", file.display()))?;
-        Ok(Self { dir, meta })
+        let mut description = description(&dir)?;
+        if description.meta.state == State::Open {
+            // Of another machine, which may have been switched off.
+            description.forget_torn(&dir)?;
+        }
+        let Description { meta, contents, .. } = description;
+        Ok(Self { dir, meta, contents })
     }
 
     /// All rows of a table, in the order of its files. Fails if an event table is not sorted by time.
     pub fn rows(&self, table: &str) -> Result<Vec<Row>> {
         let dir = self.dir.join(table);
-        let mut files: Vec<PathBuf> = match fs::read_dir(&dir) {
-            Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?,
-            Err(_) => Vec::new(),
-        };
-        files.retain(|file| file.to_string_lossy().ends_with(SEGMENT_SUFFIX));
-        files.sort();
+        let visible = self.contents.visible();
         let mut rows = Vec::new();
-        for file in files {
+        for file in visible.iter().filter(|it| it.table == table).map(|it| self.dir.join(it.path())) {
             read(&file, &mut rows).with_context(|| format!("cannot read {}", file.display()))?;
         }
         if self.meta.events.iter().any(|layout| layout.event == table) {

@@ -13,7 +13,7 @@ use nix::sys::statvfs::statvfs;
 use schemas::trace::LOSS_REASONS;
 
 use crate::limits::Writer;
-use crate::sandbox::{Running, Sandbox, Table, meta, wait_for};
+use crate::sandbox::{Running, Sandbox, Table, meta, wait_for, reopen};
 
 /// Longest time from the failure to the end.
 const SOON: Duration = Duration::from_secs(20);
@@ -388,9 +388,7 @@ fn what_a_failing_disk_says_is_no_reader_that_went_away() {
     let sandbox = Sandbox::for_recording();
     sandbox.expect(0, &["record", "mkdirs", "-o", "t", "--", "mkdir", "a"]);
     // A recorder that died: there is something to write.
-    let file = sandbox.path("t/trace.json");
-    let text = fs::read_to_string(&file).unwrap();
-    fs::write(&file, text.replace("\"closed\"", "\"open\"")).unwrap();
+    reopen(&sandbox.path("t"));
     let forms: [&[&str]; 2] = [&["compact", "t"], &["record", "mkdirs", "-o", "u", "-d", "1"]];
     for (errno, text) in [(libc::EIO, "Input/output error"), (libc::EPIPE, "Broken pipe")] {
         for form in forms {

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use schemas::trace::log::{Commit, LOG_FILE, Status};
+use schemas::trace::read::{Description, read};
 use tempfile::TempDir;
 
 use crate::held::held;
@@ -296,7 +298,19 @@ pub fn counts(trace: &Path, event: &str) -> (i128, i128, i128) {
     (seen, recorded, lost)
 }
 
-/// `trace.json`.
+/// What `trace.json` and the log say of a trace.
 pub fn meta(trace: &Path) -> serde_json::Value {
-    serde_json::from_slice(&fs::read(trace.join("trace.json")).unwrap()).unwrap()
+    let Description { meta, contents, .. } = read(trace).unwrap();
+    let mut all = serde_json::to_value(meta).unwrap();
+    let status = serde_json::to_value(contents.status).unwrap();
+    all.as_object_mut().unwrap().extend(status.as_object().unwrap().clone());
+    all
+}
+
+/// Let the trace be one whose recorder died.
+pub fn reopen(trace: &Path) {
+    let Description { contents, .. } = read(trace).unwrap();
+    let add = contents.segments.into_values().collect();
+    let commit = Commit { add, status: Some(Status::default()), durable: Some(0), ..Commit::default() };
+    fs::write(trace.join(LOG_FILE), commit.line().unwrap()).unwrap();
 }

@@ -155,8 +155,7 @@ fn a_link_under_a_temporary_name_is_not_followed() {
     let trace = sandbox.path("t");
     let mut planted = 0;
     for table in ["mkdirs", "processes", "counts", "losses", "clock"] {
-        let names = (0..400).map(|number| format!(".{table}-{number}.tmp"));
-        for path in names.chain([".trace.json.tmp".to_owned()]).map(|name| trace.join(name)) {
+        for path in (0..400).map(|number| trace.join(table).join(format!(".{number}.tmp"))) {
             // One that is being written is there already.
             if symlink(outside.join("written"), &path).is_ok() {
                 lchown(&path, Some(OTHER_USER), Some(OTHER_USER)).unwrap();
@@ -176,7 +175,8 @@ fn a_link_in_place_of_a_file_is_replaced_and_not_followed() {
     let precious = sandbox.path("precious");
     fs::write(&precious, "precious").unwrap();
     let mut running = start(&sandbox);
-    let file = sandbox.path("t/trace.json");
+    // It is written anew when the trace is closed.
+    let file = sandbox.path("t/log.jsonl");
     fs::remove_file(&file).unwrap();
     plant(&file, &precious);
     running.signal(libc::SIGTERM);

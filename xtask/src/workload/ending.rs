@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use schemas::trace::{META_FILE, Meta, State};
+use schemas::trace::State;
+use schemas::trace::read::read;
 use serde::{Deserialize, Serialize};
 
 use super::boottime_ns;
@@ -84,7 +85,5 @@ fn is_gone(pid: i32) -> bool {
 }
 
 fn is_closed(trace: &Path) -> bool {
-    let meta = fs::read_to_string(trace.join(META_FILE)).ok();
-    let meta = meta.and_then(|text| serde_json::from_str::<Meta>(&text).ok());
-    meta.is_some_and(|meta| meta.state == State::Closed)
+    read(trace).is_ok_and(|description| description.meta.state == State::Closed)
 }
