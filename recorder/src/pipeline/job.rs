@@ -20,7 +20,7 @@ pub enum Job {
     Commit(Box<CommitJob>),
     /// An epoch begins: what comes from now on, and `carried` rows, must be whole by themselves.
     Epoch { since_ns: i64, carried: Vec<(&'static str, RecordBatch)> },
-    /// The recording ends: every table has a file with the next commit.
+    /// The recording ends: tables that have no file get one.
     Finish,
     /// Write again after a failure: what is known about the loss, as far as it can be written.
     Retry,

@@ -328,15 +328,14 @@ impl Worker {
 
     /// Tables that have no segment get an empty one, so that every table can be opened by any reader.
     fn finish(&mut self) -> Result<()> {
+        let mut add = Vec::new();
         for table in self.store.empty_tables() {
-            if !self.ready.iter().any(|new| new.segment.table == table) {
-                let number = self.store.number(&table);
-                let schema = self.events.iter().find(|event| event.name == table);
-                let schema = schema.map(|event| event.decoder.schema().clone());
-                self.ready.push(empty_segment(&self.dir, schema, &table, number)?);
-            }
+            let number = self.store.number(&table);
+            let schema = self.events.iter().find(|event| event.name == table);
+            let schema = schema.map(|event| event.decoder.schema().clone());
+            add.push(empty_segment(&self.dir, schema, &table, number)?);
         }
-        Ok(())
+        self.store.commit(Change { add, ..Change::default() }, i64::MIN)
     }
 
     /// Rows about what was met since the last commit.

@@ -176,8 +176,14 @@ impl Catalog {
         unlinked.fold(Ok(()), Result::and)
     }
 
+    /// Remove the file of a segment that is no part of the trace. That somebody else was faster is no failure.
     fn unlink(&self, segment: &Segment) -> Result<()> {
-        remove_file(&self.dir.join(&segment.table), &segment_name(segment.number))
+        let result = remove_file(&self.dir.join(&segment.table), &segment_name(segment.number));
+        let is_gone = |error: &anyhow::Error| {
+            let io = error.downcast_ref::<std::io::Error>();
+            io.is_some_and(|io| io.kind() == std::io::ErrorKind::NotFound)
+        };
+        result.or_else(|error| if is_gone(&error) { Ok(()) } else { Err(error) })
     }
 
     /// Take back commits that the disk did not take, from the oldest of `undurable` on, and all behind them. `serial` is

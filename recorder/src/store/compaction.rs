@@ -21,7 +21,7 @@ use schemas::trace::{Meta, State};
 use super::catalog::{Catalog, Change, NewSegment, disk_bytes};
 use super::merge::sources;
 use super::recovery;
-use crate::pipeline::files::{TempFile, lock, open_dir, sync_dir};
+use crate::pipeline::files::{TempFile, lock, open_dir, open_own_dir, sync_dir};
 use crate::pipeline::merged::{Input, Merged};
 use crate::pipeline::meta::tables;
 use crate::pipeline::segment::Written;
@@ -114,6 +114,8 @@ enum Part {
 
 /// Compact one table, in one commit.
 pub fn compact_table(dir: &Path, table: &str, catalog: &mut Catalog, watch: &mut Watch) -> Result<()> {
+    // Whatever has its name now: nothing is written elsewhere.
+    open_own_dir(&dir.join(table))?;
     let visible = catalog.contents.visible();
     let before: Vec<Segment> = visible.into_iter().filter(|it| it.table == table).cloned().collect();
     let mut done = 0;

@@ -320,8 +320,15 @@ impl Store {
         self.tell(state);
     }
 
-    /// Write again after a failure: what is known about it.
+    /// Write again after a failure: what is known about it. What was committed before is on the disk then, or taken back.
     pub fn retry(&self) {
+        // It can fail once more, and then nothing waits.
+        for _ in 0..2 {
+            let mut state = self.lock();
+            state.is_stopped = false;
+            self.tell(&state);
+            drop(self.wait_until(state, |state| state.is_stopped || state.is_settled()));
+        }
         let mut state = self.lock();
         state.is_stopped = false;
         self.tell(&state);

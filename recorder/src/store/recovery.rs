@@ -11,7 +11,7 @@ use schemas::trace::log::{Segment, SegmentName, Status};
 use schemas::trace::read::{Description, read};
 
 use super::catalog::{Catalog, Change};
-use crate::pipeline::files::{RESERVE, TEMP_SUFFIX, lock, remove_dir, sync_dir};
+use crate::pipeline::files::{RESERVE, TEMP_SUFFIX, lock, open_own_dir, remove_dir, sync_dir};
 use crate::pipeline::meta::{boot_id, tables};
 
 /// Remove what a recorder that died has left half-made in `dir` and mark the trace as recovered. The result is one
@@ -97,6 +97,8 @@ fn remove_unnamed(dir: &Path, description: &Description, catalog: &Catalog) -> R
     let mut removed = 0;
     let tables = tables(&description.meta).map(|table| dir.join(table)).filter(|table| table.is_dir());
     for place in [dir.to_owned()].into_iter().chain(tables) {
+        // Nothing is removed elsewhere.
+        open_own_dir(&place)?;
         for (name, path) in entries(&place)? {
             let is_temporary = name.starts_with('.') && name.ends_with(TEMP_SUFFIX);
             let is_unnamed = place != dir && is_segment(&name) && !named.contains(&path);

@@ -13,7 +13,7 @@ use nix::sys::statvfs::statvfs;
 use schemas::trace::LOSS_REASONS;
 
 use crate::limits::Writer;
-use crate::sandbox::{Running, Sandbox, Table, meta, wait_for, reopen};
+use crate::sandbox::{Running, Sandbox, Table, meta, reopen, wait_for};
 
 /// Longest time from the failure to the end.
 const SOON: Duration = Duration::from_secs(20);

@@ -10,7 +10,7 @@ const OTHER: i32 = libc::SCHED_OTHER;
 const BATCH: i32 = libc::SCHED_BATCH;
 const IDLE: i32 = libc::SCHED_IDLE;
 /// The threads that give way.
-const GIVE_WAY: [&str; 3] = ["encode", "publish", "tidy"];
+const GIVE_WAY: [&str; 3] = ["encode", "publish", "compact"];
 
 /// Wait until each thread that gives way has that policy and nice value, all at the same time.
 fn wait_for_level(running: &Running, is_right: impl Fn(i32, i32) -> bool) {

@@ -68,7 +68,10 @@ fn a_trace_of_a_later_format_or_with_tables_elsewhere_is_refused() {
     std::fs::write(&path, json.replace("\"format_version\": 2", "\"format_version\": 99")).unwrap();
     let error = compact(&dir, &mut |_, _| Ok(())).unwrap_err().to_string();
     assert!(error.ends_with("has format version 99, this program knows up to 2: use a newer one"), "{error}");
-    std::fs::write(&path, json.replace("\"event\": \"tick\"", "\"event\": \"../tick\"")).unwrap();
+    std::fs::write(&path, &json).unwrap();
+    let mut meta = read_meta(&dir);
+    meta.events[0].event = "../tick".to_owned();
+    std::fs::write(&path, meta.to_text().unwrap()).unwrap();
     let error = format!("{:#}", compact(&dir, &mut |_, _| Ok(())).unwrap_err());
     assert!(error.contains("event name '../tick' "), "{error}");
 }

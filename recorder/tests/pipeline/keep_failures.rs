@@ -88,9 +88,10 @@ fn a_retention_that_stops_half_way_says_what_is_gone() {
     let mut writer = world.writer(&dir, Options { limits, ..Options::default() });
     world.run(&mut writer, 15, |_, _| {});
     writer.get_ready();
-    // Somebody else removes what is about to be removed.
+    // Somebody else has something else in the place of what is about to be removed.
     let ours = segments(&dir, "tick");
     fs::remove_file(&ours[0]).unwrap();
+    fs::create_dir(&ours[0]).unwrap();
     let failure = until_it_fails(&mut world, writer);
     assert!(failure.contains("cannot remove"), "{failure}");
     assert!(!ours[1].exists());

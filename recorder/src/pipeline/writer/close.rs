@@ -30,6 +30,7 @@ impl TraceWriter {
         if !is_written {
             self.settle_disk();
             self.send(0, Job::Retry);
+            self.wait_for_encoder();
             self.take_back()?;
         }
         for row in self.probes.iter_mut().filter(|row| row.probe.is_some()) {
@@ -40,7 +41,6 @@ impl TraceWriter {
         self.count(&counters, now_ns, true)?;
         self.log(|| Frame::End { now_ns, command_exit_code });
         let not_kept = self.frames.take().and_then(|frames| frames.finish().err());
-        self.send(0, Job::Finish);
         let status = Status {
             start_ns: Some(self.meta.start_ns),
             end_ns: Some(end_ns),
@@ -48,6 +48,10 @@ impl TraceWriter {
             ..Status::default()
         };
         self.send_commit(now_ns, now_ns, None, Some(status));
+        self.wait_for_encoder();
+        // What is known is there, whatever becomes of tables without rows.
+        let _ = self.store.settle();
+        self.send(0, Job::Finish);
         let has_died = self.end_encoder();
         let mut failure = self.store.failure().or(has_died);
         // Without its last counts nobody knows what was lost: a trace that is not closed says so.
