@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use schemas::column::Layout;
 use schemas::trace::Meta;
 
+use super::alive::sources;
 use super::count_rows::side_schema;
 use super::decode::Decoder;
 use super::merge::{Chunk, SeqCounter};
@@ -31,6 +33,9 @@ pub struct EventTable {
     pub number: (u64, u64),
     /// Rows in `open`, or on their way into it.
     pub unpublished: HashMap<(ProbeId, u16), u64>,
+    /// Of the last segment; `None`: nothing is known yet.
+    pub bytes_per_row: Option<u64>,
+    record_bytes: u64,
 }
 
 impl EventTable {
@@ -46,12 +51,20 @@ impl EventTable {
             open: None,
             number: (0, 0),
             unpublished: HashMap::new(),
+            bytes_per_row: None,
+            record_bytes: layout.record_size.into(),
         })
     }
 
-    /// The rows of `chunk` are on their way into the open segment.
-    pub fn count(&mut self, chunk: &Chunk) {
-        for buffer in &chunk.buffers {
+    /// What a segment of so many rows takes, as far as that is known.
+    pub fn expected_bytes(&self, rows: u64) -> u64 {
+        rows * self.bytes_per_row.unwrap_or(self.record_bytes)
+    }
+
+    /// The rows of `chunk` are on their way into the open segment, or, if they are counted [batch by
+    /// batch](Self::count_batch), into several.
+    pub fn count(&mut self, chunk: &Chunk, is_by_batch: bool) {
+        for buffer in chunk.buffers.iter().filter(|_| !is_by_batch) {
             let rows = (buffer.bytes.len() / chunk.record_size) as u64;
             *self.unpublished.entry((buffer.probe, buffer.cpu)).or_default() += rows;
         }
@@ -59,6 +72,14 @@ impl EventTable {
         if sources > self.counters.len() {
             self.counters.resize(sources, SeqCounter::default());
         }
+    }
+
+    /// The rows of `batch` are in the open segment.
+    pub fn count_batch(&mut self, batch: &RecordBatch) -> Result<()> {
+        for (source, rows) in sources(batch)? {
+            *self.unpublished.entry(source).or_default() += rows;
+        }
+        Ok(())
     }
 
     /// The rows that are not committed will not be.

@@ -105,7 +105,8 @@ pub struct Segment {
     writer: TableWriter<File>,
     temp: TempFile,
     table: String,
-    is_late: bool,
+    /// Its rows came late.
+    pub is_late: bool,
     /// Rows so far.
     pub rows: u64,
 }

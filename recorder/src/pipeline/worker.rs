@@ -204,7 +204,7 @@ impl Worker {
     }
 
     fn write_rows(&mut self, event: usize, chunk: &Chunk) -> Result<()> {
-        self.events[event].count(chunk);
+        self.events[event].count(chunk, self.store.has_most_bytes());
         let segment = match self.events[event].open.take() {
             Some(segment) => segment,
             None => self.begin(event, false)?,
@@ -218,7 +218,7 @@ impl Worker {
     fn write_late(&mut self, event: usize, chunk: &Chunk) -> Result<()> {
         // So that nothing but this chunk is counted as its rows below.
         self.finish_segment(event)?;
-        self.events[event].count(chunk);
+        self.events[event].count(chunk, self.store.has_most_bytes());
         let segment = self.begin(event, true)?;
         self.events[event].open = Some(self.pour(event, chunk, segment)?);
         self.finish_segment(event)
@@ -226,23 +226,41 @@ impl Worker {
 
     /// Merge, decode and encode `chunk`.
     fn pour(&mut self, event: usize, chunk: &Chunk, mut segment: Segment) -> Result<Segment> {
-        let EventTable { name, decoder, counters, .. } = &mut self.events[event];
-        let mut alive = self.alive.as_mut().filter(|_| name == PROCESSES);
+        let is_of_processes = self.events[event].name == PROCESSES;
         let (mut merge, mut rows) = (Merge::new(chunk), Rows::default());
-        while time(Stage::Merge, || merge.next(BATCH_ROWS, counters, &mut rows)) {
+        loop {
+            let EventTable { name, decoder, counters, .. } = &mut self.events[event];
+            if !time(Stage::Merge, || merge.next(BATCH_ROWS, counters, &mut rows)) {
+                break;
+            }
             let batch = time(Stage::Decode, || decoder.decode(&rows, &mut self.collector))
                 .with_context(|| format!("cannot decode records of event '{name}'"))?;
             if let Some(hook) = &mut self.on_batch {
                 hook(name, &batch);
             }
             segment.write(&batch)?;
-            if let Some(alive) = &mut alive {
+            if self.store.has_most_bytes() {
+                self.events[event].count_batch(&batch)?;
+                segment = self.bound(event, segment)?;
+            }
+            if let Some(alive) = self.alive.as_mut().filter(|_| is_of_processes) {
                 alive.take(batch)?;
             }
         }
-        self.tell_size(segment.bytes());
-        self.store.wait_for_room();
         Ok(segment)
+    }
+
+    /// Where the size is limited, a segment ends when it is large, and nothing is written while there is no room.
+    fn bound(&mut self, event: usize, segment: Segment) -> Result<Segment> {
+        if !self.store.is_large(self.events[event].expected_bytes(segment.rows)) {
+            return Ok(segment);
+        }
+        let is_late = segment.is_late;
+        self.tell_size(self.events[event].expected_bytes(segment.rows));
+        self.store.wait_for_room();
+        self.events[event].open = Some(segment);
+        self.finish_segment(event)?;
+        self.begin(event, is_late)
     }
 
     /// Tell the store what is written and not committed; `more` bytes are of a segment that is in nobody's hands.
@@ -261,9 +279,14 @@ impl Worker {
 
     /// The open segment of an event becomes whole.
     fn finish_segment(&mut self, event: usize) -> Result<()> {
-        let EventTable { name, open, number: (number, epoch), unpublished, .. } = &mut self.events[event];
+        let EventTable { name, open, number: (number, epoch), unpublished, bytes_per_row, .. } =
+            &mut self.events[event];
         let Some(segment) = open.take() else { return Ok(()) };
+        if segment.rows == 0 {
+            return Ok(());
+        }
         let mut new = NewSegment::new(segment.finish()?, name, *number, *epoch);
+        *bytes_per_row = Some(new.segment.bytes.div_ceil(new.segment.rows));
         let rows = std::mem::take(unpublished);
         new.segment.sources = rows.into_iter().map(|((probe, cpu), rows)| (probe, cpu, rows)).collect();
         new.segment.sources.sort_unstable();

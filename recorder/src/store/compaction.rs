@@ -53,7 +53,7 @@ pub fn compact(dir: &Path, watch: &mut Watch) -> Result<Compacted> {
     let (description, mut catalog, recovered) = recovery::tidy_up(dir)?;
     let segments_before = catalog.contents.segments.len() as u64;
     let state = catalog.contents.status.state;
-    let merged = compact_tables(dir, &description.meta, &mut catalog, watch);
+    let merged = compact_tables(dir, &description.meta, &mut catalog, None, watch);
     finish(&mut catalog, state, merged.is_ok())?;
     if let Err(error) = merged {
         // What was tidied up is told once: now or never.
@@ -74,10 +74,18 @@ pub fn is_being_written(dir: &Path) -> Result<bool> {
 }
 
 /// Compact every table; the caller holds the trace.
-pub fn compact_tables(dir: &Path, meta: &Meta, catalog: &mut Catalog, watch: &mut Watch) -> Result<()> {
+/// Files of more than `most_bytes` are not made, and each is a commit of its own where that is a limit: so much more is on
+/// the disk for a while.
+pub fn compact_tables(
+    dir: &Path,
+    meta: &Meta,
+    catalog: &mut Catalog,
+    most_bytes: Option<u64>,
+    watch: &mut Watch,
+) -> Result<()> {
     drop_hidden(catalog)?;
     for table in tables(meta) {
-        compact_table(dir, table, catalog, watch)
+        compact_table(dir, table, catalog, most_bytes, watch)
             .with_context(|| format!("cannot merge the segments of table '{table}'"))?;
     }
     Ok(())
@@ -112,8 +120,14 @@ enum Part {
     Merged(Vec<Unit>),
 }
 
-/// Compact one table, in one commit.
-pub fn compact_table(dir: &Path, table: &str, catalog: &mut Catalog, watch: &mut Watch) -> Result<()> {
+/// Compact one table, in one commit, or in one for each file of at most `most_bytes`.
+pub fn compact_table(
+    dir: &Path,
+    table: &str,
+    catalog: &mut Catalog,
+    most_bytes: Option<u64>,
+    watch: &mut Watch,
+) -> Result<()> {
     // Whatever has its name now: nothing is written elsewhere.
     open_own_dir(&dir.join(table))?;
     let visible = catalog.contents.visible();
@@ -128,7 +142,7 @@ pub fn compact_table(dir: &Path, table: &str, catalog: &mut Catalog, watch: &mut
         let new = distinct(dir, table, catalog, &before, &mut step)?;
         return replace(dir, table, catalog, &before, new.into_iter().collect(), &HashSet::new());
     }
-    let parts = parts(before.clone());
+    let parts = parts(before.clone(), most_bytes.unwrap_or(u64::MAX));
     let is_in_order = parts.is_sorted_by_key(|part| match part {
         Part::Whole(segment) => Some(segment.number),
         Part::Merged(_) => None,
@@ -165,10 +179,19 @@ pub fn compact_table(dir: &Path, table: &str, catalog: &mut Catalog, watch: &mut
                 let temp = TempFile::create(&dir.join(table), &number.to_string())?;
                 let mut new = NewSegment::new(merge(dir, temp, &units, false, &mut step)?, table, number, 0);
                 new.segment.sources = sources(units.iter().flatten());
-                add.push(new);
+                if most_bytes.is_some() {
+                    let merged: Vec<Segment> = units.into_iter().flatten().collect();
+                    replace(dir, table, catalog, &merged, vec![new], &HashSet::new())?;
+                    stay.extend(merged.iter().map(|it| it.number).chain([number]));
+                } else {
+                    add.push(new);
+                }
             }
         }
     }
+    let names = catalog.contents.segments.keys().filter(|name| name.table == table);
+    let there: HashSet<u64> = names.map(|name| name.number).collect();
+    let before: Vec<Segment> = before.into_iter().filter(|it| there.contains(&it.number)).collect();
     replace(dir, table, catalog, &before, add, &stay)
 }
 
@@ -216,19 +239,22 @@ pub fn input(dir: &Path, segment: &Segment) -> Result<Input> {
 }
 
 /// The files that a table is to consist of, in order of time.
-fn parts(segments: Vec<Segment>) -> Vec<Part> {
-    let mut groups: Vec<(u64, Vec<Unit>)> = Vec::new();
+fn parts(segments: Vec<Segment>, most_bytes: u64) -> Vec<Part> {
+    let mut groups: Vec<((u64, u64), Vec<Unit>)> = Vec::new();
     for unit in units(segments) {
         let more: u64 = unit.iter().map(|it| it.rows).sum();
+        let more_bytes: u64 = unit.iter().map(|it| it.bytes).sum();
         match groups.last_mut() {
-            Some((rows, group)) if *rows + more <= FILE_ROWS => {
+            Some(((rows, bytes), group))
+                if *rows + more <= FILE_ROWS && *bytes + more_bytes <= most_bytes =>
+            {
                 group.push(unit);
-                *rows += more;
+                (*rows, *bytes) = (*rows + more, *bytes + more_bytes);
             }
-            _ => groups.push((more, vec![unit])),
+            _ => groups.push(((more, more_bytes), vec![unit])),
         }
     }
-    let part = |(_, mut group): (u64, Vec<Unit>)| match group.as_mut_slice() {
+    let part = |(_, mut group): (_, Vec<Unit>)| match group.as_mut_slice() {
         // Written anew, a late row is one like any other.
         [unit] if unit.len() == 1 && !unit[0].late => Part::Whole(unit.remove(0)),
         _ => Part::Merged(group),

@@ -17,8 +17,6 @@ use crate::pipeline::files::TempFile;
 const FAN: usize = 60;
 /// With so many that wait to be merged in a table, whoever adds more waits.
 const MOST_WAITING: usize = 4 * FAN;
-/// A merged segment takes at most this part of the size that may be kept: it is there twice for a moment.
-const SIZE_PART: u64 = 20;
 /// After a merge that failed the next one is tried so much later: what was in the way may have gone.
 const PAUSE_NS: i64 = 300_000_000_000;
 
@@ -113,7 +111,7 @@ fn lanes(contents: &Contents) -> Vec<Vec<&Segment>> {
 
 /// Neighbours that are to become one segment.
 fn run_to_merge(contents: &Contents, limits: Limits) -> Option<Vec<Segment>> {
-    let most_bytes = limits.max_bytes.map_or(u64::MAX, |most| most / SIZE_PART);
+    let most_bytes = limits.most_bytes_of_merged().unwrap_or(u64::MAX);
     lanes(contents).into_iter().find_map(|lane| {
         let mut rest = &lane[..];
         while let Some(first) = rest.first() {

@@ -22,6 +22,7 @@ mod publish;
 pub mod recovery;
 mod retention;
 mod snapshot;
+mod told;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,7 +32,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, ensure};
-use schemas::trace::log::{Contents, Status};
+use schemas::trace::log::{Contents, Segment, Status};
 use schemas::trace::{META_FILE, Meta};
 
 use crate::pipeline::files::replace;
@@ -44,6 +45,7 @@ use catalog::Catalog;
 pub use catalog::{Change, NewSegment, disk_bytes};
 pub use retention::Limits;
 pub use snapshot::{Freeze, SnapshotName};
+use told::Told;
 
 /// Told what goes wrong and is no reason to end.
 pub type Warn = Box<dyn Fn(&str) + Send + Sync>;
@@ -72,23 +74,6 @@ struct Shared {
     snapshots_are_over: Arc<AtomicBool>,
     /// Grows while anything is written.
     steps: AtomicU64,
-}
-
-/// What is known of [`State`] by those who must not wait for a disk: it is held only for a moment.
-#[derive(Default)]
-struct Told {
-    failure: Option<Arc<anyhow::Error>>,
-    is_stopped: bool,
-    lag: Lag,
-    /// Number of the last commit of the drain that is part of the trace, and of the last that the disk has.
-    serials: (Option<u64>, Option<u64>),
-    /// Bytes of all segments, and how many there are.
-    size: (u64, u64),
-    /// What the segments of the current epoch take on disk, and when it began (UTC ns).
-    epoch_bytes: u64,
-    epoch_since_ns: Option<i64>,
-    /// Rows that were written, by table.
-    rows: BTreeMap<String, u64>,
 }
 
 struct State {
@@ -214,31 +199,6 @@ impl Store {
         self.tell(&state);
     }
 
-    /// Is the current epoch as long, or as large, as one may be, now that it is `now_ns` (UTC)?
-    pub fn is_epoch_over(&self, now_ns: i64) -> bool {
-        let limits = self.0.limits;
-        if limits.is_none() {
-            return false;
-        }
-        let mut told = self.told();
-        let since_ns = *told.epoch_since_ns.get_or_insert(now_ns);
-        limits.is_epoch_over(now_ns.saturating_sub(since_ns), told.epoch_bytes + self.unfinished_bytes())
-    }
-
-    /// Is so much written and not committed that `--max-size` needs a commit?
-    pub fn is_commit_due(&self, on_the_way_bytes: u64) -> bool {
-        self.0.limits.is_commit_due(self.unfinished_bytes().max(on_the_way_bytes))
-    }
-
-    /// Files that are being written take so many bytes now.
-    pub fn set_unfinished_bytes(&self, bytes: u64) {
-        self.0.unfinished_bytes.store(bytes, Ordering::Relaxed);
-    }
-
-    fn unfinished_bytes(&self) -> u64 {
-        self.0.unfinished_bytes.load(Ordering::Relaxed)
-    }
-
     /// Let `change` happen; it is `now_ns` (UTC). Waits while the disk, or retention, is behind. Fails if nothing can be
     /// written any more, or the log cannot.
     pub fn commit(&self, mut change: Change, now_ns: i64) -> Result<()> {
@@ -247,11 +207,12 @@ impl Store {
         if let Some(status) = &mut change.status {
             status.kept_from_ns = state.catalog.contents.status.kept_from_ns;
         }
-        let rows: Vec<(String, u64)> =
-            change.add.iter().map(|new| (new.segment.table.clone(), new.segment.rows)).collect();
+        let written: Vec<_> = change.add.iter().map(|new| new.segment.clone()).collect();
         state.catalog.commit(change)?;
-        for (table, rows) in rows {
-            *self.told().rows.entry(table).or_default() += rows;
+        for Segment { table, rows, bytes, .. } in written {
+            let mut told = self.told();
+            *told.rows.entry(table).or_default() += rows;
+            told.written_bytes += bytes;
         }
         state.now_ns = state.now_ns.max(now_ns);
         self.stepped();
@@ -272,9 +233,8 @@ impl Store {
     }
 
     fn is_too_large(&self, state: &State) -> bool {
-        // Of the epoch that is being written nothing can go.
-        self.0.limits.is_too_large(self.all_bytes(state))
-            && (state.catalog.contents.epochs().len() > 1 || !state.is_settled())
+        // What cannot go is not waited for.
+        self.0.limits.is_too_large(self.all_bytes(state)) && (self.has_expired(state) || !state.is_settled())
     }
 
     /// What all files take on disk, and what they will take once those are gone that are to go.
@@ -288,25 +248,6 @@ impl Store {
 
     fn is_behind(&self, state: &State) -> bool {
         state.waiting_files() >= self.0.most_waiting || self.is_too_large(state) || merge::is_behind(state)
-    }
-
-    /// Let all others know.
-    fn tell(&self, state: &State) {
-        let State { catalog, epoch, lag, durable_serial, failure, is_stopped, .. } = state;
-        let segments = &catalog.contents.segments;
-        let of_epoch = segments.values().filter(|it| it.epoch == *epoch);
-        let mut told = self.told();
-        told.epoch_bytes = of_epoch.map(disk_bytes).sum();
-        told.size = (segments.values().map(|segment| segment.bytes).sum(), segments.len() as u64);
-        told.serials = (catalog.serial, *durable_serial);
-        (told.failure, told.is_stopped, told.lag) = (failure.clone(), *is_stopped, *lag);
-        drop(told);
-        self.0.backlog.set(state.waiting_files());
-        self.0.changed.notify_all();
-    }
-
-    fn told(&self) -> MutexGuard<'_, Told> {
-        self.0.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Nothing more can be written: the first failure counts.
@@ -341,48 +282,9 @@ impl Store {
         Ok(())
     }
 
-    /// What failed first.
-    pub fn failure(&self) -> Option<Arc<anyhow::Error>> {
-        self.told().failure.clone()
-    }
-
-    /// Can nothing be written any more, until [`Self::retry`]?
-    pub fn is_stopped(&self) -> bool {
-        self.told().is_stopped
-    }
-
-    /// How long it takes from when a commit is due until the disk has it.
-    pub fn lag(&self) -> Lag {
-        self.told().lag
-    }
-
-    /// Number of the last commit of the drain that is part of the trace, and of the last that the disk has.
-    pub fn serials(&self) -> (Option<u64>, Option<u64>) {
-        self.told().serials
-    }
-
     /// Rows of events that were ever part of the trace, by probe and CPU.
     pub fn rows(&self) -> BTreeMap<(ProbeId, u16), u64> {
         self.lock().catalog.rows.clone()
-    }
-
-    /// Grows while anything is written.
-    pub fn steps(&self) -> u64 {
-        self.0.steps.load(Ordering::Relaxed)
-    }
-
-    fn stepped(&self) {
-        self.0.steps.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Rows that were written, by table.
-    pub fn rows_by_event(&self) -> BTreeMap<String, u64> {
-        self.told().rows.clone()
-    }
-
-    /// Bytes of all segments, and how many there are.
-    pub fn size(&self) -> (u64, u64) {
-        self.told().size
     }
 
     /// Tables that have no segment.
@@ -428,10 +330,17 @@ impl Store {
     ) -> Result<Option<String>> {
         let mut state = self.lock();
         let merged = if is_merged {
-            compaction::compact_tables(&self.0.dir, &self.0.meta, &mut state.catalog, &mut |_, _| {
-                ensure!(!is_hurried.load(Ordering::Relaxed), "there was no time");
-                Ok(())
-            })
+            let most_bytes = self.0.limits.most_bytes_of_merged();
+            compaction::compact_tables(
+                &self.0.dir,
+                &self.0.meta,
+                &mut state.catalog,
+                most_bytes,
+                &mut |_, _| {
+                    ensure!(!is_hurried.load(Ordering::Relaxed), "there was no time");
+                    Ok(())
+                },
+            )
         } else {
             Ok(())
         };

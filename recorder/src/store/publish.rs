@@ -105,7 +105,7 @@ impl Store {
         Ok(())
     }
 
-    fn has_expired(&self, state: &State) -> bool {
+    pub(super) fn has_expired(&self, state: &State) -> bool {
         let limits = self.0.limits;
         !limits.is_none()
             && limits.expired(&state.catalog.contents, state.now_ns, self.staying_bytes(state)).is_some()

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use schemas::trace::PROBES;
-use schemas::trace::log::{Contents, SegmentName};
+use schemas::trace::log::{Contents, Segment, SegmentName};
 
 use super::catalog::disk_bytes;
 
@@ -19,6 +19,9 @@ const GO_ABOVE_PERCENT: u64 = 82;
 const WAIT_ABOVE_PERCENT: u64 = 97;
 /// A commit is due once it has this part of the size.
 const COMMITS: u64 = 50;
+
+/// A merged segment takes at most this part of the size.
+const MERGED: u64 = 20;
 
 /// How much is kept while recording.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +54,11 @@ impl Limits {
         self.max_bytes.is_some_and(|most| all_bytes > most / 100 * WAIT_ABOVE_PERCENT)
     }
 
+    /// How large a file may be that is made of others: it is there beside them for a moment.
+    pub fn most_bytes_of_merged(&self) -> Option<u64> {
+        self.max_bytes.map(|most| most / MERGED)
+    }
+
     /// The segments that are to go now that it is `now_ns` (UTC) and all files take `all_bytes`, and the time (UTC ns)
     /// from which on every row is still there.
     pub fn expired(
@@ -67,11 +75,15 @@ impl Limits {
                 *last_ns = last.max(*last_ns);
             }
         }
+        // What was recorded last stays, however much it is.
+        let has_rows = |it: &&Segment| !it.sources.is_empty() && !it.carried;
+        let newest = contents.segments.values().filter(has_rows).map(|it| it.epoch).max();
         let (mut left, mut bytes) = (epochs.len(), all_bytes);
         let (mut until, mut kept_from_ns) = (None, i64::MIN);
         for (epoch, (last_ns, epoch_bytes)) in epochs {
             let is_old = self.max_age_ns.is_some_and(|age| last_ns < now_ns.saturating_sub(age));
-            let is_much = self.max_bytes.is_some_and(|most| bytes > most / 100 * GO_ABOVE_PERCENT);
+            let is_much = self.max_bytes.is_some_and(|most| bytes > most / 100 * GO_ABOVE_PERCENT)
+                && Some(epoch) < newest;
             if left == 1 || !(is_old || is_much) {
                 break;
             }
@@ -79,15 +91,15 @@ impl Limits {
             (until, kept_from_ns) = (Some(epoch), kept_from_ns.max(last_ns.saturating_add(1)));
         }
         let until = until?;
-        let is_gone = |it: &&schemas::trace::log::Segment| it.epoch <= until && it.table != PROBES;
-        let gone = contents.segments.values().filter(is_gone).map(schemas::trace::log::Segment::name);
+        let is_gone = |it: &&Segment| it.epoch <= until && it.table != PROBES;
+        let gone = contents.segments.values().filter(is_gone).map(Segment::name);
         Some((gone.collect(), kept_from_ns))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use schemas::trace::log::{Commit, Segment};
+    use schemas::trace::log::Commit;
 
     use super::*;
 
@@ -103,6 +115,7 @@ mod tests {
             bytes: BYTES / 2,
             ts: (table == "tick").then_some((epoch as i64 * 10 * S, (epoch as i64 + 1) * 10 * S - 1)),
             epoch,
+            sources: if table == "tick" { vec![(0, 0, 1)] } else { Vec::new() },
             ..Segment::default()
         };
         let all = (0..epochs).flat_map(|epoch| [(epoch, "tick"), (epoch, "stacks")]).chain([(0, PROBES)]);
@@ -133,6 +146,8 @@ mod tests {
         assert_eq!(gone(limits, 8, 0), None);
         assert_eq!(gone(limits, 9, 0), Some((2, 10)));
         assert_eq!(gone(limits, 12, 0), Some((8, 40)));
+        // What was recorded last stays, though it is too much alone.
+        assert_eq!(gone(Limits { max_bytes: Some(BYTES), ..limits }, 3, 0), Some((4, 20)));
         assert!(limits.is_too_large(10 * BYTES) && !limits.is_too_large(9 * BYTES));
         assert_eq!(gone(Limits::default(), 100, 100_000), None);
     }

@@ -184,7 +184,7 @@ impl Half {
                 let new = NewSegment { is_durable: true, ..new };
                 catalog.commit(Change { add: vec![new], ..Change::default() })?;
             } else if is_of_epochs || segments.any(|it: &Segment| it.late) {
-                compact_table(work, table, &mut catalog, &mut |_, _| check(is_over))?;
+                compact_table(work, table, &mut catalog, None, &mut |_, _| check(is_over))?;
             }
             sync_dir(&work.join(table))?;
         }

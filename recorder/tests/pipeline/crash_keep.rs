@@ -139,9 +139,7 @@ fn killed_at_random_instants_it_leaves_what_it_keeps_with_all_that_it_names() {
     });
     let hits = hits.into_inner().unwrap();
     println!("{KILLS} kills in {:.1} s while: {hits:?}", began.elapsed().as_secs_f64());
-    for what in
-        ["writing", "waiting for the disk", "removing", "after a merge", "freezing", "after a snapshot"]
-    {
+    for what in ["writing", "waiting for the disk", "removing", "freezing", "after a snapshot"] {
         assert!(hits.get(what).is_some_and(|hits| *hits > 0), "no kill came while {what}: {hits:?}");
     }
 }

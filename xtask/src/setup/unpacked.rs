@@ -66,13 +66,46 @@ impl Unpacked {
     }
 }
 
-/// The packages of libraries that a package needs, directly or not. The C library is that of this machine, as its
-/// loader is.
+/// The packages of libraries that a package needs, directly or not, and that are not installed here as new as they are to
+/// be had: an installed version need not be in the lists, and then cannot be fetched. The C library is that of this
+/// machine, as its loader is.
 fn libraries(package: &str) -> Result<Vec<String>> {
     let kinds = ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"];
     let mut list = Command::new("apt-cache");
     list.args(["depends", "--recurse"]).args(kinds.map(|kind| format!("--no-{kind}"))).arg(package);
     let listing = host::output(&mut list)?;
     let names = listing.lines().filter(|line| line.starts_with("lib") && !line.contains(':'));
-    Ok(names.filter(|name| !["libc6", "libgcc-s1"].contains(name)).map(str::to_owned).collect())
+    let names: Vec<&str> = names.filter(|name| !["libc6", "libgcc-s1"].contains(name)).collect();
+    let policy = host::output(Command::new("apt-cache").arg("policy").args(&names).env("LC_ALL", "C"))?;
+    let here = up_to_date(&policy);
+    Ok(names.into_iter().filter(|name| !here.contains(name)).map(str::to_owned).collect())
+}
+
+/// Packages of which `apt-cache policy` says that what is installed is what would be.
+fn up_to_date(policy: &str) -> Vec<&str> {
+    let (mut package, mut installed, mut found) = ("", "", Vec::new());
+    for line in policy.lines() {
+        match line.trim_start().split_once(": ") {
+            None if !line.starts_with(' ') => package = line.trim_end_matches(':'),
+            Some(("Installed", version)) => installed = version,
+            Some(("Candidate", version)) if version == installed && version != "(none)" => {
+                found.push(package)
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_installed_as_new_as_it_is_to_be_had_is_not_fetched() {
+        let policy = "liba1:\n  Installed: 1.2-3+deb12u1\n  Candidate: 1.2-3+deb12u1\n  Version table:\n *** \
+                      1.2-3+deb12u1 100\nlibb2:\n  Installed: (none)\n  Candidate: 2:4.0\nlibc3:\n  Installed: 1.0\n  \
+                      Candidate: 1.1\nlibd4:\n  Installed: (none)\n  Candidate: (none)\n";
+        assert_eq!(up_to_date(policy), ["liba1"]);
+    }
 }

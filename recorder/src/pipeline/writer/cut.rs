@@ -11,8 +11,6 @@ use crate::source::ProbeCounters;
 
 /// Age of staged records after which they go to the encoder, so that its work comes in small pieces.
 const CUT_AGE_NS: u64 = 100_000_000;
-/// Bytes of records after which it is known how small they become.
-const KNOWN_BYTES: u64 = 1 << 20;
 
 impl TraceWriter {
     /// Hand over what is old enough, or much.
@@ -59,12 +57,7 @@ impl TraceWriter {
 
     /// Is so much handed over that `--max-size` needs a commit?
     pub(super) fn is_much(&self) -> bool {
-        let raw = self.handed_bytes - self.committed_bytes;
-        // What is on its way is as small as what came before it.
-        let (written, known) = (self.store.size().0, self.committed_bytes);
-        let bytes =
-            if known < KNOWN_BYTES { raw } else { (raw as f64 * written as f64 / known as f64) as u64 };
-        self.store.is_commit_due(bytes)
+        self.store.is_commit_due(self.handed_bytes - self.committed_bytes, self.committed_bytes)
     }
 
     /// Every row before the watermark (all: `None`), and the rows of counts and losses that tell of exactly these, become
