@@ -42,6 +42,8 @@ pub struct CommitJob {
     pub due_ns: Option<u64>,
     /// No record that has not come is older than this boot time (ns).
     pub all_before_ns: u64,
+    /// Bytes of all records that have come to it.
+    pub record_bytes: u64,
     /// What is known of the recording, if that is new.
     pub status: Option<Status>,
 }

@@ -296,7 +296,7 @@ impl Worker {
     }
 
     fn commit(&mut self, job: CommitJob) -> Result<()> {
-        let CommitJob { serial, until_ns, now_ns, due_ns, all_before_ns, status } = job;
+        let CommitJob { serial, until_ns, now_ns, due_ns, all_before_ns, record_bytes, status } = job;
         (0..self.events.len()).try_for_each(|event| self.finish_segment(event))?;
         self.collect()?;
         for table in SIDE_TABLES.iter().map(|table| table.name) {
@@ -311,13 +311,14 @@ impl Worker {
         let remove = std::mem::take(&mut self.replaced);
         let (until_ns, serial) = (Some(until_ns), Some(serial));
         self.store.set_unfinished_bytes(0);
-        self.store.commit(Change { add, remove, until_ns, status, serial, due_ns }, now_ns)
+        let change = Change { add, remove, until_ns, status, serial, due_ns };
+        self.store.commit(change, now_ns, record_bytes)
     }
 
     /// What comes from now on is whole without what was before: `carried` rows of side tables, who is alive, and names of
     /// what is met.
     fn begin_epoch(&mut self, since_ns: i64, carried: Vec<(&'static str, RecordBatch)>) -> Result<()> {
-        self.store.begin_epoch(since_ns);
+        self.store.begin_epoch();
         self.collector.begin_epoch();
         for (table, batch) in carried {
             self.carry(table, &[batch])?;
@@ -358,7 +359,7 @@ impl Worker {
             let schema = schema.map(|event| event.decoder.schema().clone());
             add.push(empty_segment(&self.dir, schema, &table, number)?);
         }
-        self.store.commit(Change { add, ..Change::default() }, i64::MIN)
+        self.store.commit(Change { add, ..Change::default() }, i64::MIN, 0)
     }
 
     /// Rows about what was met since the last commit.

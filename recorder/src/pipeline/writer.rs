@@ -118,6 +118,9 @@ pub struct TraceWriter {
     /// Bytes of records that were handed over, and of those that were so when the last commit came.
     handed_bytes: u64,
     committed_bytes: u64,
+    /// When the epoch began (UTC ns), and what was handed over before.
+    epoch_since_ns: Option<i64>,
+    epoch_bytes: u64,
     status_is_dirty: bool,
     /// The event that tells what cgroups are called, and who listens to it.
     cgroups: Option<(usize, CgroupReader)>,
@@ -251,6 +254,8 @@ impl TraceWriter {
             last_clock: None,
             handed_bytes: 0,
             committed_bytes: 0,
+            epoch_since_ns: None,
+            epoch_bytes: 0,
             status_is_dirty: false,
             cgroups,
             clock,

@@ -191,17 +191,14 @@ impl Store {
         (state.catalog.number(table), state.epoch)
     }
 
-    /// From now on segments are of another epoch, which began at `since_ns` (UTC).
-    pub fn begin_epoch(&self, since_ns: i64) {
-        let mut state = self.lock();
-        state.epoch += 1;
-        self.told().epoch_since_ns = Some(since_ns);
-        self.tell(&state);
+    /// From now on segments are of another epoch.
+    pub fn begin_epoch(&self) {
+        self.lock().epoch += 1;
     }
 
-    /// Let `change` happen; it is `now_ns` (UTC). Waits while the disk, or retention, is behind. Fails if nothing can be
+    /// Let `change` happen; it is `now_ns` (UTC), and so many bytes of records have come to it so far. Waits while the disk, or retention, is behind. Fails if nothing can be
     /// written any more, or the log cannot.
-    pub fn commit(&self, mut change: Change, now_ns: i64) -> Result<()> {
+    pub fn commit(&self, mut change: Change, now_ns: i64, record_bytes: u64) -> Result<()> {
         let mut state = self.lock();
         ensure!(!state.is_stopped, "nothing can be written any more");
         if let Some(status) = &mut change.status {
@@ -213,6 +210,7 @@ impl Store {
             let mut told = self.told();
             *told.rows.entry(table).or_default() += rows;
             told.written_bytes += bytes;
+            told.record_bytes = record_bytes.max(told.record_bytes);
         }
         state.now_ns = state.now_ns.max(now_ns);
         self.stepped();

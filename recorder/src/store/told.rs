@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use super::catalog::disk_bytes;
-use super::{State, Store};
+use super::{Limits, State, Store};
 use crate::pipeline::pace::Lag;
 
 /// Bytes of records after which it is known how small they become.
@@ -22,33 +21,28 @@ pub struct Told {
     serials: (Option<u64>, Option<u64>),
     /// Bytes of all segments, and how many there are.
     size: (u64, u64),
-    /// What the segments of the current epoch take on disk, and when it began (UTC ns).
-    epoch_bytes: u64,
-    pub epoch_since_ns: Option<i64>,
-    /// Rows that were written, by table, and bytes of all of them.
+    /// Rows that were written, by table.
     pub rows: BTreeMap<String, u64>,
+    /// Bytes of all files that were committed, and of the records that they were made of.
     pub written_bytes: u64,
+    pub record_bytes: u64,
 }
 
 impl Store {
-    /// Is the current epoch as long, or as large, as one may be, now that it is `now_ns` (UTC)?
-    pub fn is_epoch_over(&self, now_ns: i64) -> bool {
-        let limits = self.0.limits;
-        if limits.is_none() {
-            return false;
-        }
-        let mut told = self.told();
-        let since_ns = *told.epoch_since_ns.get_or_insert(now_ns);
-        limits.is_epoch_over(now_ns.saturating_sub(since_ns), told.epoch_bytes + self.unfinished_bytes())
+    /// How much is kept.
+    pub fn limits(&self) -> Limits {
+        self.0.limits
     }
 
-    /// Is so much written and not committed that `--max-size` needs a commit? So many bytes of records are on their way,
-    /// and so many were committed.
-    pub fn is_commit_due(&self, on_the_way: u64, committed: u64) -> bool {
-        // What is on its way becomes as small as what came before it.
-        let ratio =
-            if committed < KNOWN_BYTES { 1.0 } else { self.told().written_bytes as f64 / committed as f64 };
-        self.0.limits.is_commit_due(self.unfinished_bytes().max((on_the_way as f64 * ratio) as u64))
+    /// What so many bytes of records will take on disk, as far as that is known: as little as those before them.
+    pub fn expected_bytes(&self, record_bytes: u64) -> u64 {
+        let told = self.told();
+        let ratio = if told.record_bytes < KNOWN_BYTES {
+            1.0
+        } else {
+            told.written_bytes as f64 / told.record_bytes as f64
+        };
+        (record_bytes as f64 * ratio) as u64
     }
 
     /// May a segment that is being written grow beyond `bytes`?
@@ -72,11 +66,9 @@ impl Store {
 
     /// Let all others know.
     pub(super) fn tell(&self, state: &State) {
-        let State { catalog, epoch, lag, durable_serial, failure, is_stopped, .. } = state;
+        let State { catalog, lag, durable_serial, failure, is_stopped, .. } = state;
         let segments = &catalog.contents.segments;
-        let of_epoch = segments.values().filter(|it| it.epoch == *epoch);
         let mut told = self.told();
-        told.epoch_bytes = of_epoch.map(disk_bytes).sum();
         told.size = (segments.values().map(|segment| segment.bytes).sum(), segments.len() as u64);
         told.serials = (catalog.serial, *durable_serial);
         (told.failure, told.is_stopped, told.lag) = (failure.clone(), *is_stopped, *lag);

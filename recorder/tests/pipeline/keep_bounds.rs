@@ -1,6 +1,7 @@
 //! What is bounded stays so at any rate, and what a kept row names is there.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::common::*;
@@ -109,4 +110,52 @@ fn stacks_of_rows_that_wait_to_be_published_are_kept() {
     assert!(gone > 3, "{gone} times old rows were gone");
     let look = look(&dir);
     assert_eq!(look.values.last(), Some(&(world.ticks() - 1)));
+}
+
+#[test]
+fn whatever_the_rate_a_trace_does_not_grow_beyond_its_size_by_more_than_a_twentieth() {
+    const MOST: u64 = 8 << 20;
+    const DRAINS: u64 = 150;
+    // Some twenty million a second, of random numbers, which nothing makes smaller.
+    const ROWS: u64 = 20_000;
+    let temp = fast_dir();
+    let dir = temp.path().join("run.trace");
+    let layout = layout("noise", &[("value", "u64")]);
+    let limits = Limits { max_bytes: Some(MOST), ..Limits::default() };
+    let options = Options { limits, ..replay_options() };
+    let mut writer = TraceWriter::create(&dir, meta(vec![layout.clone()], 0), options).unwrap();
+    writer.add_probe(probe(0, "noise")).unwrap();
+    let is_over = AtomicBool::new(false);
+    let largest = std::thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            let mut largest = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                largest = largest.max(disk_bytes(&dir));
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            largest
+        });
+        let mut random = 88_172_645_463_325_252u64;
+        for row in 0..DRAINS * ROWS {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let record = RecordBuilder::new(&layout, row * 50).seq(row as u32).set_u64("value", random);
+            writer.feed(0, 0, &record.build()).unwrap();
+            if (row + 1) % ROWS == 0 {
+                writer.tick((row + 1) * 50, &mut || Ok(vec![])).unwrap();
+            }
+        }
+        println!("{} bytes before it is closed", disk_bytes(&dir));
+        writer.close(End::default()).unwrap();
+        is_over.store(true, Ordering::Relaxed);
+        watch.join().unwrap()
+    });
+    println!("{largest} bytes of {MOST} on disk");
+    assert!(largest > MOST * 7 / 10, "{largest} bytes: the limit is not tested");
+    assert!(largest <= MOST + MOST / 20, "{largest} bytes of {MOST} on disk");
+    let rows = values(&dir, "noise").len() as u64;
+    assert!(rows > 200_000, "only {rows} rows are kept");
+    let kept_from_ns = read_meta(&dir).kept_from_ns.unwrap();
+    assert!(kept_from_ns > 0);
 }

@@ -57,7 +57,9 @@ impl TraceWriter {
 
     /// Is so much handed over that `--max-size` needs a commit?
     pub(super) fn is_much(&self) -> bool {
-        self.store.is_commit_due(self.handed_bytes - self.committed_bytes, self.committed_bytes)
+        let limits = self.store.limits();
+        limits.max_bytes.is_some()
+            && limits.is_commit_due(self.store.expected_bytes(self.handed_bytes - self.committed_bytes))
     }
 
     /// Every row before the watermark (all: `None`), and the rows of counts and losses that tell of exactly these, become
@@ -112,6 +114,7 @@ impl TraceWriter {
                 now_ns: self.utc_ns(now_ns),
                 due_ns,
                 all_before_ns,
+                record_bytes: self.handed_bytes,
                 status: end.or(started),
             })),
         );
@@ -119,10 +122,18 @@ impl TraceWriter {
 
     /// Where old rows go, they go by epochs.
     fn begin_epoch_if_due(&mut self) -> Result<()> {
-        let since_ns = self.utc_ns(self.watermark_ns);
-        if !self.store.is_epoch_over(since_ns) {
+        let limits = self.store.limits();
+        if limits.is_none() {
             return Ok(());
         }
+        let since_ns = self.utc_ns(self.watermark_ns);
+        let age_ns = since_ns.saturating_sub(*self.epoch_since_ns.get_or_insert(since_ns));
+        // Not what was written: the encoder can be far behind.
+        let bytes = self.store.expected_bytes(self.handed_bytes - self.epoch_bytes);
+        if !limits.is_epoch_over(age_ns, bytes) {
+            return Ok(());
+        }
+        (self.epoch_since_ns, self.epoch_bytes) = (Some(since_ns), self.handed_bytes);
         let mut carried = Vec::new();
         carried.extend(self.counts.unknown()?.map(|rows| ("losses", rows)));
         if let Some(reading) = self.last_clock {
