@@ -345,7 +345,8 @@ fn compacting_as_root_leaves_a_trace_to_its_owner() {
     running.wait();
     fs::write(sandbox.path("go"), "").unwrap();
     let told = sandbox.expect(0, &["compact", "t"]).err;
-    assert!(assert_private(&sandbox.path("t"), USER) > 8);
+    // The description, the log, and a file of each table that had rows so soon.
+    assert!(assert_private(&sandbox.path("t"), USER) > 5);
     assert_eq!(meta(&sandbox.path("t"))["state"], "recovered", "{told}");
 }
 
