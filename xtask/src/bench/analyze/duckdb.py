@@ -8,8 +8,9 @@ import time
 import duckdb
 
 trace, event, threads, query = sys.argv[1:]
-with open(f"{trace}/trace.json") as file:
-    end_ns = json.load(file)["end_ns"]
+# The log of a closed trace is one commit, which says how the recording ended.
+with open(f"{trace}/log.jsonl") as file:
+    end_ns = json.loads(file.readline())["status"]["end_ns"]
 connection = duckdb.connect()
 connection.execute(f"SET threads = {threads}")
 # Its bar goes to standard output, where the rows are.
