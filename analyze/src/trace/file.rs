@@ -1,4 +1,4 @@
-//! A file of a trace in, readers of it out: by its descriptor where its name may go away meanwhile, and checked against
+//! Reads the files of a trace: by their descriptors where names may go away meanwhile, and checked against
 //! what the log says of it.
 //!
 //! Every read says where it begins, so any number of readers can share a descriptor.

@@ -1,4 +1,4 @@
-//! A directory goes in, a [`Trace`] comes out: what it says of itself, and its tables with their segments.
+//! Opens a directory as a [`Trace`]: what it says of itself, and its tables with their segments.
 //!
 //! A trace may come from anywhere, so nothing in it is believed: what `trace.json` and the log say is checked by their
 //! reader, what a file says when it is read.

@@ -1,4 +1,4 @@
-//! Rows of table processes in, as they come; those that identify the processes which are alive out.
+//! Keeps the rows of table processes that identify the processes which are alive.
 //!
 //! Of a process the latest row of each kind stays (its birth or snapshot, its program, its name), until it exits or
 //! another one is born under its number.

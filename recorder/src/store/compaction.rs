@@ -1,4 +1,4 @@
-//! A trace with many small segments in, the same rows in files of about a million out: when a trace is closed, and by
+//! Merges the small segments of a trace into files of about a million rows: when a trace is closed, and by
 //! `recorder compact`.
 //!
 //! Each table is one commit. In the end the log is one commit, the names of a table's files rise with time, late rows are

@@ -1,4 +1,4 @@
-//! Rows in, a trace on disk out: segments, and the log that says which of them the trace consists of.
+//! Keeps a trace on disk: its segments, and the log that says which of them it consists of.
 //!
 //! ```text
 //! encoder        whole files -> commit                                        catalog, log

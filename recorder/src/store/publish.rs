@@ -1,4 +1,4 @@
-//! Commits in, the same on the disk (thread `publish`); then the oldest epochs go.
+//! Makes commits durable (thread `publish`), and lets the oldest epochs go.
 //!
 //! Apart from the encoder, because a busy disk takes its time and rows must be seen meanwhile. What has come while the
 //! disk was busy is made durable together.

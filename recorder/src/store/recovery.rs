@@ -1,4 +1,4 @@
-//! A trace whose recorder died in; the same without what its log does not name, and a line about it, out.
+//! Tidies a trace up whose recorder died: removes what its log does not name, and tells that in a line.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};

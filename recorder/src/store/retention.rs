@@ -1,4 +1,4 @@
-//! What a trace consists of in; which of its epochs are to go out.
+//! Decides which epochs of a trace are to go.
 //!
 //! An epoch is whole by itself: what its rows name is in it too. So it goes as a whole, in one commit, and nothing that
 //! stays has to be looked at.

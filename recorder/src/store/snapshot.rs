@@ -1,4 +1,4 @@
-//! A trace that is being written in, a closed copy of it beside it out, made of hard links.
+//! Makes a closed copy of a trace that is being written, of hard links.
 //!
 //! What the trace consists of at that moment is only linked (or opened, where links are impossible); everything else
 //! happens in a thread of its own, in another place, so that the copy is there as a whole or not at all.
