@@ -1,4 +1,4 @@
-//! A trace and where its snapshot is to go in; the directory that it is built in out.
+//! Chooses and makes the directory that a snapshot of a trace is built in.
 //!
 //! On the file system of the trace it is a part of the trace, so that tidying up finds what a recorder that died has
 //! left. Elsewhere it is beside the target, and the next snapshot there finds it.
