@@ -122,6 +122,6 @@ sleep 2.7
 cut -d' ' -f1 /proc/uptime >killed.uptime
 kill -9 $recorder
 wait $recorder
-# What was whole and waited for the disk is published: that is what is promised of the last second.
+# What is committed stays; what the log does not name goes.
 recorder compact killed.trace
 exec 9>&-
