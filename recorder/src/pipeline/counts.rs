@@ -59,6 +59,8 @@ pub struct Snapshot<'a> {
 #[derive(Clone, Copy, Default)]
 struct Seen {
     kernel: Counters,
+    /// Of `kernel.fired`, what rows have told.
+    fired: u64,
     /// Rows that were handed over to be written.
     handed: u64,
     late: u64,
@@ -112,8 +114,8 @@ impl Counts {
             let before = self.last.get(&(*probe, *cpu)).map_or(0, |seen| seen.kernel.map_full);
             *self.without_entry.entry(*probe).or_default() += now.kernel.map_full.saturating_sub(before);
         }
-        for ((probe, cpu), now) in all {
-            let before = self.last.insert((probe, cpu), now).unwrap_or_default();
+        for ((probe, cpu), mut now) in all {
+            let before = self.last.get(&(probe, cpu)).copied().unwrap_or_default();
             let event =
                 self.events.get(&probe).with_context(|| format!("counters of unknown probe {probe}"))?;
             let totals = self.totals.entry(event.clone()).or_default();
@@ -122,15 +124,32 @@ impl Counts {
             let unread = now.unread - before.unread;
             let recorded = (now.handed - before.handed).saturating_sub(disk);
             let missing = d.lost.iter().sum::<u64>() + disk + unread;
+            let seen = recorded + missing;
+            // Some have fired and are under way, in a program or in the ring: the row that tells what became of them
+            // tells of them. After the last there is none.
+            let fired = match snapshot.in_trace {
+                None => d.filtered + seen,
+                Some(_) => now.kernel.fired.saturating_sub(before.fired),
+            };
+            now.fired = before.fired + fired;
+            self.last.insert((probe, cpu), now);
             let row = CountRow {
-                fired: d.fired as i64,
+                fired: fired as i64,
                 filtered: d.filtered as i64,
-                seen: (recorded + missing) as i64,
+                seen: seen as i64,
                 recorded: recorded as i64,
                 lost: missing as i64,
             };
-            let Counters { fired, filtered, recorded: _, lost: _, faults, cuts, stack_faults, map_full: _ } =
-                d;
+            let Counters {
+                fired: _,
+                filtered,
+                recorded: _,
+                lost: _,
+                faults,
+                cuts,
+                stack_faults,
+                map_full: _,
+            } = d;
             totals.fired += fired;
             totals.filtered += filtered;
             totals.recorded += recorded;
@@ -335,6 +354,25 @@ mod tests {
         assert_eq!(counts.totals()["e"].unknown, ["recursion"]);
         let last = Snapshot { in_trace: Some(BTreeMap::new()), ..snapshot(&probes) };
         assert!(counts.update(&last).unwrap().losses.is_none());
+    }
+
+    #[test]
+    fn what_is_under_way_is_told_by_the_row_that_says_what_became_of_it() {
+        let mut counts = Counts::default();
+        counts.add_probe(0, "e");
+        // Of five that fired one is in its program, another in the ring.
+        let kernel = Counters { fired: 5, filtered: 1, recorded: 3, ..Counters::default() };
+        let fed = |handed| vec![Fed { probe: 0, cpu: 0, rows: handed, handed, late: 0 }];
+        let probes = |kernel| [ProbeCounters { per_cpu: vec![kernel], ..ProbeCounters::default() }];
+        let told = |counts: &Counts| {
+            let Totals { fired, filtered, seen, .. } = counts.totals()["e"];
+            (fired, filtered, seen)
+        };
+        counts.update(&Snapshot { fed: fed(2), ..snapshot(&probes(kernel)) }).unwrap();
+        assert_eq!(told(&counts), (3, 1, 2));
+        let (all, in_trace) = (Counters { filtered: 2, ..kernel }, Some(BTreeMap::from([((0, 0), 3)])));
+        counts.update(&Snapshot { fed: fed(3), in_trace, ..snapshot(&probes(all)) }).unwrap();
+        assert_eq!(told(&counts), (5, 2, 3));
     }
 
     #[test]

@@ -146,13 +146,14 @@ const LOSSES_INTRODUCTION: &str = "\
 <!-- Made from LOSS_REASONS in schemas/src/trace/losses.rs: do not edit. -->
 # Losses
 
-What the kernel saw and the trace does not have, or has incompletely. Counters are kept where it happens, per probe
-and CPU, and read each second: table `counts` has `fired = filtered + seen` and `seen = recorded + lost`, table `losses`
-says why. (An event that is under way while the counters are read can be in `fired` of one row and in the others of the
-next; the others always fit each other.) Runs that the kernel skipped (`recursion`, `kprobe_missed`) are counted as
-fired, seen and lost in rows whose `cpu` is NULL, because the kernel counts them for all together. No filter has looked
-at them, nor at what `no_entry`, `map_full` and `each_cut` count: with a filter they are upper bounds. A reason that a kernel cannot report has one row with `count` NULL in the first interval of the recording, which
-holds for all of it: unknown, not zero. `--max-age` and `--max-size` keep that row.
+What the kernel saw and the trace does not have, or has incompletely. Counters are kept where it happens, per probe and
+CPU, and read each second: table `counts` has `fired = filtered + seen` and `seen = recorded + lost`, table `losses`
+says why. An event that is under way while the counters are read is told by the row that says what became of it. Runs
+that the kernel skipped (`recursion`, `kprobe_missed`) are counted as fired, seen and lost in rows whose `cpu` is NULL,
+because the kernel counts them for all together. No filter has looked at them, nor at what `no_entry`, `map_full` and
+`each_cut` count: with a filter they are upper bounds. A reason that a kernel cannot report has one row with `count`
+NULL in the first interval of the recording, which holds for all of it: unknown, not zero. `--max-age` and `--max-size`
+keep that row.
 
 A row is about the time from `since_ts` to `ts`: about a second, but as long as the recorder was held up (by a disk, a
 debugger, a machine without time for it), which is when most is lost. An event within the time that it takes to read
