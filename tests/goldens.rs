@@ -31,9 +31,12 @@ fn failed(error: anyhow::Error) -> EngineError {
 }
 
 fn slt_files() -> Vec<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/slt");
+    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/slt"), "slt")
+}
+
+fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = dir.read_dir().unwrap().map(|e| e.unwrap().path()).collect();
-    files.retain(|f| f.extension().is_some_and(|e| e == "slt"));
+    files.retain(|f| f.extension().is_some_and(|e| e == extension));
     files.sort();
     files
 }
@@ -171,15 +174,22 @@ fn the_column_types_of_an_analysis_are_those_of_the_events() {
 }
 
 #[test]
-fn the_page_on_analyses_is_up_to_date() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/analyses.md");
-    let wanted = analyze::docs::analyses_md();
-    if std::env::var_os("KTAPE_BLESS").is_some() {
-        std::fs::write(&path, &wanted).unwrap();
+fn the_pages_on_analyses_are_up_to_date() {
+    let repo = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut recipes = Vec::new();
+    for file in files(&repo.join("tests/kernel/tools"), "sql") {
+        let text = std::fs::read_to_string(&file).unwrap();
+        recipes.extend(analyze::library::header::recipes(&text, &file.display().to_string()).unwrap());
     }
-    let found = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        found == wanted,
-        "docs/analyses.md is old: KTAPE_BLESS=1 cargo test -p analyze --test goldens writes it"
-    );
+    for (page, wanted) in [
+        ("docs/analyses.md", analyze::docs::analyses_md()),
+        ("docs/from-bcc.md", analyze::docs::from_bcc_md(&recipes)),
+    ] {
+        let path = repo.join(page);
+        if std::env::var_os("KTAPE_BLESS").is_some() {
+            std::fs::write(&path, &wanted).unwrap();
+        }
+        let found = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(found == wanted, "{page} is old: KTAPE_BLESS=1 cargo test --test goldens writes it");
+    }
 }

@@ -1,10 +1,11 @@
-//! Writes `docs/analyses.md` from the headers of the analyses.
+//! Writes `docs/analyses.md` and `docs/from-bcc.md` from the headers of the analyses.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use crate::functions;
 use crate::library::Library;
-use crate::library::analysis::Analysis;
+use crate::library::analysis::{Analysis, ClassicTool};
 use crate::library::params::ParamType;
 use crate::ordered::Operator;
 
@@ -44,6 +45,41 @@ pub fn analyses_md() -> String {
     text
 }
 
+/// The text of `docs/from-bcc.md`. `recipes` answer tools with events and queries of their own.
+pub fn from_bcc_md(recipes: &[ClassicTool]) -> String {
+    let library = Library::shipped();
+    let tools = |analysis: &'_ Arc<Analysis>| analysis.tools.clone();
+    let mut tools: Vec<ClassicTool> =
+        library.all().iter().flat_map(tools).chain(recipes.iter().cloned()).collect();
+    tools.sort_by(|a, b| (&a.name, &a.ask).cmp(&(&b.name, &b.ask)));
+    let mut names: Vec<&str> = tools.iter().map(|tool| tool.name.as_str()).collect();
+    names.dedup();
+    let mut text = format!(
+        "# From bcc and bpftrace\n\n\
+         Generated from `analyze/sql/*.sql` and `tests/kernel/tools/*.sql`; do not edit. The question of each of these {} tools of\n\
+         bcc and bpftrace, asked of a recording. Record once, several events if you like; ask afterwards, as often as you like and with\n\
+         other parameters. Without a command or `-d 10` a recording goes on until Ctrl-C.\n\n\
+         Each row is shown by a test that compares the answer with what the kernel itself or the workload has counted\n\
+         (`tests/kernel/tools`).\n\n\
+         | tool | there | here: record | and ask | what is different |\n|---|---|---|---|---|\n",
+        names.len(),
+    );
+    for tool in &tools {
+        let ClassicTool { name, there, record, ask, doc } = tool;
+        let (there, record, ask, doc) = (cell(there), cell(&recording(record)), cell(ask), cell(doc));
+        text += &format!("| {name} | `{there}` | `{record}` | `{ask}` | {doc} |\n");
+    }
+    text
+}
+
+/// With the name of the trace, which goes before a command.
+fn recording(record: &str) -> String {
+    match record.split_once(" -- ") {
+        Some((options, command)) => format!("{options} -o x.trace -- {command}"),
+        None => format!("{record} -o x.trace"),
+    }
+}
+
 fn section(text: &mut String, analysis: &Analysis) {
     let Analysis {
         name,
@@ -53,6 +89,7 @@ fn section(text: &mut String, analysis: &Analysis) {
         params,
         columns,
         loss,
+        tools,
         answer: _,
         is_table: _,
         query: _,
@@ -64,6 +101,11 @@ fn section(text: &mut String, analysis: &Analysis) {
         *text += &format!("{doc}\n\n");
     }
     let tables: Vec<String> = tables.iter().map(|t| format!("`{}`", t.name)).collect();
+    if !tools.is_empty() {
+        let mut names: Vec<&str> = tools.iter().map(|tool| tool.name.as_str()).collect();
+        names.dedup();
+        *text += &format!("Asked by [{}](from-bcc.md).\n\n", names.join(", "));
+    }
     *text += &format!("Reads {}. In SQL: `{}`\n\n", tables.join(", "), analysis.call());
     if !params.is_empty() {
         *text += "| parameter | option | type | default | doc |\n|---|---|---|---|---|\n";

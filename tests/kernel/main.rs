@@ -1,13 +1,15 @@
 //! Kernel tests: the recorder, real kernels, and workloads that know what they did.
 //!
-//! `scenario.sh` records everything once per place (a guest per kernel series, and this machine if we are root), and
-//! `endings.sh` ends recordings in one more guest per series; each test then judges one recording against the workload's
-//! truth, `ss`, `/proc` and the clock. A test is named PLACE::CASE.
+//! `scenario.sh` records everything once per place (a guest per kernel series, and this machine if we are root),
+//! `endings.sh` ends recordings in one more guest per series, and `tools/*.sh` record what classic tools are asked in
+//! one more; each test then judges one recording against the workload's truth, `ss`, `/proc` and the clock. A test is
+//! named PLACE::CASE.
 
 mod judge;
 mod place;
 mod power;
 mod systemd;
+mod tools;
 mod trace;
 
 use std::process::ExitCode;
@@ -31,6 +33,23 @@ fn main() -> ExitCode {
                     trials.push(Trial::test(format!("{}::{name}", place.name()), judge));
                 }
             }
+        }
+    }
+    for place in Place::all(Scene::Tools) {
+        for case in tools::Case::all().into_iter().filter(|case| place.is_guest() || case.is_native()) {
+            let name = format!("{}::tools::{}", place.name(), case.name);
+            let judge = move || {
+                let recorded = place.recorded().map_err(|error| error.to_owned())?;
+                case.judge(&recorded.dir.join(&case.name)).map_err(|error| format!("{error:#}").into())
+            };
+            trials.push(Trial::test(name, judge));
+        }
+        if place.is_guest() {
+            let judge = move || {
+                let recorded = place.recorded().map_err(|error| error.to_owned())?;
+                tools::judge_commands(&recorded.dir).map_err(|error| format!("{error:#}").into())
+            };
+            trials.push(Trial::test(format!("{}::tools_are_recorded_as_the_page_says", place.name()), judge));
         }
     }
     for series in setup::SERIES {

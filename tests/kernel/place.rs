@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use xtask::{host, setup, vm};
 
-const SCENARIO: &str = include_str!("scenario.sh");
+use crate::tools::{self, Case};
 
 /// What is recorded.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,14 +18,38 @@ pub enum Scene {
     Workloads,
     /// What ends recordings, shortage of memory, and a wall clock that is set; in guests only.
     Endings,
+    /// What the classic tools are asked.
+    Tools,
 }
 
 impl Scene {
+    const ALL: [Self; 3] = [Self::Workloads, Self::Endings, Self::Tools];
+
     /// Its scripts, and what is run of them in a guest.
-    fn guest_script(self) -> &'static str {
+    fn guest_script(self) -> Result<String> {
+        Ok(match self {
+            Self::Workloads => "sh /kernel/scenario.sh guest /kernel".into(),
+            Self::Endings => "sh /kernel/endings.sh; sh /kernel/oom.sh; sh /kernel/identity.sh".into(),
+            Self::Tools => format!(
+                "for script in /kernel/tools/*.sh; do
+                     name=$(basename $script .sh); mkdir $name
+                     (cd $name; sh $script guest >script.log 2>&1; echo $? >code)
+                 done
+                 {}",
+                tools::try_to_record()?
+            ),
+        })
+    }
+
+    fn is_native(self) -> bool {
+        self != Self::Endings
+    }
+
+    fn dir_name(self, place: &str) -> String {
         match self {
-            Self::Workloads => "sh /kernel/scenario.sh guest /kernel",
-            Self::Endings => "sh /kernel/endings.sh; sh /kernel/oom.sh; sh /kernel/identity.sh",
+            Self::Workloads => place.to_owned(),
+            Self::Endings => format!("{place}-endings"),
+            Self::Tools => format!("{place}-tools"),
         }
     }
 }
@@ -49,9 +73,10 @@ impl Place {
         static PLACES: OnceLock<Vec<Place>> = OnceLock::new();
         let places = PLACES.get_or_init(|| {
             let guests = |scene| setup::SERIES.iter().map(move |series| Self::new(Some(series), scene));
-            let mut places: Vec<_> = guests(Scene::Workloads).chain(guests(Scene::Endings)).collect();
+            let mut places: Vec<_> = Scene::ALL.into_iter().flat_map(guests).collect();
             if setup::is_root() {
-                places.push(Self::new(None, Scene::Workloads));
+                let native = Scene::ALL.into_iter().filter(|scene| scene.is_native());
+                places.extend(native.map(|scene| Self::new(None, scene)));
             } else {
                 eprintln!("not root: kernel tests run in guests only");
             }
@@ -79,30 +104,31 @@ impl Place {
     }
 
     fn record(&self) -> Result<Recorded> {
-        let name = match self.scene {
-            Scene::Workloads => self.name().to_owned(),
-            Scene::Endings => format!("{}-endings", self.name()),
-        };
-        let dir = host::target_dir()?.join("kernel-tests").join(name);
+        let dir = host::target_dir()?.join("kernel-tests").join(self.scene.dir_name(self.name()));
         match self.series {
             Some(series) => {
-                let mut guest = vm::Guest::new(series, self.scene.guest_script(), dir.clone())?;
+                let mut guest = vm::Guest::new(series, &self.scene.guest_script()?, dir.clone())?;
                 host::built("recorder").context("the recorder is to be built first")?;
                 guest.files.push((host::repo().join("tests/kernel"), "/kernel".into()));
                 guest.timeout = Duration::from_secs(3000);
+                if self.scene == Scene::Tools {
+                    for name in Case::all().iter().flat_map(Case::with) {
+                        guest.files.push(vm::tool_file(&name).with_context(|| format!("no {name} here"))?);
+                    }
+                }
                 // Functions get and lose kprobes there while they are executed.
                 guest.in_turn = self.scene == Scene::Endings;
                 let outcome = guest.run()?;
                 fs::write(dir.join("console.log"), outcome.console)?;
                 fs::write(dir.join("output.log"), outcome.output)?;
             }
-            None => natively(&dir)?,
+            None => natively(self.scene, &dir)?,
         }
         Ok(Recorded { dir })
     }
 }
 
-fn natively(dir: &Path) -> Result<()> {
+fn natively(scene: Scene, dir: &Path) -> Result<()> {
     if dir.exists() {
         fs::remove_dir_all(dir).with_context(|| format!("cannot empty {}", dir.display()))?;
     }
@@ -110,9 +136,23 @@ fn natively(dir: &Path) -> Result<()> {
     let programs = host::built("recorder")?;
     let programs = programs.parent().context("a program is in a directory")?;
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap_or_default());
-    let mut scenario = Command::new("sh");
-    scenario.args(["-c", SCENARIO, "scenario", "native"]).arg(host::repo().join("tests/kernel"));
-    let output = scenario.current_dir(dir).env("PATH", path).output().context("cannot run sh")?;
+    let scripts = host::repo().join("tests/kernel");
+    let run = |script: &Path, dir: &Path| {
+        let mut sh = Command::new("sh");
+        sh.arg(script).arg("native").arg(&scripts).current_dir(dir).env("PATH", &path);
+        sh.output().context("cannot run sh")
+    };
+    if scene == Scene::Tools {
+        for case in Case::all().iter().filter(|case| case.is_native()) {
+            let dir = dir.join(&case.name);
+            fs::create_dir(&dir)?;
+            let output = run(&scripts.join("tools").join(&case.name).with_extension("sh"), &dir)?;
+            fs::write(dir.join("script.log"), [output.stdout, output.stderr].concat())?;
+            fs::write(dir.join("code"), output.status.code().unwrap_or(-1).to_string())?;
+        }
+        return Ok(());
+    }
+    let output = run(&scripts.join("scenario.sh"), dir)?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "the scenario failed natively: {said}");
     Ok(())

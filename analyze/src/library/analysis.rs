@@ -29,6 +29,8 @@ pub struct Analysis {
     pub columns: Vec<ColumnDoc>,
     /// What a loss makes uncertain.
     pub loss: String,
+    /// Classic tools that ask the same.
+    pub tools: Vec<ClassicTool>,
     /// What its rows are.
     pub answer: Answer,
     /// Its name alone is the table of its rows, too: no event has that name.
@@ -37,6 +39,21 @@ pub struct Analysis {
     pub query: Query,
     /// A question of one text that says how uncertain the answer is, if there is one.
     pub note: Option<Query>,
+}
+
+/// A tool of bcc or bpftrace whose question an analysis answers.
+#[derive(Clone, Debug)]
+pub struct ClassicTool {
+    /// Its name.
+    pub name: String,
+    /// How it is called.
+    pub there: String,
+    /// How to record what it asks about.
+    pub record: String,
+    /// How to ask it of the recording, which is called `x.trace`.
+    pub ask: String,
+    /// What it gets wrong or leaves out and ktape does not, and the other way round.
+    pub doc: String,
 }
 
 /// What the rows of an analysis are.

@@ -10,6 +10,8 @@
 //! -- @param min_age_ns duration = 500ms: doc        see ParamType
 //! -- @column bytes s64 [bytes]: doc                 in order; the unit in brackets is optional
 //! -- @loss what a loss in those tables makes uncertain
+//! -- @tool opensnoop: opensnoop -x | recorder record opens | analyze opens x.trace
+//! --     What it gets wrong.                        a tool of bcc or bpftrace that asks the same: there and here
 //! -- @answer losses                                 the rows are losses, and to have none is good
 //! -- @as table                                      the name alone, without parentheses, is the table of its rows
 //! -- @note                                          a query of one text, said below the rows if there are losses
@@ -28,7 +30,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
-use crate::library::analysis::{Analysis, Answer, ColumnDoc, Param, TableUse};
+use crate::library::analysis::{Analysis, Answer, ClassicTool, ColumnDoc, Param, TableUse};
 use crate::library::params::ParamType;
 use crate::library::reserved::OPTIONS;
 use crate::sql::near::near;
@@ -63,7 +65,7 @@ pub fn parse(name: &str, text: &str, title: &str, file: Option<&Path>, first_lin
     );
     let comments: Vec<&str> =
         lines[..header].iter().map(|line| line[2..].strip_prefix(' ').unwrap_or(&line[2..])).collect();
-    let (doc, tags) = tags(&comments);
+    let (doc, tags) = tags(&comments, 1);
     let summary = comments[0].trim().to_owned();
     ensure!(
         !summary.is_empty() && !summary.starts_with('@'),
@@ -80,6 +82,7 @@ pub fn parse(name: &str, text: &str, title: &str, file: Option<&Path>, first_lin
         params: Vec::new(),
         columns: Vec::new(),
         loss: String::new(),
+        tools: Vec::new(),
         answer: Answer::default(),
         is_table: false,
         query,
@@ -97,6 +100,7 @@ pub fn parse(name: &str, text: &str, title: &str, file: Option<&Path>, first_lin
             }
             "column" => analysis.columns.push(column(&tag.text).with_context(said)?),
             "loss" => analysis.loss = tag.text,
+            "tool" => analysis.tools.push(tool(&tag, &comments).with_context(said)?),
             "answer" if tag.text == "losses" => analysis.answer = Answer::Losses,
             "answer" => bail!("{}: '{}' is not possible: write losses, or leave it out", said(), tag.text),
             "as" if tag.text == "table" => analysis.is_table = true,
@@ -110,7 +114,7 @@ pub fn parse(name: &str, text: &str, title: &str, file: Option<&Path>, first_lin
                 analysis.note = Some(self::query(text, first..last + 1, title, first_line)?);
             }
             other => {
-                let known = ["table", "param", "column", "loss", "answer", "as", "note"];
+                let known = ["table", "param", "column", "loss", "tool", "answer", "as", "note"];
                 bail!("{}: unknown tag @{other}{}", place(tag.line), near(other, known.into_iter()));
             }
         }
@@ -122,18 +126,29 @@ pub fn parse(name: &str, text: &str, title: &str, file: Option<&Path>, first_lin
     Ok(analysis)
 }
 
-/// The text of the header without its first line, and its tags.
-fn tags<'a>(comments: &[&'a str]) -> (String, Vec<Tag<'a>>) {
+/// The classic tools that the comment lines at the start of `text` name. Messages name `title`.
+pub fn recipes(text: &str, title: &str) -> Result<Vec<ClassicTool>> {
+    let header = text.lines().take_while(|line| line.starts_with("--"));
+    let comments: Vec<&str> = header.map(|line| line[2..].strip_prefix(' ').unwrap_or(&line[2..])).collect();
+    let (_, tags) = tags(&comments, 0);
+    let tools = tags.iter().filter(|tag| tag.name == "tool");
+    tools
+        .map(|tag| tool(tag, &comments).with_context(|| format!("{title}:{}: @tool", tag.line + 1)))
+        .collect()
+}
+
+/// The text of the header from line `first` on, and its tags.
+fn tags<'a>(comments: &[&'a str], first: usize) -> (String, Vec<Tag<'a>>) {
     let (mut doc, mut tags): (String, Vec<Tag<'a>>) = (String::new(), Vec::new());
     let mut is_in_tag = false;
-    for (line, comment) in comments.iter().enumerate().skip(1) {
+    for (line, comment) in comments.iter().enumerate().skip(first) {
         let text = comment.trim();
         if let Some(tag) = comment.strip_prefix('@') {
             let (name, rest) = tag.split_once(char::is_whitespace).unwrap_or((tag, ""));
             tags.push(Tag { line, name, text: rest.trim().to_owned(), more: Vec::new() });
             is_in_tag = true;
         } else if let (true, true, Some(tag)) = (is_in_tag, comment.starts_with(' '), tags.last_mut()) {
-            if tag.name != "note" {
+            if !["note", "tool"].contains(&tag.name) {
                 tag.text.extend([" ", text]);
             }
             tag.more.push(line);
@@ -225,6 +240,19 @@ fn table(text: &str) -> Result<TableUse> {
     let name = name.trim();
     ensure!(!name.is_empty(), "the name of a table is missing");
     Ok(TableUse { name: name.to_owned(), columns })
+}
+
+fn tool(Tag { text, more, .. }: &Tag<'_>, comments: &[&str]) -> Result<ClassicTool> {
+    let form = "write TOOL: its command | recorder record ... | analyze ... x.trace";
+    let (name, commands) = text.split_once(": ").with_context(|| format!("the name is missing: {form}"))?;
+    let [there, record, ask] = commands.split(" | ").collect::<Vec<_>>()[..] else {
+        bail!("these are not three commands: {form}");
+    };
+    ensure!(record.starts_with("recorder record "), "'{record}' does not record: {form}");
+    ensure!(ask.starts_with("analyze ") && ask.contains("x.trace"), "'{ask}' does not ask x.trace: {form}");
+    let [name, there, record, ask] = [name, there, record, ask].map(|part| part.trim().to_owned());
+    let doc = more.iter().map(|line| comments[*line].trim()).collect::<Vec<_>>().join(" ");
+    Ok(ClassicTool { name, there, record, ask, doc })
 }
 
 fn param(text: &str) -> Result<Param> {
