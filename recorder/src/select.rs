@@ -29,6 +29,10 @@ impl Selection {
                 match events.iter().find(|other| other.name.eq_ignore_ascii_case(&event.name)) {
                     None => events.push(event),
                     Some(same) if *same == event => {}
+                    Some(same) if same.only_if != event.only_if && same.name == event.name => bail!(
+                        "{} is asked for twice, with different conditions: write one, as in '{0} if A || B'",
+                        event.name
+                    ),
                     Some(same) if same.name == event.name => bail!(
                         "two events are named {}: give one another name, as in 'NAME=KIND:TARGET'",
                         event.name
@@ -65,6 +69,12 @@ impl Selection {
 
 /// The definitions that `word` stands for; patterns may stand for several.
 pub fn find(word: &str) -> Result<Vec<EventDef>> {
+    if let Some((head, condition)) = word.split_once(" if ")
+        && !head.contains([':', '{', '='])
+    {
+        let only = |event: EventDef| event.only_if(condition).with_context(|| format!("'{word}'"));
+        return find(head.trim())?.into_iter().map(only).collect();
+    }
     if word.ends_with(SUFFIX) {
         return Ok(vec![file(Path::new(word))?]);
     }
@@ -123,6 +133,18 @@ mod tests {
         assert_eq!(selection.asked_names(), ["mkdirs", "switches"]);
         let all: Vec<_> = selection.events.iter().map(|event| event.name.as_str()).collect();
         assert_eq!(all, ["mkdirs", "switches", "cgroup_changes", "processes"]);
+    }
+
+    #[test]
+    fn an_event_may_have_a_condition_unless_it_has_rows_of_before() {
+        let selection = select(&["mkdirs if ret < 0", "mk* if ret < 0"]).unwrap();
+        assert_eq!(selection.asked_names(), ["mkdirs"]);
+        assert!(selection.events[0].only_if.is_some());
+        assert!(error(&["mkdirs if ret <", "mkdirs"]).contains("ret <"));
+        assert!(error(&["mkdirs if ret < 0", "mkdirs"]).contains("different conditions"));
+        for event in ["listens if port == 80", "processes if pid == 1"] {
+            assert!(error(&[event]).contains("rows of what was there before"), "{}", error(&[event]));
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub const MAX_COLUMNS: usize = 32;
 /// Relative size of an event's rings if its definition does not say. Not 1, so that a rare event can ask for less.
 const DEFAULT_WEIGHT: u32 = 16;
 /// The definitions that come with ktape.
-const BUILTIN: [(&str, &str); 8] = [
+const BUILTIN: [(&str, &str); 9] = [
     ("cgroup_changes", include_str!("../events/cgroup_changes.toml")),
     ("kmem", include_str!("../events/kmem.toml")),
     ("listens", include_str!("../events/listens.toml")),
@@ -28,6 +28,7 @@ const BUILTIN: [(&str, &str); 8] = [
     ("packets", include_str!("../events/packets.toml")),
     ("processes", include_str!("../events/processes.toml")),
     ("switches", include_str!("../events/switches.toml")),
+    ("syscalls", include_str!("../events/syscalls.toml")),
 ];
 
 /// A named kind of event: where it is observed and what is recorded of it.
@@ -51,6 +52,8 @@ pub struct EventDef {
     pub columns: Vec<ColumnDef>,
     /// The columns are all fields or arguments that the (only) source offers; the kernel knows which.
     pub everything: bool,
+    /// What somebody who records it asks of its rows, beside the conditions of its sources: `EVENT if CONDITION`.
+    pub only_if: Option<Field>,
 }
 
 /// Whether the current process has to do with an event.
@@ -217,10 +220,29 @@ pub fn parse_inline(text: &str) -> Result<EventDef, DefError> {
         excludes: None,
         columns,
         everything,
+        only_if: None,
         name,
     };
     check(&event)?;
     Ok(event)
+}
+
+impl EventDef {
+    /// The event, but only rows that meet `condition`. Fails if that is no condition, or if the recorder itself makes rows of
+    /// what is there already, to which no program could apply it.
+    pub fn only_if(self, condition: &str) -> Result<Self, DefError> {
+        let field = Field::parse_predicate(condition)?;
+        let is_snapshot =
+            |ty: &Type| matches!(ty, Type::Enum(names) if names.iter().any(|(_, name)| name == "snapshot"));
+        if self.columns.iter().filter_map(|column| column.ty.as_ref()).any(is_snapshot) {
+            return fail(format!(
+                "{0} cannot have a condition, because it also has rows of what was there before: record all of it, and \
+                 ask with WHERE afterwards",
+                self.name
+            ));
+        }
+        Ok(Self { only_if: Some(field), ..self })
+    }
 }
 
 fn check(event: &EventDef) -> Result<(), DefError> {

@@ -29,8 +29,18 @@ pub fn events_md() -> String {
 }
 
 fn section(out: &mut String, event: &EventDef) {
-    let EventDef { name, summary, excludes, always, context, weight: _, sources, columns, everything: _ } =
-        event;
+    let EventDef {
+        name,
+        summary,
+        excludes,
+        always,
+        context,
+        weight: _,
+        sources,
+        columns,
+        everything: _,
+        only_if: _,
+    } = event;
     let mut line = |text: String| {
         out.push_str(&text);
         out.push('\n');

@@ -106,6 +106,7 @@ Examples:
   recorder record kmem --stacks kernel -p 4711         a running process, with kernel stacks
   recorder record 'tp:writeback:writeback_dirty_folio' --explain
   recorder record 'big=fn:vfs_read{ count, retval } if retval > 4096' -d 5
+  recorder record 'mkdirs if ret < 0' 'syscalls if nr == 74'    only rows that meet a condition
   recorder record ./my-event.toml --print=ndjson -o none
   recorder record mkdirs --print=ndjson:made.json -- make    events apart from what make writes
   recorder record listens switches --max-age 10m --max-size 2GiB --trigger 'listens: port == 4444'
@@ -117,7 +118,7 @@ Ctrl-C, SIGTERM and SIGHUP end the recording well and reach the command; a secon
 a third ends at once, as Ctrl-\\ does. The death of the parent changes nothing.
 Under sudo the command runs as root, and the trace is written as you. See docs/running.md.")]
 pub struct Record {
-    /// Built-in event ('recorder list'; patterns allowed), TOML file, or inline probe
+    /// Built-in event ('recorder list'; patterns allowed) or TOML file, both also as 'EVENT if condition', or inline probe
     /// 'NAME=KIND:TARGET{ field, name=expr:type } if condition'
     #[arg(value_name = "EVENT")]
     pub events: Vec<String>,

@@ -161,7 +161,9 @@ impl<'a> Compiler<'a> {
     /// Whether only some events are recorded, so that the ends that go with them must be told from others.
     fn knows_objects(&self) -> bool {
         let Filter { pids, comm, netns, cgroups, exclude_pid: _, extra: _, sample } = self.filter;
-        *pids || !comm.is_empty() || !netns.is_empty() || !cgroups.is_empty() || *sample > 1
+        let is_filtered =
+            *pids || !comm.is_empty() || !netns.is_empty() || !cgroups.is_empty() || *sample > 1;
+        is_filtered || self.def.only_if.is_some()
     }
 
     /// Whether a column of the current thread is there because every event has it, not because this one defines it.
@@ -251,6 +253,10 @@ impl<'a> Compiler<'a> {
         let mut all = Vec::new();
         if let Some(field) = &probe.predicate {
             all.push(lower.predicate(field).context("predicate")?);
+        }
+        // What ends an object is recorded if its begin was.
+        if let Some(field) = self.def.only_if.as_ref().filter(|_| probe.ends.is_none()) {
+            all.push(lower.predicate(field).context("condition")?);
         }
         if let Some(field) = self.extra {
             all.push(lower.predicate(field).context("filter")?);

@@ -170,8 +170,11 @@ impl<'a> Lower<'a> {
                 return self.within("subject", name, value);
             }
         }
-        let column = self.columns.iter().find(|c| c.name == name && probe.value(c).is_some());
-        let column = column.filter(|_| !self.is_active("column", name));
+        let column = self.columns.iter().find(|c| c.name == name);
+        if self.columns_first && column.is_some_and(|c| probe.value(c).is_none()) {
+            return Ok(Value::Missing);
+        }
+        let column = column.filter(|c| probe.value(c).is_some() && !self.is_active("column", name));
         if self.columns_first
             && let Some(column) = column
         {

@@ -34,6 +34,7 @@ pub fn parse_toml(name: &str, text: &str) -> Result<EventDef, DefError> {
         excludes,
         columns,
         everything: false,
+        only_if: None,
     };
     check(&event)?;
     Ok(event)

@@ -42,6 +42,25 @@ fn ends_are_not_filtered_by_process_but_by_what_began() {
 }
 
 #[test]
+fn a_condition_decides_about_begins_and_ends_follow() {
+    let def = builtin().iter().find(|def| def.name == "kmem").unwrap().clone();
+    let def = def.only_if("bytes_alloc >= 4096 && via == 'kmalloc'").unwrap();
+    let event = try_resolve(&kernel(true), &def, &Filter::default()).unwrap();
+    let alloc = &candidate(&event, "kmalloc", Mechanism::TpBtf).plan;
+    assert!(alloc.begins != NONE && alloc.terms.iter().any(|term| term.imm == 4096));
+    let free = &candidate(&event, "kfree", Mechanism::TpBtf).plan;
+    assert!(free.ends != NONE && free.terms.iter().all(|term| term.imm != 4096));
+}
+
+#[test]
+fn a_column_that_a_source_does_not_set_meets_no_condition() {
+    let def = builtin().iter().find(|def| def.name == "mkdirs").unwrap().clone();
+    let event = try_resolve(&kernel(true), &def.only_if("dfd == -100").unwrap(), &Filter::default()).unwrap();
+    assert!(candidate(&event, "mkdir", Mechanism::Fexit).is_never);
+    assert!(!candidate(&event, "mkdirat", Mechanism::Fexit).is_never);
+}
+
+#[test]
 fn filters_become_clauses() {
     let filter = Filter {
         comm: vec!["nginx".into()],
