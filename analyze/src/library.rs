@@ -45,6 +45,7 @@ const SHIPPED: &[(&str, &str)] = files![
     "burst_alerts",
     "switches",
     "switch_pairs",
+    "syscalls",
     "mkdirs",
     "joins",
     "losses",

@@ -21,3 +21,6 @@ CREATE MACRO stack_fold(id) AS
     (SELECT string_agg(function_of(frame), chr(59) ORDER BY depth DESC) FROM stack_frames WHERE stack_frames.stack_id = id);
 CREATE MACRO container(id) AS (SELECT min(container_id) FROM cgroups WHERE cgroup_id = id);
 CREATE MACRO dev_name(dev) AS CAST(dev >> 20 AS VARCHAR) || ':' || CAST(dev & 1048575 AS VARCHAR);
+CREATE MACRO syscall_name(nr) AS CASE nr
+    WHEN 0 THEN 'read' WHEN 35 THEN 'nanosleep' WHEN 219 THEN 'restart_syscall' WHEN 231 THEN 'exit_group'
+    ELSE CAST(nr AS VARCHAR) END;

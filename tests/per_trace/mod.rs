@@ -18,6 +18,7 @@ const TOGETHER: &[&[&str]] = &[
     &["kmem_lossy", "open_empty", "kmem_bound", "kmem"],
     &["listens_b", "packets", "listens"],
     &["packets", "gaps", "netns_reused", "late", "open_empty"],
+    &["syscalls", "open_empty"],
     &["switches", "mkdirs", "joins", "unseen", "losses", "open_empty"],
     &["captured/kmem", "captured/listens", "captured/packets", "captured/joins", "captured/mkdirs"],
 ];

@@ -4,6 +4,7 @@
 //! recording of it can be compared with something that is not the recorder. All traffic is on the loopback
 //! interfaces of network namespaces that the workload makes.
 
+pub mod calls;
 pub mod churn;
 pub mod cost;
 pub mod ending;
@@ -59,6 +60,8 @@ enum Kind {
     Joins,
     /// Make directories, open files and enter namespaces by every way that this machine has
     Ways,
+    /// Sleep, sync, use shared memory, wait for a lock and change identity
+    Calls,
     /// Two processes send a byte to and fro
     Switches(switches::Options),
     /// Call getppid, as fast as can be or at a given rate
@@ -86,6 +89,7 @@ impl Workload {
             Kind::Ticks(options) => self.tell(&mkdirs::ticks(options)?),
             Kind::Joins => self.tell(&joins::run()?),
             Kind::Ways => self.tell(&ways::run()?),
+            Kind::Calls => self.tell(&calls::run()?),
             Kind::Switches(options) => self.tell(&switches::run(options)?),
             Kind::Storm(options) => self.tell(&storm::run(options)?),
             Kind::Churn(options) => self.tell(&churn::run(options)?),

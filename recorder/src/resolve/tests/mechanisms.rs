@@ -38,6 +38,8 @@ fn every_built_in_source_has_the_mechanisms_that_were_meant() {
         ),
         ("processes", "rename", tracepoint),
         ("switches", "sched_switch", tracepoint),
+        ("syscalls", "enter", tracepoint),
+        ("syscalls", "exit", tracepoint),
     ];
     let mut found = Vec::new();
     let events: Vec<ResolvedEvent> = builtin().iter().map(|def| event(&def.name)).collect();
