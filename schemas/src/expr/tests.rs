@@ -106,7 +106,7 @@ fn a_refused_expression_shows_the_place_and_what_was_expected() {
         (
             "a:u33",
             "unknown type 'u33': use u8..u64, s8..s64, x8..x64, bool, char[N], string[N], ustring[N], ip, ip4, ip6, \
-             mac, sym, hex[N], bytes[N], u16[N]..s64[N], enum(a,b=7), kstack[N] or ustack[N]\n  a:u33\n    ^^^",
+             mac, sym, hex[N], bytes[N], u16[N]..s64[N], enum(a,b=7), enum(kernel NAME), kstack[N] or ustack[N]\n  a:u33\n    ^^^",
         ),
         (
             "a:string[999]",
