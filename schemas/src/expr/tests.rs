@@ -48,6 +48,7 @@ fn expressions_bind_as_the_grammar_says() {
         ("sock->sk->__sk_common.skc_net.net->ns.inum:u32", "sock.sk.__sk_common.skc_net.net.ns.inum : u32"),
         ("t->comm:string", "t.comm : string[127]"),
         ("x : enum( a, b = 7 )", "x : enum(a=0,b=7)"),
+        ("x : enum( kernel  sk_rst_reason )", "x : enum(kernel sk_rst_reason)"),
         (
             "(struct iphdr *)(skb->head + skb->network_header)",
             "(struct iphdr*)(skb.head Add skb.network_header)",
