@@ -21,3 +21,15 @@ CREATE MACRO stack_fold(id) AS
     (SELECT string_agg(function_of(frame), chr(59) ORDER BY depth DESC) FROM stack_frames WHERE stack_frames.stack_id = id);
 CREATE MACRO container(id) AS (SELECT min(container_id) FROM cgroups WHERE cgroup_id = id);
 CREATE MACRO dev_name(dev) AS CAST(dev >> 20 AS VARCHAR) || ':' || CAST(dev & 1048575 AS VARCHAR);
+CREATE MACRO ip(a) AS CASE WHEN a LIKE '::ffff:%.%' THEN substr(a, 8) ELSE a END;
+CREATE MACRO ip6_words(t) AS CASE WHEN t = '' THEN '' ELSE
+    array_to_string(list_transform(string_split(t, ':'), lambda w: lpad(bin(CAST('0x' || w AS INTEGER)), 16, '0')), '') END;
+CREATE MACRO ip_bits(a) AS CASE
+    WHEN contains(a, '.') THEN array_to_string(list_transform(string_split(a, '.'), lambda b: lpad(bin(CAST(b AS INTEGER)), 8, '0')), '')
+    WHEN contains(a, '::') THEN ip6_words(split_part(a, '::', 1))
+        || repeat('0', 128 - length(ip6_words(trim(replace(a, '::', ':'), ':'))))
+        || ip6_words(split_part(a, '::', 2))
+    ELSE ip6_words(a) END;
+CREATE MACRO in_net(a, net) AS contains(ip(a), '.') = contains(net, '.')
+    AND left(ip_bits(ip(a)), CAST(split_part(net, '/', 2) AS INTEGER))
+        = left(ip_bits(split_part(net, '/', 1)), CAST(split_part(net, '/', 2) AS INTEGER));
