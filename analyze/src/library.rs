@@ -50,6 +50,17 @@ const SHIPPED: &[(&str, &str)] = files![
     "joins",
     "losses",
     "kmem_pairs",
+    "net_top",
+    "net_subnets",
+    "connects",
+    "accepts",
+    "connect_latency",
+    "connections",
+    "tcp_states",
+    "retransmits",
+    "cong_states",
+    "backlogs",
+    "drops",
 ];
 
 /// The analyses that can be asked.

@@ -50,6 +50,9 @@ pub enum Type {
     Numbers(Box<Self>, u16),
     /// `enum(a,b,c)` or `enum(a=1,b=7)`: an i32 on the wire, the name as text; an unknown value is its decimal.
     Enum(Vec<(i32, String)>),
+    /// `enum(kernel NAME)`: the same with the names of the running kernel's `enum NAME`, by which the recorder replaces it:
+    /// a trace has [`Type::Enum`].
+    KernelEnum(String),
     /// `kstack` or `kstack[N]`: kernel stack of at most N (32) frames; the column holds a stack id of table `stacks`.
     KernelStack(u16),
     /// `ustack` or `ustack[N]`: the same of user space.
@@ -72,7 +75,7 @@ impl Type {
             Self::Chars(n) | Self::Bytes(n) => *n,
             Self::Str(n) | Self::UserStr(n) | Self::Some(n) => *n + 2,
             Self::Numbers(item, n) => item.wire_size() * *n,
-            Self::Ip4 | Self::Enum(_) => 4,
+            Self::Ip4 | Self::Enum(_) | Self::KernelEnum(_) => 4,
             Self::Ip6 => 16,
             Self::Ip => 20,
             Self::Mac => 6,
@@ -85,7 +88,7 @@ impl Type {
     pub fn wire_align(&self) -> u16 {
         match self {
             Self::Unsigned(bits) | Self::Signed(bits) | Self::Hex(bits) => u16::from(*bits / 8),
-            Self::Ip4 | Self::Enum(_) | Self::Ip => 4,
+            Self::Ip4 | Self::Enum(_) | Self::KernelEnum(_) | Self::Ip => 4,
             Self::Sym | Self::KernelStack(_) | Self::UserStack(_) => 8,
             Self::Ip6 | Self::Chars(_) | Self::Str(_) | Self::UserStr(_) => 8,
             Self::Numbers(item, _) => item.wire_align(),
@@ -107,7 +110,9 @@ impl Type {
             Self::Signed(_) | Self::KernelStack(_) | Self::UserStack(_) => DataType::Int64,
             Self::Bool => DataType::Boolean,
             Self::Str(_) | Self::UserStr(_) | Self::Mac => DataType::Utf8,
-            Self::Chars(_) | Self::Enum(_) | Self::Ip4 | Self::Ip6 | Self::Ip => text_dictionary(),
+            Self::Chars(_) | Self::Enum(_) | Self::KernelEnum(_) | Self::Ip4 | Self::Ip6 | Self::Ip => {
+                text_dictionary()
+            }
             Self::Bytes(_) | Self::Some(_) | Self::Numbers(..) => DataType::Binary,
         }
     }
@@ -138,6 +143,7 @@ impl fmt::Display for Type {
             Self::Numbers(item, n) => write!(f, "{item}[{n}]"),
             Self::KernelStack(n) => write!(f, "kstack[{n}]"),
             Self::UserStack(n) => write!(f, "ustack[{n}]"),
+            Self::KernelEnum(name) => write!(f, "enum(kernel {name})"),
             Self::Enum(names) => {
                 f.write_str("enum(")?;
                 for (i, (value, name)) in names.iter().enumerate() {
@@ -168,7 +174,8 @@ pub enum TypeError {
     /// No such type.
     #[error(
         "unknown type '{0}': use u8..u64, s8..s64, x8..x64, bool, char[N], string[N], ustring[N], ip, ip4, ip6, mac, \
-         sym, hex[N], bytes[N], u16[N]..s64[N], enum(a,b=7), kstack[N] or ustack[N]"
+         sym, hex[N], bytes[N], u16[N]..s64[N], enum(a,b=7), enum(kernel NAME), \
+         kstack[N] or ustack[N]"
     )]
     Unknown(String),
     /// The number in brackets is not possible.
@@ -183,8 +190,16 @@ impl FromStr for Type {
         let text = text.trim();
         let unknown = || TypeError::Unknown(text.to_owned());
         if let Some(list) = text.strip_prefix("enum(").and_then(|t| t.strip_suffix(')')) {
+            if let Some(name) = list.trim().strip_prefix("kernel ").map(str::trim) {
+                let is_name =
+                    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+                return is_name.then(|| Self::KernelEnum(name.to_owned())).ok_or_else(unknown);
+            }
             let mut next = Some(0);
             let mut names = Vec::new();
+            if list.trim().is_empty() {
+                return Ok(Self::Enum(names));
+            }
             for item in list.split(',') {
                 let (name, value) = match item.split_once('=') {
                     Some((name, value)) => (name, value.trim().parse().map_err(|_| unknown())?),

@@ -19,16 +19,20 @@ pub const MAX_COLUMNS: usize = 32;
 /// Relative size of an event's rings if its definition does not say. Not 1, so that a rare event can ask for less.
 const DEFAULT_WEIGHT: u32 = 16;
 /// The definitions that come with ktape.
-const BUILTIN: [(&str, &str); 9] = [
+const BUILTIN: &[(&str, &str)] = &[
     ("cgroup_changes", include_str!("../events/cgroup_changes.toml")),
+    ("drops", include_str!("../events/drops.toml")),
     ("kmem", include_str!("../events/kmem.toml")),
     ("listens", include_str!("../events/listens.toml")),
     ("mkdirs", include_str!("../events/mkdirs.toml")),
     ("netns_joins", include_str!("../events/netns_joins.toml")),
     ("packets", include_str!("../events/packets.toml")),
     ("processes", include_str!("../events/processes.toml")),
+    ("sock_io", include_str!("../events/sock_io.toml")),
     ("switches", include_str!("../events/switches.toml")),
     ("syscalls", include_str!("../events/syscalls.toml")),
+    ("tcp_conns", include_str!("../events/tcp_conns.toml")),
+    ("tcp_events", include_str!("../events/tcp_events.toml")),
 ];
 
 /// A named kind of event: where it is observed and what is recorded of it.

@@ -24,3 +24,15 @@ CREATE MACRO dev_name(dev) AS CAST(dev >> 20 AS VARCHAR) || ':' || CAST(dev & 10
 CREATE MACRO syscall_name(nr) AS CASE nr
     WHEN 0 THEN 'read' WHEN 35 THEN 'nanosleep' WHEN 219 THEN 'restart_syscall' WHEN 231 THEN 'exit_group'
     ELSE CAST(nr AS VARCHAR) END;
+CREATE MACRO ip(a) AS CASE WHEN a LIKE '::ffff:%.%' THEN substr(a, 8) ELSE a END;
+CREATE MACRO ip6_words(t) AS CASE WHEN t = '' THEN '' ELSE
+    array_to_string(list_transform(string_split(t, ':'), lambda w: lpad(bin(CAST('0x' || w AS INTEGER)), 16, '0')), '') END;
+CREATE MACRO ip_bits(a) AS CASE
+    WHEN contains(a, '.') THEN array_to_string(list_transform(string_split(a, '.'), lambda b: lpad(bin(CAST(b AS INTEGER)), 8, '0')), '')
+    WHEN contains(a, '::') THEN ip6_words(split_part(a, '::', 1))
+        || repeat('0', 128 - length(ip6_words(trim(replace(a, '::', ':'), ':'))))
+        || ip6_words(split_part(a, '::', 2))
+    ELSE ip6_words(a) END;
+CREATE MACRO in_net(a, net) AS contains(ip(a), '.') = contains(net, '.')
+    AND left(ip_bits(ip(a)), CAST(split_part(net, '/', 2) AS INTEGER))
+        = left(ip_bits(split_part(net, '/', 1)), CAST(split_part(net, '/', 2) AS INTEGER));

@@ -20,6 +20,7 @@ const TOGETHER: &[&[&str]] = &[
     &["packets", "gaps", "netns_reused", "late", "open_empty"],
     &["syscalls", "open_empty"],
     &["switches", "mkdirs", "joins", "unseen", "losses", "open_empty"],
+    &["sock_io", "open_empty", "tcp_conns", "tcp_events", "drops"],
     &["captured/kmem", "captured/listens", "captured/packets", "captured/joins", "captured/mkdirs"],
 ];
 

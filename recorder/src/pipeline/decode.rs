@@ -230,6 +230,7 @@ fn column_array(
         Type::Bool => Arc::new(BooleanArray::new(fields.iter().map(|f| f[0] != 0).collect(), valid)),
         Type::Chars(n) => dictionary(fields, valid, interner, |raw| text(raw, usize::from(*n)).into_owned())?,
         Type::Enum(names) => dictionary(fields, valid, interner, |raw| enum_text(names, raw))?,
+        Type::KernelEnum(_) => dictionary(fields, valid, interner, |raw| enum_text(&[], raw))?,
         Type::Ip4 => {
             dictionary(fields, valid, interner, |raw| Ipv4Addr::from(bytes_at::<4>(raw, 0)).to_string())?
         }

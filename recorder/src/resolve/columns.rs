@@ -6,7 +6,7 @@ use schemas::wire::{NONE, cmp};
 
 use super::lower::{Lower, Memory, Number, Value};
 use super::nodes::{Bits, Compare, Formula, Node, NodeId, Place, Right};
-use super::types::{Shape, Ty};
+use super::types::{Shape, Ty, names_of};
 
 type Result<T> = std::result::Result<T, ParseError>;
 
@@ -63,6 +63,7 @@ impl Lower<'_> {
                 },
                 value => What::Integer { node: self.integer(field, value)?.node, width: 4 },
             },
+            Type::KernelEnum(_) => What::Integer { node: self.integer(field, value)?.node, width: 4 },
             Type::Unsigned(bits) | Type::Signed(bits) | Type::Hex(bits) => {
                 let number = self.integer(field, value)?;
                 if *bits < 64 && self.is_pointer(&number) {
@@ -389,9 +390,7 @@ impl Lower<'_> {
             Shape::Int { .. } if ty == Ty::Register => Ok(Type::Hex(64)),
             Shape::Int { int, .. } if int.boolean => Ok(Type::Bool),
             Shape::Int { int, .. } => {
-                let names = ty.enumerators(btf).into_iter();
-                let names: Vec<(i32, String)> =
-                    names.filter_map(|(name, value)| Some((i32::try_from(value).ok()?, name))).collect();
+                let names = names_of(ty.enumerators(btf));
                 if !names.is_empty() && int.size <= 4 {
                     return Ok(Type::Enum(names));
                 }

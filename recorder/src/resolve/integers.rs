@@ -6,7 +6,7 @@ use schemas::wire::{MAX_ERRNO, cmp, src};
 
 use super::lower::{Lower, Number, Value};
 use super::nodes::{Bits, Compare, Formula, Node, NodeId, Right};
-use super::types::{S32, Shape, Ty};
+use super::types::{S32, Shape, Ty, with_kernel_names};
 use crate::kernel::btf::{Int, Kind as BtfKind};
 
 type Result<T> = std::result::Result<T, ParseError>;
@@ -146,7 +146,7 @@ impl Lower<'_> {
         if matches!(value, Value::Null | Value::Missing | Value::Text(_) | Value::Comm | Value::Stack(_)) {
             return Ok(Some(value));
         }
-        let to = match ty {
+        let to = match &with_kernel_names(&self.kernel.btf, ty) {
             Type::Unsigned(bits) | Type::Hex(bits) => Ty::Int { size: bits / 8, signed: false },
             Type::Signed(bits) => Ty::Int { size: bits / 8, signed: true },
             Type::Sym => Ty::Code,

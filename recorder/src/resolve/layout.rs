@@ -7,7 +7,7 @@ use schemas::expr::{Builtin, Field, Kind, ProbeKind};
 use schemas::wire::{MAX_RECORD, MAX_STASH};
 
 use super::scope::{ArgAt, Offer, Refusal, Returns};
-use super::types::Shape;
+use super::types::{Shape, with_kernel_names};
 use super::{Mechanism, Request, Stacks, compile};
 use crate::kernel::Kernel;
 
@@ -60,7 +60,7 @@ pub(super) fn typed_columns(
     let mut types = Vec::new();
     for column in &columns {
         let ty = match &column.ty {
-            Some(ty) => ty.clone(),
+            Some(ty) => with_kernel_names(&kernel.btf, ty),
             None => compile::infer(kernel, &columns, column, offers)?,
         };
         types.push(ty);

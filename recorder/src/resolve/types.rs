@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use schemas::column::Type;
 use schemas::expr::{CastType, c_integer};
 
 use crate::kernel::btf::{Btf, Int, Kind, TypeId};
@@ -170,6 +171,21 @@ fn shape_of(btf: &Btf, id: TypeId) -> Shape {
         }
         _ => Shape::Other,
     }
+}
+
+/// `enum(kernel NAME)` with the names that this kernel has; without any if it has no such enum, so that numbers stay numbers.
+pub(super) fn with_kernel_names(btf: &Btf, ty: &Type) -> Type {
+    let Type::KernelEnum(name) = ty else { return ty.clone() };
+    let id = [Kind::Enum, Kind::Enum64].into_iter().find_map(|kind| btf.find(name, kind));
+    Type::Enum(id.map_or_else(Vec::new, |id| names_of(btf.enumerators(id))))
+}
+
+/// Enumerators that a column can hold.
+pub(super) fn names_of<T: Into<String>>(enumerators: Vec<(T, i64)>) -> Vec<(i32, String)> {
+    enumerators
+        .into_iter()
+        .filter_map(|(name, value)| Some((i32::try_from(value).ok()?, name.into())))
+        .collect()
 }
 
 /// The type in a cast; `Err` names what there is near.

@@ -19,6 +19,8 @@ fn a_type_reads_back_as_it_is_written() {
         "u32[4]",
         "s64[63]",
         "enum(a=0,b=7)",
+        "enum()",
+        "enum(kernel skb_drop_reason)",
         "kstack[32]",
     ] {
         assert_eq!(text.parse::<Type>().unwrap().to_string(), text);
@@ -27,6 +29,7 @@ fn a_type_reads_back_as_it_is_written() {
     assert!(matches!("string[9999]".parse::<Type>(), Err(TypeError::Size(..))));
     assert!(matches!("s64[64]".parse::<Type>(), Err(TypeError::Size(..))), "512 bytes");
     assert!(matches!("mac[2]".parse::<Type>(), Err(TypeError::Unknown(_))));
+    assert!(matches!("enum(kernel a b)".parse::<Type>(), Err(TypeError::Unknown(_))));
     assert!(matches!("u9".parse::<Type>(), Err(TypeError::Unknown(_))));
 }
 

@@ -152,7 +152,11 @@ impl<'a> Parser<'a> {
             }
         }
         let span = from.to(self.last_span());
-        let text: String = self.text[span.start..span.end].split_whitespace().collect();
+        let squeezed = |text: &str| text.split_whitespace().collect::<String>();
+        let text = match self.text[span.start..span.end].split_once("kernel ") {
+            Some((before, name)) => format!("{}kernel {}", squeezed(before), squeezed(name)),
+            None => squeezed(&self.text[span.start..span.end]),
+        };
         text.parse()
             .map_err(|error: crate::column::TypeError| ParseError::new(self.text, span, error.to_string()))
     }

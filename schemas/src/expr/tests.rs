@@ -48,6 +48,7 @@ fn expressions_bind_as_the_grammar_says() {
         ("sock->sk->__sk_common.skc_net.net->ns.inum:u32", "sock.sk.__sk_common.skc_net.net.ns.inum : u32"),
         ("t->comm:string", "t.comm : string[127]"),
         ("x : enum( a, b = 7 )", "x : enum(a=0,b=7)"),
+        ("x : enum( kernel  sk_rst_reason )", "x : enum(kernel sk_rst_reason)"),
         (
             "(struct iphdr *)(skb->head + skb->network_header)",
             "(struct iphdr*)(skb.head Add skb.network_header)",
@@ -106,7 +107,7 @@ fn a_refused_expression_shows_the_place_and_what_was_expected() {
         (
             "a:u33",
             "unknown type 'u33': use u8..u64, s8..s64, x8..x64, bool, char[N], string[N], ustring[N], ip, ip4, ip6, \
-             mac, sym, hex[N], bytes[N], u16[N]..s64[N], enum(a,b=7), kstack[N] or ustack[N]\n  a:u33\n    ^^^",
+             mac, sym, hex[N], bytes[N], u16[N]..s64[N], enum(a,b=7), enum(kernel NAME), kstack[N] or ustack[N]\n  a:u33\n    ^^^",
         ),
         (
             "a:string[999]",

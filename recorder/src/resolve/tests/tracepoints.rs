@@ -101,3 +101,20 @@ fn what_is_printed_as_code_is_code() {
         assert_eq!(columns(&inline(text)), expected, "{text}");
     }
 }
+
+#[test]
+fn names_of_an_enum_are_those_of_the_running_kernel() {
+    let named = inline("lost=tp:skb:kfree_skb{ reason:enum(kernel skb_drop_reason) }");
+    let column = named.layout.column("reason").unwrap();
+    let Type::Enum(names) = &column.ty else { panic!("{} is no enum", column.ty) };
+    assert!(names.iter().any(|(number, name)| *number == 0 && name == "SKB_NOT_DROPPED_YET"), "{names:?}");
+    assert!(names.iter().any(|(_, name)| name == "SKB_DROP_REASON_NO_SOCKET"), "{names:?}");
+    // The kernel says itself that this is such an enum.
+    assert_eq!(column.ty, inline("lost=tp:skb:kfree_skb{ reason }").layout.column("reason").unwrap().ty);
+    // Of what is no enum the names can be asked for, too, and an enum that this kernel has not leaves numbers.
+    let lent = inline(
+        "lost=tp:skb:kfree_skb{ n=skb->len:enum(kernel skb_drop_reason), none=skb->len:enum(kernel no_such_enum) }",
+    );
+    assert_eq!(lent.layout.column("n").unwrap().ty, column.ty);
+    assert_eq!(lent.layout.column("none").unwrap().ty, Type::Enum(Vec::new()));
+}

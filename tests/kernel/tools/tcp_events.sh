@@ -1,0 +1,115 @@
+#!/bin/sh
+# with: perl
+# native
+# Trouble with TCP connections, made by socket filters that throw everything away for a while, full listeners and resets, in a
+# network namespace of its own. Leaves the trace, counters.csv (how much the namespace's own counters grew) and truth.csv (ports).
+exec >tcp_events.log 2>&1
+netns=ktape_tcp_events
+ip netns add $netns
+trap 'ip netns del $netns' EXIT
+ip netns exec $netns ip link set lo up
+cat >load.pl <<'END'
+# Only what perl itself has, no modules: they are not in the guest.
+sub in4 { pack 'S n C4 x8', 2, shift, 127, 0, 0, 1 }
+sub lo6 { pack 'S n N n8 N', 10, shift, 0, (0) x 7, 1, 0 }
+sub port_of { unpack 'x2 n', getsockname shift }
+sub text { open my $f, '<', shift or return ''; local $/; <$f> }
+sub wait_for { my $is_so = shift; select undef, undef, undef, 0.02 while !$is_so->() }
+sub counters {
+    my %counter;
+    for ([snmp => 'Tcp', 'Tcp'], [netstat => 'TcpExt', '']) {
+        my ($file, $kind, $prefix) = @$_;
+        my ($names, $values) = map { [split] } text("/proc/net/$file") =~ /^$kind: (.*)$/mg;
+        $counter{"$prefix$names->[$_]"} = $values->[$_] for 0 .. $#$names;
+    }
+    %counter;
+}
+sub counter { my %now = counters(); $now{(shift)} }
+my %before = counters();
+my $nothing = pack 'S C C L', 6, 0, 0, 0;
+sub deafen { setsockopt shift, 1, 26, pack 'S x6 P', 1, $nothing or die "filter $!" }
+sub undeafen { setsockopt shift, 1, 27, pack 'i', 0 or die "no filter $!" }
+sub listener {
+    my ($family, $address, $backlog) = @_;
+    socket my $l, $family, 1, 0 or die;
+    bind $l, $address or die;
+    listen $l, $backlog or die;
+    $l;
+}
+open my $truth, '>', 'truth.csv';
+print $truth "what,port\n";
+# Data is lost until the kernel has probed and waited: the receiver hears nothing.
+for ([2, \&in4, 'lost4'], [10, \&lo6, 'lost6']) {
+    my ($family, $to, $name) = @$_;
+    my $l = listener($family, $to->(0), 5);
+    socket my $c, $family, 1, 0 or die;
+    connect $c, $to->(port_of($l)) or die;
+    accept my $s, $l or die;
+    syswrite $c, 'x' x 1000;
+    sysread $s, my $got, 1000;
+    my $timeouts = counter('TCPTimeouts');
+    deafen($s);
+    syswrite $c, 'y' x 1000 for 1 .. 3;
+    wait_for(sub { counter('TCPTimeouts') > $timeouts });
+    undeafen($s);
+    my $n = 0;
+    while ($n < 3000) { $n += sysread $s, $got, 3000 }
+    syswrite $c, 'z';
+    sysread $s, $got, 1;
+    print $truth "$name,", port_of($l), "\n";
+}
+# The answer to the first packet is lost.
+{
+    my $l = listener(2, in4(0), 5);
+    socket my $c, 2, 1, 0 or die;
+    deafen($c);
+    my $child = fork;
+    if (!$child) { connect $c, in4(port_of($l)) or die; exit }
+    wait_for(sub { counter('TCPSynRetrans') - $before{TCPSynRetrans} >= 2 });
+    undeafen($c);
+    accept my $s, $l or die;
+    waitpid $child, 0;
+    print $truth "synack,", port_of($l), "\n";
+}
+# A listener with room for one more than it says: the first packets of others are thrown away.
+{
+    my $l = listener(2, in4(0), 2);
+    my $port = port_of($l);
+    my @children;
+    my @open;
+    for (1 .. 3) { socket my $c, 2, 1, 0 or die; connect $c, in4($port) or die; push @open, $c }
+    my $child = fork;
+    if (!$child) { socket my $c, 2, 1, 0 or die; connect $c, in4($port) or die; exit }
+    wait_for(sub { counter('ListenOverflows') > $before{ListenOverflows} });
+    for (1 .. 4) { accept my $s, $l or die; push @open, $s }
+    waitpid $child, 0;
+    print $truth "full,$port\n";
+}
+# Five resets from a port that nobody has, and one that a process asks for.
+for (1 .. 5) { socket my $c, 2, 1, 0 or die; connect $c, in4(9) and die }
+{
+    my $l = listener(2, in4(0), 5);
+    socket my $c, 2, 1, 0 or die;
+    connect $c, in4(port_of($l)) or die;
+    accept my $s, $l or die;
+    setsockopt $c, 1, 13, pack 'i2', 1, 0;
+    close $c;
+    sysread $s, my $rest, 1;
+    print $truth "reset,", port_of($l), "\n";
+}
+select undef, undef, undef, 0.3;
+my %after = counters();
+open my $f, '>', 'counters.csv';
+print $f "name,value\n";
+print $f "$_," . ($after{$_} - $before{$_}) . "\n"
+    for qw(TcpRetransSegs TCPSynRetrans TCPLossProbes TcpOutRsts TcpPassiveOpens ListenOverflows TCPTimeouts);
+END
+recorder record tcp_events --netns $netns -o tcp_events.trace >recorder.log 2>&1 &
+recorder=$!
+while ! grep -q "recorder: recording" recorder.log && kill -0 $recorder; do sleep 0.1; done
+ip netns exec $netns perl load.pl
+kill -INT $recorder
+wait $recorder
+code=$?
+cat recorder.log
+exit $code
