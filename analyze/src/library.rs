@@ -49,6 +49,8 @@ const SHIPPED: &[(&str, &str)] = files![
     "joins",
     "losses",
     "kmem_pairs",
+    "cachestat",
+    "cache_misses",
 ];
 
 /// The analyses that can be asked.

@@ -99,7 +99,17 @@ fn the_list_has_every_built_in_event() {
     let names: Vec<&str> = list.lines().filter_map(|line| line.split_whitespace().next()).collect();
     assert_eq!(
         names,
-        ["cgroup_changes", "kmem", "listens", "mkdirs", "netns_joins", "packets", "processes", "switches"]
+        [
+            "cache",
+            "cgroup_changes",
+            "kmem",
+            "listens",
+            "mkdirs",
+            "netns_joins",
+            "packets",
+            "processes",
+            "switches",
+        ]
     );
 }
 

@@ -5,8 +5,17 @@ use super::*;
 #[test]
 fn the_built_in_events_are_sound() {
     let names: Vec<&str> = builtin().iter().map(|e| e.name.as_str()).collect();
-    let expected =
-        ["cgroup_changes", "kmem", "listens", "mkdirs", "netns_joins", "packets", "processes", "switches"];
+    let expected = [
+        "cache",
+        "cgroup_changes",
+        "kmem",
+        "listens",
+        "mkdirs",
+        "netns_joins",
+        "packets",
+        "processes",
+        "switches",
+    ];
     assert_eq!(names, expected);
     let always: Vec<&str> = builtin().iter().filter(|e| e.always).map(|e| e.name.as_str()).collect();
     assert_eq!(always, ["cgroup_changes", "processes"]);

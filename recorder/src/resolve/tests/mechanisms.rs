@@ -10,6 +10,13 @@ fn every_built_in_source_has_the_mechanisms_that_were_meant() {
     // By which 32-bit programs enter.
     let entry = "fexit, kretprobe";
     let expected = [
+        ("cache", "read", "fexit, kretprobe"),
+        ("cache", "fault", "tp_btf, raw_tp, fentry, kprobe"),
+        ("cache", "add", tracepoint),
+        ("cache", "remove", tracepoint),
+        ("cache", "dirty", tracepoint),
+        ("cache", "access", "fentry, kprobe"),
+        ("cache", "buffer_dirty", "fentry, kprobe"),
         ("cgroup_changes", "mkdir", tracepoint),
         ("cgroup_changes", "rmdir", tracepoint),
         ("kmem", "kmalloc", classic_too),
