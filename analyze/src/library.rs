@@ -51,6 +51,7 @@ const SHIPPED: &[(&str, &str)] = files![
     "kmem_pairs",
     "cachestat",
     "cache_misses",
+    "opens",
 ];
 
 /// The analyses that can be asked.

@@ -19,13 +19,14 @@ pub const MAX_COLUMNS: usize = 32;
 /// Relative size of an event's rings if its definition does not say. Not 1, so that a rare event can ask for less.
 const DEFAULT_WEIGHT: u32 = 16;
 /// The definitions that come with ktape.
-const BUILTIN: [(&str, &str); 9] = [
+const BUILTIN: [(&str, &str); 10] = [
     ("cache", include_str!("../events/cache.toml")),
     ("cgroup_changes", include_str!("../events/cgroup_changes.toml")),
     ("kmem", include_str!("../events/kmem.toml")),
     ("listens", include_str!("../events/listens.toml")),
     ("mkdirs", include_str!("../events/mkdirs.toml")),
     ("netns_joins", include_str!("../events/netns_joins.toml")),
+    ("opens", include_str!("../events/opens.toml")),
     ("packets", include_str!("../events/packets.toml")),
     ("processes", include_str!("../events/processes.toml")),
     ("switches", include_str!("../events/switches.toml")),

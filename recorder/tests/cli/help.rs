@@ -106,6 +106,7 @@ fn the_list_has_every_built_in_event() {
             "listens",
             "mkdirs",
             "netns_joins",
+            "opens",
             "packets",
             "processes",
             "switches",

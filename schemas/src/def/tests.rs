@@ -12,6 +12,7 @@ fn the_built_in_events_are_sound() {
         "listens",
         "mkdirs",
         "netns_joins",
+        "opens",
         "packets",
         "processes",
         "switches",
