@@ -52,6 +52,12 @@ const SHIPPED: &[(&str, &str)] = files![
     "cachestat",
     "cache_misses",
     "opens",
+    "bios",
+    "bio_latency",
+    "bio_top",
+    "bio_sizes",
+    "bio_pattern",
+    "bio_stacks",
 ];
 
 /// The analyses that can be asked.

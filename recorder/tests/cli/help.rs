@@ -100,6 +100,7 @@ fn the_list_has_every_built_in_event() {
     assert_eq!(
         names,
         [
+            "block_io",
             "cache",
             "cgroup_changes",
             "kmem",

@@ -6,6 +6,7 @@ use super::*;
 fn the_built_in_events_are_sound() {
     let names: Vec<&str> = builtin().iter().map(|e| e.name.as_str()).collect();
     let expected = [
+        "block_io",
         "cache",
         "cgroup_changes",
         "kmem",

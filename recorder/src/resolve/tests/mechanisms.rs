@@ -10,6 +10,10 @@ fn every_built_in_source_has_the_mechanisms_that_were_meant() {
     // By which 32-bit programs enter.
     let entry = "fexit, kretprobe";
     let expected = [
+        ("block_io", "queue", "tp_btf, raw_tp, tp_btf, raw_tp"),
+        ("block_io", "issue", tracepoint),
+        ("block_io", "requeue", tracepoint),
+        ("block_io", "done", tracepoint),
         ("cache", "read", "fexit, kretprobe"),
         ("cache", "fault", "tp_btf, raw_tp, fentry, kprobe"),
         ("cache", "add", tracepoint),
