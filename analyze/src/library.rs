@@ -58,6 +58,8 @@ const SHIPPED: &[(&str, &str)] = files![
     "bio_sizes",
     "bio_pattern",
     "bio_stacks",
+    "file_lives",
+    "files_gone",
 ];
 
 /// The analyses that can be asked.

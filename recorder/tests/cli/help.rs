@@ -103,6 +103,7 @@ fn the_list_has_every_built_in_event() {
             "block_io",
             "cache",
             "cgroup_changes",
+            "dir_entries",
             "kmem",
             "listens",
             "mkdirs",

@@ -9,6 +9,7 @@ fn the_built_in_events_are_sound() {
         "block_io",
         "cache",
         "cgroup_changes",
+        "dir_entries",
         "kmem",
         "listens",
         "mkdirs",
