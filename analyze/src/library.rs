@@ -60,6 +60,7 @@ const SHIPPED: &[(&str, &str)] = files![
     "bio_stacks",
     "file_lives",
     "files_gone",
+    "mounts",
 ];
 
 /// The analyses that can be asked.

@@ -19,7 +19,7 @@ pub const MAX_COLUMNS: usize = 32;
 /// Relative size of an event's rings if its definition does not say. Not 1, so that a rare event can ask for less.
 const DEFAULT_WEIGHT: u32 = 16;
 /// The definitions that come with ktape.
-const BUILTIN: [(&str, &str); 12] = [
+const BUILTIN: [(&str, &str); 13] = [
     ("block_io", include_str!("../events/block_io.toml")),
     ("cache", include_str!("../events/cache.toml")),
     ("cgroup_changes", include_str!("../events/cgroup_changes.toml")),
@@ -27,6 +27,7 @@ const BUILTIN: [(&str, &str); 12] = [
     ("kmem", include_str!("../events/kmem.toml")),
     ("listens", include_str!("../events/listens.toml")),
     ("mkdirs", include_str!("../events/mkdirs.toml")),
+    ("mounts", include_str!("../events/mounts.toml")),
     ("netns_joins", include_str!("../events/netns_joins.toml")),
     ("opens", include_str!("../events/opens.toml")),
     ("packets", include_str!("../events/packets.toml")),

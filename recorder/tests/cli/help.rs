@@ -107,6 +107,7 @@ fn the_list_has_every_built_in_event() {
             "kmem",
             "listens",
             "mkdirs",
+            "mounts",
             "netns_joins",
             "opens",
             "packets",

@@ -13,6 +13,7 @@ fn the_built_in_events_are_sound() {
         "kmem",
         "listens",
         "mkdirs",
+        "mounts",
         "netns_joins",
         "opens",
         "packets",
