@@ -61,6 +61,9 @@ const SHIPPED: &[(&str, &str)] = files![
     "file_lives",
     "files_gone",
     "mounts",
+    "file_top",
+    "dir_top",
+    "vfs_rates",
 ];
 
 /// The analyses that can be asked.

@@ -19,11 +19,12 @@ pub const MAX_COLUMNS: usize = 32;
 /// Relative size of an event's rings if its definition does not say. Not 1, so that a rare event can ask for less.
 const DEFAULT_WEIGHT: u32 = 16;
 /// The definitions that come with ktape.
-const BUILTIN: [(&str, &str); 13] = [
+const BUILTIN: [(&str, &str); 14] = [
     ("block_io", include_str!("../events/block_io.toml")),
     ("cache", include_str!("../events/cache.toml")),
     ("cgroup_changes", include_str!("../events/cgroup_changes.toml")),
     ("dir_entries", include_str!("../events/dir_entries.toml")),
+    ("file_io", include_str!("../events/file_io.toml")),
     ("kmem", include_str!("../events/kmem.toml")),
     ("listens", include_str!("../events/listens.toml")),
     ("mkdirs", include_str!("../events/mkdirs.toml")),

@@ -19,7 +19,7 @@ const TOGETHER: &[&[&str]] = &[
     &["listens_b", "packets", "listens"],
     &["packets", "gaps", "netns_reused", "late", "open_empty"],
     &["switches", "mkdirs", "joins", "unseen", "losses", "open_empty"],
-    &["cache", "opens", "block_io", "dir_entries", "mounts", "open_empty"],
+    &["cache", "opens", "block_io", "dir_entries", "file_io", "mounts", "open_empty"],
     &["captured/kmem", "captured/listens", "captured/packets", "captured/joins", "captured/mkdirs"],
 ];
 

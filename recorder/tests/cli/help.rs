@@ -104,6 +104,7 @@ fn the_list_has_every_built_in_event() {
             "cache",
             "cgroup_changes",
             "dir_entries",
+            "file_io",
             "kmem",
             "listens",
             "mkdirs",

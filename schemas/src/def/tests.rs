@@ -10,6 +10,7 @@ fn the_built_in_events_are_sound() {
         "cache",
         "cgroup_changes",
         "dir_entries",
+        "file_io",
         "kmem",
         "listens",
         "mkdirs",
