@@ -61,6 +61,21 @@ const SHIPPED: &[(&str, &str)] = files![
     "cong_states",
     "backlogs",
     "drops",
+    "cachestat",
+    "cache_misses",
+    "opens",
+    "bios",
+    "bio_latency",
+    "bio_top",
+    "bio_sizes",
+    "bio_pattern",
+    "bio_stacks",
+    "file_lives",
+    "files_gone",
+    "mounts",
+    "file_top",
+    "dir_top",
+    "vfs_rates",
 ];
 
 /// The analyses that can be asked.

@@ -20,12 +20,18 @@ pub const MAX_COLUMNS: usize = 32;
 const DEFAULT_WEIGHT: u32 = 16;
 /// The definitions that come with ktape.
 const BUILTIN: &[(&str, &str)] = &[
+    ("block_io", include_str!("../events/block_io.toml")),
+    ("cache", include_str!("../events/cache.toml")),
     ("cgroup_changes", include_str!("../events/cgroup_changes.toml")),
+    ("dir_entries", include_str!("../events/dir_entries.toml")),
     ("drops", include_str!("../events/drops.toml")),
+    ("file_io", include_str!("../events/file_io.toml")),
     ("kmem", include_str!("../events/kmem.toml")),
     ("listens", include_str!("../events/listens.toml")),
     ("mkdirs", include_str!("../events/mkdirs.toml")),
+    ("mounts", include_str!("../events/mounts.toml")),
     ("netns_joins", include_str!("../events/netns_joins.toml")),
+    ("opens", include_str!("../events/opens.toml")),
     ("packets", include_str!("../events/packets.toml")),
     ("processes", include_str!("../events/processes.toml")),
     ("sock_io", include_str!("../events/sock_io.toml")),

@@ -36,3 +36,9 @@ CREATE MACRO ip_bits(a) AS CASE
 CREATE MACRO in_net(a, net) AS contains(ip(a), '.') = contains(net, '.')
     AND left(ip_bits(ip(a)), CAST(split_part(net, '/', 2) AS INTEGER))
         = left(ip_bits(split_part(net, '/', 1)), CAST(split_part(net, '/', 2) AS INTEGER));
+CREATE MACRO errno_name(ret) AS CASE
+    WHEN ret BETWEEN -40 AND -1 THEN split_part(
+        'EPERM,ENOENT,ESRCH,EINTR,EIO,ENXIO,E2BIG,ENOEXEC,EBADF,ECHILD,EAGAIN,ENOMEM,EACCES,EFAULT,ENOTBLK,EBUSY,EEXIST,EXDEV,'
+        || 'ENODEV,ENOTDIR,EISDIR,EINVAL,ENFILE,EMFILE,ENOTTY,ETXTBSY,EFBIG,ENOSPC,ESPIPE,EROFS,EMLINK,EPIPE,EDOM,ERANGE,EDEADLK,'
+        || 'ENAMETOOLONG,ENOLCK,ENOSYS,ENOTEMPTY,ELOOP', ',', CAST(-ret AS INTEGER))
+    WHEN ret < 0 THEN CAST(ret AS VARCHAR) END;

@@ -111,7 +111,13 @@ impl Place {
                 host::built("recorder").context("the recorder is to be built first")?;
                 guest.files.push((host::repo().join("tests/kernel"), "/kernel".into()));
                 guest.timeout = Duration::from_secs(3000);
+                let disks = tempfile::tempdir().context("cannot make a temporary directory")?;
                 if self.scene == Scene::Tools {
+                    if let Some(size_mib) = Case::all().iter().filter_map(Case::disk_mib).max() {
+                        let disk = disks.path().join("disk");
+                        vm::make_disk(&disk, size_mib)?;
+                        guest.disk = Some(disk);
+                    }
                     for name in Case::all().iter().flat_map(Case::with) {
                         guest.files.push(vm::tool_file(&name).with_context(|| format!("no {name} here"))?);
                     }

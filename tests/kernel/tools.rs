@@ -58,6 +58,12 @@ impl Case {
         names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
     }
 
+    /// Size of the disk that it needs: `/dev/vda` with an ext4 in it, in guests only.
+    pub fn disk_mib(&self) -> Option<u64> {
+        let size = self.remark("# disk:")?;
+        Some(size.trim().parse().unwrap_or_else(|error| panic!("{}.sh: '# disk:{size}': {error}", self.name)))
+    }
+
     fn remark(&self, start: &str) -> Option<&str> {
         self.script.lines().take_while(|line| line.starts_with('#')).find_map(|line| line.strip_prefix(start))
     }

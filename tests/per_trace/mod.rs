@@ -21,6 +21,7 @@ const TOGETHER: &[&[&str]] = &[
     &["syscalls", "open_empty"],
     &["switches", "mkdirs", "joins", "unseen", "losses", "open_empty"],
     &["sock_io", "open_empty", "tcp_conns", "tcp_events", "drops"],
+    &["cache", "opens", "block_io", "dir_entries", "file_io", "mounts", "open_empty"],
     &["captured/kmem", "captured/listens", "captured/packets", "captured/joins", "captured/mkdirs"],
 ];
 

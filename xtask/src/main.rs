@@ -48,6 +48,9 @@ enum Chore {
         /// Program of PATH to take along, such as bpftool
         #[arg(long = "with", value_name = "PROGRAM", value_delimiter = ',')]
         with: Vec<String>,
+        /// Give the guest a new disk of this size, /dev/vda, with an empty ext4 in it
+        #[arg(long, value_name = "MIB")]
+        disk: Option<u64>,
         /// Where to put what the command left in /out; KERNEL is added [default: target/guest/out]
         #[arg(long)]
         out: Option<PathBuf>,
@@ -104,9 +107,10 @@ fn run(chore: Chore) -> Result<ExitCode> {
         Chore::Setup { ebpf } => setup::run(ebpf)?,
         Chore::Bench(bench) => bench.run()?,
         Chore::Workload(workload) => workload.run()?,
-        Chore::Vm { kernels, files, with, out, timeout, command } => {
+        Chore::Vm { kernels, files, with, disk, out, timeout, command } => {
             setup::run(false)?;
-            let run = vm::Run { files, with, out, timeout: Duration::from_secs(timeout), command };
+            let timeout = Duration::from_secs(timeout);
+            let run = vm::Run { files, with, disk_mib: disk, out, timeout, command };
             return run.in_each(&kernels).map(ExitCode::from);
         }
     }

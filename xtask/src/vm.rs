@@ -263,6 +263,8 @@ pub struct Run {
     pub files: Vec<String>,
     /// Programs of `PATH`.
     pub with: Vec<String>,
+    /// Size of a new disk, if it gets one.
+    pub disk_mib: Option<u64>,
     /// Where results go.
     pub out: Option<PathBuf>,
     /// For the command.
@@ -284,6 +286,12 @@ impl Run {
             let mut guest = Guest::new(kernel, "", out.join(kernel))?;
             (guest.echo, guest.timeout) = (true, self.timeout);
             self.prepare(&mut guest)?;
+            let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
+            if let Some(size_mib) = self.disk_mib {
+                let disk = dir.path().join("disk");
+                make_disk(&disk, size_mib)?;
+                guest.disk = Some(disk);
+            }
             let outcome = guest.run()?;
             let (code, seconds) = (outcome.exit_code, began.elapsed().as_secs_f32());
             eprintln!(

@@ -99,7 +99,22 @@ fn the_list_has_every_built_in_event() {
     let names: Vec<&str> = list.lines().filter_map(|line| line.split_whitespace().next()).collect();
     assert_eq!(
         names,
-        ["cgroup_changes", "kmem", "listens", "mkdirs", "netns_joins", "packets", "processes", "switches"]
+        [
+            "block_io",
+            "cache",
+            "cgroup_changes",
+            "dir_entries",
+            "file_io",
+            "kmem",
+            "listens",
+            "mkdirs",
+            "mounts",
+            "netns_joins",
+            "opens",
+            "packets",
+            "processes",
+            "switches",
+        ]
     );
 }
 

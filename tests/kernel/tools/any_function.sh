@@ -11,7 +11,7 @@ for i in 1 2 3 4 5 6 7 8 9 10; do
 done
 W
 recorder record --stacks kernel -o any_function.trace \
-    'reads=fn:vfs_read{ name=file->f_path.dentry->d_name.name:string, dir=file->f_path.dentry->d_parent->d_name.name:string, count, retval }' \
+    'reads=fn:vfs_read{ name=file->f_path.dentry->d_name.name:string, dir=file->f_path.dentry->d_parent->d_name.name:string, inode=file->f_inode->i_ino, count, retval }' \
     'gone=fn:vfs_rmdir{ name=dentry->d_name.name:string, retval }' \
     -- sh work.sh >any_function.log 2>&1 || exit 1
 # 100 blocks, and the end of the file is not read: dd has its count.
