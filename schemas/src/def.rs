@@ -19,15 +19,21 @@ pub const MAX_COLUMNS: usize = 32;
 /// Relative size of an event's rings if its definition does not say. Not 1, so that a rare event can ask for less.
 const DEFAULT_WEIGHT: u32 = 16;
 /// The definitions that come with ktape.
-const BUILTIN: [(&str, &str); 8] = [
+const BUILTIN: [(&str, &str); 14] = [
+    ("capabilities", include_str!("../events/capabilities.toml")),
     ("cgroup_changes", include_str!("../events/cgroup_changes.toml")),
+    ("irqs", include_str!("../events/irqs.toml")),
     ("kmem", include_str!("../events/kmem.toml")),
     ("listens", include_str!("../events/listens.toml")),
     ("mkdirs", include_str!("../events/mkdirs.toml")),
     ("netns_joins", include_str!("../events/netns_joins.toml")),
+    ("ooms", include_str!("../events/ooms.toml")),
     ("packets", include_str!("../events/packets.toml")),
     ("processes", include_str!("../events/processes.toml")),
+    ("signals", include_str!("../events/signals.toml")),
     ("switches", include_str!("../events/switches.toml")),
+    ("wakeups", include_str!("../events/wakeups.toml")),
+    ("works", include_str!("../events/works.toml")),
 ];
 
 /// A named kind of event: where it is observed and what is recorded of it.

@@ -10,8 +10,14 @@ fn every_built_in_source_has_the_mechanisms_that_were_meant() {
     // By which 32-bit programs enter.
     let entry = "fexit, kretprobe";
     let expected = [
+        ("capabilities", "cap_capable", "fexit, kretprobe, tp_btf, raw_tp, tracepoint"),
         ("cgroup_changes", "mkdir", tracepoint),
         ("cgroup_changes", "rmdir", tracepoint),
+        ("irqs", "irq_handler_entry", tracepoint),
+        ("irqs", "irq_handler_exit", tracepoint),
+        ("irqs", "softirq_raise", tracepoint),
+        ("irqs", "softirq_entry", tracepoint),
+        ("irqs", "softirq_exit", tracepoint),
         ("kmem", "kmalloc", classic_too),
         ("kmem", "kmem_cache_alloc", tracepoint),
         ("kmem", "kfree", classic_too),
@@ -27,6 +33,8 @@ fn every_built_in_source_has_the_mechanisms_that_were_meant() {
         ("mkdirs", "io_uring", "fexit, kretprobe, tp_btf, raw_tp"),
         ("netns_joins", "setns", syscall),
         ("netns_joins", "setns ia32", entry),
+        ("ooms", "mark_victim", "tracepoint, tracepoint"),
+        ("ooms", "oom_kill_process", "fentry, kprobe"),
         ("packets", "v4", "fentry, kprobe, tp_btf, raw_tp"),
         ("packets", "v6", "fentry, kprobe, tp_btf, raw_tp"),
         ("processes", "fork", tracepoint),
@@ -37,7 +45,18 @@ fn every_built_in_source_has_the_mechanisms_that_were_meant() {
             "tp_btf, raw_tp, tracepoint, tp_btf, raw_tp, tracepoint, tp_btf, raw_tp, tracepoint",
         ),
         ("processes", "rename", tracepoint),
+        ("signals", "generate", tracepoint),
+        ("signals", "generate as a user", tracepoint),
+        ("signals", "generate by the kernel", tracepoint),
+        ("signals", "deliver", tracepoint),
         ("switches", "sched_switch", tracepoint),
+        ("wakeups", "waking", tracepoint),
+        ("wakeups", "wakeup", tracepoint),
+        ("wakeups", "wakeup_new", tracepoint),
+        ("wakeups", "migrate", tracepoint),
+        ("works", "queue", tracepoint),
+        ("works", "start", tracepoint),
+        ("works", "end", classic_too),
     ];
     let mut found = Vec::new();
     let events: Vec<ResolvedEvent> = builtin().iter().map(|def| event(&def.name)).collect();
