@@ -21,3 +21,8 @@ CREATE MACRO stack_fold(id) AS
     (SELECT string_agg(function_of(frame), chr(59) ORDER BY depth DESC) FROM stack_frames WHERE stack_frames.stack_id = id);
 CREATE MACRO container(id) AS (SELECT min(container_id) FROM cgroups WHERE cgroup_id = id);
 CREATE MACRO dev_name(dev) AS CAST(dev >> 20 AS VARCHAR) || ':' || CAST(dev & 1048575 AS VARCHAR);
+CREATE MACRO signal_name(n) AS CASE
+    WHEN n BETWEEN 1 AND 31 THEN 'SIG' || split_part(
+        'HUP,INT,QUIT,ILL,TRAP,ABRT,BUS,FPE,KILL,USR1,SEGV,USR2,PIPE,ALRM,TERM,STKFLT,CHLD,CONT,STOP,TSTP,TTIN,TTOU,URG,XCPU,XFSZ,VTALRM,PROF,WINCH,IO,PWR,SYS',
+        ',', CAST(n AS INTEGER))
+    ELSE CAST(n AS VARCHAR) END;
