@@ -25,6 +25,8 @@ macro_rules! load {
     }};
 }
 
+pub(crate) use load;
+
 /// `size` bytes of memory at `address` into `to` (zeroed if that faults); 1 if it faulted.
 #[inline(always)]
 pub fn read(to: *mut u8, size: u32, address: u64, user: bool) -> u32 {
