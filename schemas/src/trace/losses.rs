@@ -50,7 +50,7 @@ pub const LOSS_REASONS: &[LossReason] = &[
         name: "no_entry",
         loses_event: true,
         is_asked_for: false,
-        meaning: "a function returned whose entry was not kept: it was running already when the probe was attached, or the kernel skipped the program at entry, as for recursion and kprobe_missed, or the function was left by a jump to another call of itself; at most so many",
+        meaning: "a function returned whose entry was not kept: it was running already when the probe was attached, or the kernel skipped the program at entry, as for recursion and kprobe_missed, or the function ended by jumping into another call of itself (a tail call); at most so many",
         remedy: "none needed for calls that ran already; of a function that is called where programs are skipped: probe the entry (fentry, kprobe) instead of the return",
     },
     LossReason {
