@@ -6,7 +6,7 @@ use aya_ebpf::helpers::generated::{
     bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns,
     bpf_ringbuf_reserve, bpf_ringbuf_submit, bpf_tail_call,
 };
-use schemas::wire::{CpuState, MAX_EACH, MAX_RECORD, NONE, RecordHeader, lost, subject};
+use schemas::wire::{CpuState, MAX_EACH, MAX_RECORD, NONE, RecordHeader, lost, stash, subject};
 
 use crate::calls;
 use crate::context::{gather, read, read_u64, returned};
@@ -88,10 +88,11 @@ pub fn each(context: *mut c_void, cpu: *mut CpuState, copy: u32, from: u64) {
 
 #[inline(never)]
 pub fn record(context: *mut c_void, cpu: *mut CpuState, copy: u32, from: u64) {
-    let is_kept = get!(ENTRY, use_stash) != 0 || is_timed::<ENTRY>();
-    let returned_ns = if is_timed::<ENTRY>() { boot_ns() } else { 0 };
+    let is_kept = get!(ENTRY, use_stash) != stash::NONE;
+    let is_timed = is_kept && is_timed::<ENTRY>();
+    let returned_ns = if is_timed { boot_ns() } else { 0 };
     if !is_open() {
-        if is_kept && !(is_timed::<ENTRY>() && is_over()) {
+        if is_kept && !(is_timed && is_over()) {
             let thread = thread(running_in(cpu));
             let call = calls::leave(thread, calls::frame::<ENTRY>(context, cpu));
             if !call.is_null() {
@@ -118,7 +119,7 @@ pub fn record(context: *mut c_void, cpu: *mut CpuState, copy: u32, from: u64) {
             count!(cpu, lost[lost::NO_ENTRY]);
             return;
         }
-        if is_timed::<ENTRY>() {
+        if is_timed {
             measure(&state, returned_ns);
         }
     }
@@ -260,7 +261,7 @@ fn event(state: &mut State) {
     let ts_ns = boot_ns();
     zero(record, size);
     state.out = record;
-    if get!(ENTRY, use_stash) != 0 {
+    if get!(ENTRY, use_stash) == stash::ALL {
         take_stash(state);
     }
     columns(state);

@@ -278,7 +278,7 @@ pub struct Plan {
     pub pid: u8,
     /// See `pid`.
     pub tid: u8,
-    /// 1 if arguments (and `stash_size` bytes) come from the stash that the entry probe filled.
+    /// What comes from the stash that the entry probe filled: one of [`stash`].
     pub use_stash: u8,
     /// 1 if the only argument is a `struct pt_regs *` with the syscall's arguments in it.
     pub syscall_regs: u8,
@@ -528,6 +528,16 @@ pub mod context {
     pub const TRACEPOINT: u8 = 5;
 }
 
+/// Values of [`Plan::use_stash`].
+pub mod stash {
+    /// There is no entry program.
+    pub const NONE: u8 = 0;
+    /// Arguments and `stash_size` bytes, and the time if the plan uses the duration.
+    pub const ALL: u8 = 1;
+    /// Only the time: the return program has the arguments itself.
+    pub const TIME: u8 = 2;
+}
+
 /// What an entry program keeps of a call for its return program.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -656,7 +666,7 @@ impl Plan {
         subjects: [NONE; 2],
         pid: NONE,
         tid: NONE,
-        use_stash: 0,
+        use_stash: stash::NONE,
         syscall_regs: 0,
         each_count: NONE,
         each_base: NONE,

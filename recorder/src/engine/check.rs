@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use schemas::wire::{
     DURATION, MAX_ARGS, MAX_CLAUSES, MAX_COPIES, MAX_DEREFS, MAX_RECORD, MAX_STASH, MAX_TEMPS, MAX_TERMS,
-    NO_DST, NONE, Plan, RETURN_VALUE, RecordHeader, Slot, headers, op, src,
+    NO_DST, NONE, Plan, RETURN_VALUE, RecordHeader, Slot, headers, op, src, stash,
 };
 
 /// Arguments that an entry program can keep.
@@ -28,10 +28,7 @@ pub fn check(plan: &Plan) -> Result<()> {
     let special = [subject, other, pid, tid, once, plan.each_count, plan.each_base, plan.begins, plan.ends];
     ensure!(special.into_iter().all(temp), "temporary out of range");
     ensure!((plan.each_count == NONE) == (plan.each_base == NONE), "each needs a count and an array");
-    ensure!(
-        plan.nests == 0 || (plan.use_stash == 0 && !plan.is_timed()),
-        "a probe with an entry program cannot nest"
-    );
+    ensure!(plan.nests == 0 || plan.use_stash == stash::NONE, "a probe with an entry program cannot nest");
     ensure!(usize::from(plan.nests) < MAX_COPIES, "more than {MAX_COPIES} copies of a program");
     ensure!(usize::from(plan.n_pre) <= plan.slots.len(), "more steps before the filter than there are");
     for term in &plan.terms {
@@ -55,7 +52,7 @@ fn check_slot(plan: &Plan, slot: &Slot) -> Result<()> {
     ensure!(slot.src <= src::DURATION && slot.op <= op::HEADERS, "unknown source or operation");
     match slot.src {
         src::TEMP => ensure!(usize::from(slot.index) < MAX_TEMPS, "temporary out of range"),
-        src::ARG if plan.use_stash != 0 || plan.syscall_regs != 0 => {
+        src::ARG if plan.use_stash == stash::ALL || plan.syscall_regs != 0 => {
             ensure!(
                 slot.index < MAX_KEPT_ARGS,
                 "argument {} cannot be had at return: only the first 6",
@@ -118,6 +115,6 @@ pub fn inputs(plan: &Plan) -> u32 {
 
 /// What the entry program must get for itself and keep for the return program.
 pub fn entry_inputs(entry: &Plan, plan: &Plan) -> u32 {
-    let kept = if plan.use_stash != 0 { inputs(plan) & !(1 << RETURN_VALUE) } else { 0 };
+    let kept = if plan.use_stash == stash::ALL { inputs(plan) & !(1 << RETURN_VALUE) } else { 0 };
     inputs(entry) | kept | u32::from(plan.is_timed()) << DURATION
 }

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, anyhow};
 use schemas::column::{Layout, Type};
 use schemas::def::{ColumnDef, Context, EventDef, ProbeDef};
 use schemas::expr::{Field, Kind, ParseError};
-use schemas::wire::{MAX_COPIES, Plan, cmp, src};
+use schemas::wire::{MAX_COPIES, Plan, cmp, src, stash};
 
 use super::assemble::{Wanted, assemble};
 use super::layout::is_at_entry;
@@ -125,13 +125,16 @@ impl<'a> Compiler<'a> {
         plan.nests = if self.probe.nests && twice && !uses_stash { MAX_COPIES as u8 - 1 } else { 0 };
         let base = plan;
         if uses_stash {
-            plan.use_stash = 1;
+            plan.use_stash = stash::ALL;
             let makes_child = MAKING_CHILDREN.contains(&scope.target.as_str());
             plan.child_leaves = (scope.mechanism == Mechanism::SyscallTracepoints && makes_child).into();
             plan.stash_size = if at_entry.is_empty() { 0 } else { self.stash_size };
         }
-        let (plan, is_never) = self.plan(scope, plan, |name| !at_entry.contains(&name), true)?;
-        let entry = if uses_stash || plan.is_timed() {
+        let (mut plan, is_never) = self.plan(scope, plan, |name| !at_entry.contains(&name), true)?;
+        if plan.is_timed() && !uses_stash {
+            plan.use_stash = stash::TIME;
+        }
+        let entry = if plan.use_stash != stash::NONE {
             let base = Plan { stash_size: plan.stash_size, sample: 0, ..base };
             // With subjects the filter needs values that the entry program does not have.
             let own_filter = self.probe.filter_pids.is_empty();

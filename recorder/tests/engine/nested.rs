@@ -149,11 +149,12 @@ fn each_of_calls_within_calls_finds_what_was_kept_at_its_own_entry() {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn ktape_test_last(depth: u64) -> u64 {
-    if depth == 0 {
-        // SAFETY: ends the thread, which leaves nothing to others that it would have to clean up.
-        unsafe { libc::syscall(libc::SYS_exit, 0) };
+    if depth > 0 {
+        return std::hint::black_box(1 + ktape_test_last(depth - 1));
     }
-    std::hint::black_box(1 + ktape_test_last(depth - 1))
+    // SAFETY: ends the thread, which leaves nothing to others that it would have to clean up.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+    0
 }
 
 #[test]
