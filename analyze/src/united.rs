@@ -184,7 +184,10 @@ pub fn loss_reasons_schema() -> Schema {
     let text = |name, doc| field(name, DataType::Utf8, false, None, doc);
     Schema::new(vec![
         text("reason", "as in table losses"),
-        text("severity", "event missing; event missing, as asked for; or event there, incomplete"),
+        text(
+            "severity",
+            "event missing; event missing, as asked for; event there, incomplete; or no event, which nothing is missing of",
+        ),
         field(
             "loses_event",
             DataType::Boolean,

@@ -6,16 +6,17 @@ use aya_ebpf::helpers::generated::{
     bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns,
     bpf_ringbuf_reserve, bpf_ringbuf_submit, bpf_tail_call,
 };
-use schemas::wire::{CpuState, MAX_EACH, MAX_RECORD, NONE, RecordHeader, Stash, lost, subject};
+use schemas::wire::{CpuState, MAX_EACH, MAX_RECORD, NONE, RecordHeader, lost, stash, subject};
 
+use crate::calls;
 use crate::context::{gather, read, read_u64, returned};
 use crate::interrupt::{is_interrupt, running_in};
-use crate::maps::{CPUS, ONCE, PROGRAMS, RINGS, STASH, add, delete, in_pid_set, is_open, lookup, raw};
+use crate::maps::{CPUS, ONCE, PROGRAMS, RINGS, add, in_pid_set, is_open, is_over, lookup, raw};
 use crate::objects;
-use crate::plan::{cpu_count, get};
+use crate::plan::{cpu_count, get, is_timed};
 use crate::predicate::holds;
 use crate::slot;
-use crate::state::{State, add_to, count, next, opaque};
+use crate::state::{State, add_to, count, negative, next, opaque};
 
 const BPF_RB_NO_WAKEUP: u64 = 1;
 const ENTRY: bool = false;
@@ -87,11 +88,16 @@ pub fn each(context: *mut c_void, cpu: *mut CpuState, copy: u32, from: u64) {
 
 #[inline(never)]
 pub fn record(context: *mut c_void, cpu: *mut CpuState, copy: u32, from: u64) {
-    let use_stash = get!(ENTRY, use_stash) != 0;
+    let is_kept = get!(ENTRY, use_stash) != stash::NONE;
+    let is_timed = is_kept && is_timed::<ENTRY>();
+    let returned_ns = if is_timed { boot_ns() } else { 0 };
     if !is_open() {
-        if use_stash {
-            let key = stash_key(running_in(cpu));
-            delete(raw(&STASH), &raw const key);
+        if is_kept && !(is_timed && is_over()) {
+            let thread = thread(running_in(cpu));
+            let call = calls::leave(thread, calls::frame::<ENTRY>(context, cpu));
+            if !call.is_null() {
+                calls::forget(thread, call);
+            }
         }
         return;
     }
@@ -102,9 +108,9 @@ pub fn record(context: *mut c_void, cpu: *mut CpuState, copy: u32, from: u64) {
         count!(state.cpu, filtered);
         return;
     }
-    let key = stash_key(running_in);
-    if use_stash {
-        state.stash = lookup::<u64, Stash>(raw(&STASH), &key);
+    let thread = thread(running_in);
+    if is_kept {
+        state.stash = calls::leave(thread, calls::frame::<ENTRY>(context, cpu));
         if state.stash.is_null() {
             if get!(ENTRY, child_leaves) != 0 && returned::<ENTRY>(&state).0 == 0 {
                 return;
@@ -113,13 +119,34 @@ pub fn record(context: *mut c_void, cpu: *mut CpuState, copy: u32, from: u64) {
             count!(cpu, lost[lost::NO_ENTRY]);
             return;
         }
+        if is_timed {
+            measure(&state, returned_ns);
+        }
     }
     gather::<ENTRY>(&mut state);
     items(&mut state, from);
-    if use_stash {
+    if is_kept {
         // The value is not used any more.
-        delete(raw(&STASH), &raw const key);
+        calls::forget(thread, state.stash);
     }
+}
+
+/// How long the call took that returned at `now_ns`. The clock is read without a lock, so that it may have gone back by some
+/// nanoseconds.
+#[inline(always)]
+fn measure(state: &State, now_ns: u64) {
+    // SAFETY: fields of a map value.
+    unsafe {
+        let dur_ns = now_ns.wrapping_sub(core::ptr::read_volatile(&raw const (*state.stash).began_ns));
+        let passed = negative(dur_ns as i64).wrapping_sub(1);
+        core::ptr::write_volatile(&raw mut (*state.stash).dur_ns, dur_ns & passed);
+    }
+}
+
+#[inline(always)]
+fn boot_ns() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_ktime_get_boot_ns() }
 }
 
 /// Who an event is of, without what the plan says: the current task, or nobody.
@@ -145,10 +172,10 @@ pub fn excluded(subject: u64) -> bool {
         && !in_pid_set(tgid)
 }
 
-/// Under what the stash keeps a call: its thread, which keeps its task when it executes a program and with it changes its
-/// number, and what interrupts it, which calls too.
+/// Whose calls the stash keeps: those of a thread, which keeps its task when it executes a program and with it changes its
+/// number, and of what interrupts it, which calls too.
 #[inline(always)]
-pub fn stash_key(running_in: u64) -> u64 {
+pub fn thread(running_in: u64) -> u64 {
     // SAFETY: a helper without arguments.
     unsafe { bpf_get_current_task() | running_in }
 }
@@ -231,11 +258,10 @@ fn event(state: &mut State) {
     }
     // The time is taken after the place in the ring: whoever sees an empty ring knows that all that is still to come
     // is later.
-    // SAFETY: a helper without arguments.
-    let ts_ns = unsafe { bpf_ktime_get_boot_ns() };
+    let ts_ns = boot_ns();
     zero(record, size);
     state.out = record;
-    if get!(ENTRY, use_stash) != 0 {
+    if get!(ENTRY, use_stash) == stash::ALL {
         take_stash(state);
     }
     columns(state);

@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::{
     bpf_get_func_arg, bpf_get_func_ret, bpf_probe_read_kernel, bpf_probe_read_user,
 };
-use schemas::wire::{RETURN_VALUE, context};
+use schemas::wire::{RETURN_VALUE, context, stash};
 
 use crate::plan::{aarch64, get, inputs, kind};
 use crate::state::{State, negative};
@@ -24,6 +24,8 @@ macro_rules! load {
         value
     }};
 }
+
+pub(crate) use load;
 
 /// `size` bytes of memory at `address` into `to` (zeroed if that faults); 1 if it faulted.
 #[inline(always)]
@@ -73,7 +75,7 @@ pub fn gather<const ENTRY: bool>(state: &mut State) {
 /// Argument `index` and whether it could not be read.
 #[inline(always)]
 fn argument<const ENTRY: bool>(state: &State, index: u8) -> (u64, u32) {
-    if !ENTRY && get!(ENTRY, use_stash) != 0 {
+    if !ENTRY && get!(ENTRY, use_stash) == stash::ALL {
         // SAFETY: `stash` is a map value if use_stash is set; the verifier checks the bounds.
         return (
             unsafe {

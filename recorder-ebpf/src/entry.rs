@@ -1,14 +1,16 @@
-//! The entry program: arguments and entry columns -> stash, for the recording program at return.
+//! The entry program: arguments, entry columns and the time -> stash, for the recording program at return.
 
 use core::ffi::c_void;
 
-use schemas::wire::{CpuState, RecordHeader, Stash};
+use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
+use schemas::wire::{CpuState, RecordHeader};
 
-use crate::body::{each_slot, excluded, stash_key, subject};
+use crate::body::{each_slot, excluded, subject, thread};
+use crate::calls;
 use crate::context::gather;
 use crate::interrupt::running_in;
-use crate::maps::{CPUS, STASH, delete, is_open, lookup, raw, update};
-use crate::plan::{BLANK, inputs};
+use crate::maps::{CPUS, is_open, is_over, lookup, raw};
+use crate::plan::{inputs, is_timed};
 use crate::slot;
 use crate::state::{State, count};
 
@@ -21,23 +23,25 @@ pub fn run(context: *mut c_void) {
     if cpu.is_null() {
         return;
     }
+    // Calls that are in progress at the end are told as they were then.
+    if is_timed::<ENTRY>() && is_over() {
+        return;
+    }
     let running_in = running_in(cpu);
     let subject = subject(running_in);
     if excluded(subject) {
         return;
     }
-    let key = stash_key(running_in);
     // Filled in place: another thread may run on this CPU before this run ends.
-    let kept = update(raw(&STASH), &key, &raw const BLANK);
-    let stash = lookup::<u64, Stash>(raw(&STASH), &key);
-    if !kept || stash.is_null() {
+    let stash = calls::enter(thread(running_in), calls::frame::<ENTRY>(context, cpu));
+    if stash.is_null() {
         if is_open() {
             count!(cpu, map_full);
         }
         return;
     }
     let mut state = State::new(context, cpu, subject, 0);
-    // SAFETY: record offset 32 is `bytes`; the verifier checks every access.
+    // SAFETY: where the header of a record ends is `bytes`; the verifier checks every access.
     state.out = unsafe { (&raw mut (*stash).bytes).cast::<u8>().sub(size_of::<RecordHeader>()) };
     state.clear_temps();
     gather::<ENTRY>(&mut state);
@@ -58,14 +62,25 @@ pub fn run(context: *mut c_void) {
         core::ptr::write_volatile(&raw mut (*stash).faults, state.faults);
         core::ptr::write_volatile(&raw mut (*stash).cuts, state.cuts);
         core::ptr::write_volatile(&raw mut (*stash).stack_faults, state.stack_faults);
+        if is_timed::<ENTRY>() {
+            core::ptr::write_volatile(&raw mut (*stash).pid_tgid, state.subject);
+            // At the end of this program, which is none of the call's time.
+            core::ptr::write_volatile(&raw mut (*stash).began_ns, bpf_ktime_get_boot_ns());
+        }
     }
 }
 
-/// Run when a thread ends (sched_process_exit): what it has not returned from it never will.
+/// Run when a thread ends (sched_process_exit) or executes another program: what it has not returned from it never will.
 #[inline(never)]
 pub fn exit(_context: *mut c_void) {
-    let key = stash_key(schemas::wire::subject::TASK);
-    delete(raw(&STASH), &raw const key);
+    let cpu = lookup::<u32, CpuState>(raw(&CPUS), &0u32);
+    if cpu.is_null() || is_timed::<ENTRY>() && is_over() {
+        return;
+    }
+    let calls = calls::end(thread(running_in(cpu)));
+    if is_timed::<ENTRY>() && is_open() {
+        count!(cpu, no_return, calls);
+    }
 }
 
 #[inline(never)]

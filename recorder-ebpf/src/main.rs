@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! PLAN (.rodata) + context --body--> filter -> ring record: header, columns
-//! ENTRY_PLAN     + context --entry-> STASH[thread]: arguments, columns  --(return probe)--> body
+//! ENTRY_PLAN     + context --entry-> STASH[thread, depth]: arguments, columns, time  --(return probe)--> body
 //! ```
 //! The recorder loads one copy of this object per probe. Everything that depends on the plan alone is a constant to
 //! the verifier, which follows and keeps only the code that the plan uses. Values that come from the kernel are
@@ -13,6 +13,7 @@
 #![feature(asm_experimental_arch)]
 
 mod body;
+mod calls;
 mod context;
 mod entry;
 mod follow;

@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use aya_ebpf::helpers::generated::{bpf_map_delete_elem, bpf_map_lookup_elem, bpf_map_update_elem};
 use aya_ebpf::macros::btf_map;
-use schemas::wire::{CpuState, MAX_COPIES, OBJECT_MAP_FLAGS, OBJECT_WAYS, Shared, Stash};
+use schemas::wire::{CpuState, MAX_COPIES, OBJECT_MAP_FLAGS, OBJECT_WAYS, Shared, Stash, gate};
 
 /// One ring per CPU, then as many for each further copy of a program that nests; the recorder makes the rings and sets
 /// the number of entries.
@@ -39,7 +39,7 @@ pub static MORE_OBJECTS: ArrayOfMaps<HashMap<u64, u32, 1>, 1> = ArrayOfMaps::new
 #[btf_map]
 pub static PIDS: ArrayOfMaps<HashMap<u32, u32, 1>, 1> = ArrayOfMaps::new();
 
-/// What entry programs keep, by thread.
+/// What entry programs keep, by thread and depth ([`crate::calls`]).
 #[btf_map]
 pub static STASH: HashMap<u64, Stash, 1> = HashMap::new();
 
@@ -70,14 +70,20 @@ pub fn update<K, V>(map: *mut c_void, key: &K, value: *const V) -> bool {
 /// `bpf_map_update_elem` with BPF_NOEXIST; false if the key was there.
 #[inline(always)]
 pub fn add<K, V>(map: *mut c_void, key: &K, value: *const V) -> bool {
-    const BPF_NOEXIST: u64 = 1;
     // The key is there, rather than that there was no room for it.
     const EEXIST: i32 = -17;
+    insert(map, key, value) != EEXIST
+}
+
+/// `bpf_map_update_elem` with BPF_NOEXIST; 0 if it worked.
+#[inline(always)]
+pub fn insert<K, V>(map: *mut c_void, key: &K, value: *const V) -> i32 {
+    const BPF_NOEXIST: u64 = 1;
     // SAFETY: as in `lookup`.
     let result =
         unsafe { bpf_map_update_elem(map, core::ptr::from_ref(key).cast(), value.cast(), BPF_NOEXIST) };
     // Before Linux 6.4 the map's own function is called, which returns 32 bits and leaves the others zero.
-    result as i32 != EEXIST
+    result as i32
 }
 
 /// `bpf_map_delete_elem`; true if it was there.
@@ -97,9 +103,24 @@ pub fn shared() -> *mut Shared {
 /// Whether the recording has begun and not ended.
 #[inline(always)]
 pub fn is_open() -> bool {
+    gate() == gate::OPEN
+}
+
+/// Whether the recording has ended.
+#[inline(always)]
+pub fn is_over() -> bool {
+    gate() == gate::OVER
+}
+
+/// One of [`gate`].
+#[inline(always)]
+fn gate() -> u32 {
     let shared = shared();
+    if shared.is_null() {
+        return gate::HELD;
+    }
     // SAFETY: a map value.
-    !shared.is_null() && unsafe { core::ptr::read_volatile(&raw const (*shared).is_open) } != 0
+    unsafe { core::ptr::read_volatile(&raw const (*shared).gate) }
 }
 
 /// The inner map of the pid set, or NULL.

@@ -2,7 +2,7 @@
 //!
 //! Every field is read on its own and volatile: the compiler must not know the values, the verifier does.
 
-use schemas::wire::{Interrupts, MAX_STASH, Plan, Stash, context};
+use schemas::wire::{DURATION, Interrupts, MAX_STASH, Plan, Stash, context};
 
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".rodata")]
@@ -27,7 +27,8 @@ static ENTRY_KIND: u8 = context::ARGS;
 #[unsafe(link_section = ".rodata")]
 static INTERLEAVED: u8 = 0;
 
-/// Bit i: argument i is used; bit `wire::RETURN_VALUE`: the return value is. The recorder derives it from the plan.
+/// Bit i: argument i is used; bits `wire::RETURN_VALUE` and `wire::DURATION`: these are. The recorder derives it from the
+/// plan.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".rodata")]
 static INPUTS: u32 = 0;
@@ -143,6 +144,12 @@ constants! {
 #[inline(always)]
 pub fn kind<const ENTRY: bool>() -> u8 {
     if ENTRY { entry_kind() } else { main_kind() }
+}
+
+/// Whether the duration of calls is measured.
+#[inline(always)]
+pub fn is_timed<const ENTRY: bool>() -> bool {
+    inputs::<ENTRY>() & (1 << DURATION) != 0
 }
 
 /// Which arguments the plan uses, and whether the return value.

@@ -195,6 +195,8 @@ fn source<const ENTRY: bool, const I: usize>(state: &State) -> Value {
         src::ARG => Value::read((state.input(index), (state.input_faults >> index) & 1)),
         src::RET => Value::read((state.input(RETURN_VALUE as u8), (state.input_faults >> RETURN_VALUE) & 1)),
         src::CTX => Value::good(state.launder(state.context as u64)),
+        // SAFETY: `stash` is a map value if the duration is measured.
+        src::DURATION => Value::good(unsafe { core::ptr::read_volatile(&raw const (*state.stash).dur_ns) }),
         // SAFETY: helpers without arguments, here and below.
         src::TASK => Value::of_task(state, unsafe { bpf_get_current_task() }),
         src::TEMP => Value {

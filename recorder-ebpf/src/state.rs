@@ -13,7 +13,7 @@ use crate::plan;
 pub struct State {
     pub context: *mut c_void,
     pub cpu: *mut CpuState,
-    pub stash: *const Stash,
+    pub stash: *mut Stash,
     /// Where record offset 0 is.
     pub out: *mut u8,
     /// Process, thread and context ([`subject`]).
@@ -41,7 +41,7 @@ impl State {
         Self {
             context,
             cpu,
-            stash: core::ptr::null(),
+            stash: core::ptr::null_mut(),
             out: core::ptr::null_mut(),
             subject,
             item: 0,

@@ -1,9 +1,9 @@
 //! The names that every table keeps for the task and the processor on which the probe ran, and what a field or
 //! argument of such a name is called instead. Both programs and all ways to define an event follow this one rule.
 
-/// Columns and values that are always about the task or processor on which the probe ran, and `retval`, which is what
-/// the function returned.
-pub const CONTEXT: [&str; 18] = [
+/// Columns and values that are always about the task or processor on which the probe ran, and `retval` and `dur`, which are
+/// what the function returned and how long it took.
+pub const CONTEXT: [&str; 19] = [
     "ts",
     "cpu",
     "ctx",
@@ -22,6 +22,7 @@ pub const CONTEXT: [&str; 18] = [
     "kstack",
     "ustack",
     "retval",
+    "dur",
 ];
 
 /// Whether `name` is one of [`CONTEXT`], in whatever case: SQL does not tell the cases apart.

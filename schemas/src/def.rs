@@ -204,7 +204,8 @@ pub fn parse_inline(text: &str) -> Result<EventDef, DefError> {
     for (name, field) in fields.unwrap_or_default() {
         let written = field.text[field.expr.span.start..field.expr.span.end].to_owned();
         let ty = field.ty.clone();
-        columns.push(ColumnDef { name, ty, unit: None, doc: written, subject: None, expr: Some(field) });
+        let unit = (field.expr.kind == Kind::Duration).then(|| "ns".to_owned());
+        columns.push(ColumnDef { name, ty, unit, doc: written, subject: None, expr: Some(field) });
     }
     let probe = ProbeDef {
         on: target.clone(),

@@ -40,6 +40,12 @@ pub const MAX_ERRNO: u64 = 4095;
 pub const MAX_ARGS: usize = 12;
 /// Where the return value comes in the inputs of a program: behind the arguments.
 pub const RETURN_VALUE: usize = MAX_ARGS;
+/// The bit of the duration among those that say which inputs a program uses.
+pub const DURATION: usize = MAX_ARGS + 1;
+
+/// Most calls of one thread that are kept from entry to return at once: those of a function within itself. (As many as the
+/// kernel has return probes of a thread wait for.)
+pub const MAX_NESTED: usize = 64;
 
 /// "No temporary", "no bit": the value of an unused `u8` index.
 pub const NONE: u8 = 0xff;
@@ -73,6 +79,8 @@ pub mod src {
     /// `bpf_get_current_ancestor_cgroup_id(index)`: the cgroup that many levels below the root in which the current
     /// task is, however deep; 0 if it is not that deep.
     pub const ANCESTOR_ID: u8 = 11;
+    /// Nanoseconds since the entry of the call that returns.
+    pub const DURATION: u8 = 12;
 }
 
 /// What a slot does with the address or value it has computed ([`Slot::op`]).
@@ -270,7 +278,7 @@ pub struct Plan {
     pub pid: u8,
     /// See `pid`.
     pub tid: u8,
-    /// 1 if arguments (and `stash_size` bytes) come from the stash that the entry probe filled.
+    /// What comes from the stash that the entry probe filled: one of [`stash`].
     pub use_stash: u8,
     /// 1 if the only argument is a `struct pt_regs *` with the syscall's arguments in it.
     pub syscall_regs: u8,
@@ -427,7 +435,7 @@ pub struct Start {
 pub mod lost {
     /// The ring was full.
     pub const RING_FULL: usize = 0;
-    /// A return probe found nothing kept by its entry probe (attached in mid-call, or the stash was full).
+    /// A return probe found nothing kept of its call's entry (attached in mid-call, or the stash was full).
     pub const NO_ENTRY: usize = 1;
     /// An `each` call had more items than all its runs can visit ([`super::MAX_EACH`] times [`super::EACH_RUNS`]); the
     /// rest are counted here.
@@ -464,6 +472,9 @@ pub struct Counters {
     /// Entries that did not fit into the stash, whose return becomes a `NO_ENTRY`; of the program that follows forks:
     /// children that did not fit into the pid set.
     pub map_full: u64,
+    /// Calls of which the duration is measured and that never return, because their thread ended within them. They are no
+    /// events.
+    pub no_return: u64,
 }
 
 /// What all probes of a recording share, so that it changes for all at one instant.
@@ -474,13 +485,24 @@ pub struct Counters {
     derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)
 )]
 pub struct Shared {
-    /// 0 while probes are being attached or detached: then nothing is seen. (Entry programs work all the same, so that
-    /// calls which are running at the start have their entry.)
-    pub is_open: u32,
+    /// Whether anything is seen: one of [`gate`].
+    pub gate: u32,
     /// A bucket of the set of objects was full once: from then on an object may be in the hash map.
     pub more_objects: u16,
     /// The hash map was full once: from then on all ends pass.
     pub all_ends: u16,
+}
+
+/// Values of [`Shared::gate`].
+pub mod gate {
+    /// Probes are being attached. Nothing is seen, but entry programs work, so that calls which are running at the start have
+    /// their entry.
+    pub const HELD: u32 = 0;
+    /// The recording.
+    pub const OPEN: u32 = 1;
+    /// It has ended, and probes are being detached. What is kept of calls whose duration is measured stays as it was at the
+    /// end.
+    pub const OVER: u32 = 2;
 }
 
 /// Buckets of the set of objects, each a cache line.
@@ -506,12 +528,39 @@ pub mod context {
     pub const TRACEPOINT: u8 = 5;
 }
 
-/// What an entry program keeps for its return program.
+/// Values of [`Plan::use_stash`].
+pub mod stash {
+    /// There is no entry program.
+    pub const NONE: u8 = 0;
+    /// Arguments and `stash_size` bytes, and the time if the plan uses the duration.
+    pub const ALL: u8 = 1;
+    /// Only the time: the return program has the arguments itself.
+    pub const TIME: u8 = 2;
+}
+
+/// What an entry program keeps of a call for its return program.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "std",
+    derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)
+)]
 pub struct Stash {
     /// Arguments of the call.
     pub args: [u64; 6],
+    /// Where the thread's stack was at the entry, which tells calls of a thread apart; 0 for system calls, which are never
+    /// within each other.
+    pub frame: u64,
+    /// Of the first of a thread's calls: how many of them are kept, one within the other.
+    pub depth: u32,
+    /// Which of them this is, from 0.
+    pub index: u32,
+    /// If the duration is measured: when the call began, CLOCK_BOOTTIME.
+    pub began_ns: u64,
+    /// Then, at the return, how long it took.
+    pub dur_ns: u64,
+    /// Then, whose call it is: as in [`RecordHeader`].
+    pub pid_tgid: u64,
     /// As in [`RecordHeader`].
     pub nulls: u32,
     /// As in [`RecordHeader`].
@@ -526,8 +575,20 @@ pub struct Stash {
 
 impl Stash {
     /// Nothing kept.
-    pub const EMPTY: Self =
-        Self { args: [0; 6], nulls: 0, faults: 0, cuts: 0, stack_faults: 0, bytes: [0; MAX_STASH] };
+    pub const EMPTY: Self = Self {
+        args: [0; 6],
+        frame: 0,
+        depth: 0,
+        index: 0,
+        began_ns: 0,
+        dur_ns: 0,
+        pid_tgid: 0,
+        nulls: 0,
+        faults: 0,
+        cuts: 0,
+        stack_faults: 0,
+        bytes: [0; MAX_STASH],
+    };
 }
 
 /// What the programs of one probe keep per CPU.
@@ -586,6 +647,11 @@ impl Slot {
 }
 
 impl Plan {
+    /// Whether it uses the duration of calls, which takes a program at entry.
+    pub fn is_timed(&self) -> bool {
+        self.slots.iter().any(|slot| slot.src == src::DURATION)
+    }
+
     /// A plan that records bare headers.
     pub const EMPTY: Self = Self {
         slots: [Slot::END; MAX_SLOTS],
@@ -600,7 +666,7 @@ impl Plan {
         subjects: [NONE; 2],
         pid: NONE,
         tid: NONE,
-        use_stash: 0,
+        use_stash: stash::NONE,
         syscall_regs: 0,
         each_count: NONE,
         each_base: NONE,

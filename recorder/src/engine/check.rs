@@ -2,8 +2,8 @@
 
 use anyhow::{Result, ensure};
 use schemas::wire::{
-    MAX_ARGS, MAX_CLAUSES, MAX_COPIES, MAX_DEREFS, MAX_RECORD, MAX_STASH, MAX_TEMPS, MAX_TERMS, NO_DST, NONE,
-    Plan, RETURN_VALUE, RecordHeader, Slot, headers, op, src,
+    DURATION, MAX_ARGS, MAX_CLAUSES, MAX_COPIES, MAX_DEREFS, MAX_RECORD, MAX_STASH, MAX_TEMPS, MAX_TERMS,
+    NO_DST, NONE, Plan, RETURN_VALUE, RecordHeader, Slot, headers, op, src, stash,
 };
 
 /// Arguments that an entry program can keep.
@@ -28,7 +28,7 @@ pub fn check(plan: &Plan) -> Result<()> {
     let special = [subject, other, pid, tid, once, plan.each_count, plan.each_base, plan.begins, plan.ends];
     ensure!(special.into_iter().all(temp), "temporary out of range");
     ensure!((plan.each_count == NONE) == (plan.each_base == NONE), "each needs a count and an array");
-    ensure!(plan.nests == 0 || plan.use_stash == 0, "a probe with an entry program cannot nest");
+    ensure!(plan.nests == 0 || plan.use_stash == stash::NONE, "a probe with an entry program cannot nest");
     ensure!(usize::from(plan.nests) < MAX_COPIES, "more than {MAX_COPIES} copies of a program");
     ensure!(usize::from(plan.n_pre) <= plan.slots.len(), "more steps before the filter than there are");
     for term in &plan.terms {
@@ -49,10 +49,10 @@ fn check_slot(plan: &Plan, slot: &Slot) -> Result<()> {
     ensure!(temp(slot.guard) && temp(slot.add) && temp(slot.save), "temporary out of range");
     ensure!(slot.bit == NONE || slot.bit < MAX_BITS, "column bit {} out of range", slot.bit);
     ensure!(usize::from(slot.derefs) <= MAX_DEREFS, "more than {MAX_DEREFS} pointer loads");
-    ensure!(slot.src <= src::ANCESTOR_ID && slot.op <= op::HEADERS, "unknown source or operation");
+    ensure!(slot.src <= src::DURATION && slot.op <= op::HEADERS, "unknown source or operation");
     match slot.src {
         src::TEMP => ensure!(usize::from(slot.index) < MAX_TEMPS, "temporary out of range"),
-        src::ARG if plan.use_stash != 0 || plan.syscall_regs != 0 => {
+        src::ARG if plan.use_stash == stash::ALL || plan.syscall_regs != 0 => {
             ensure!(
                 slot.index < MAX_KEPT_ARGS,
                 "argument {} cannot be had at return: only the first 6",
@@ -103,16 +103,18 @@ fn check_slot(plan: &Plan, slot: &Slot) -> Result<()> {
     Ok(())
 }
 
-/// Bit i: argument i; bit [`RETURN_VALUE`]: the return value.
+/// Bit i: argument i; bit [`RETURN_VALUE`]: the return value; bit [`DURATION`]: the time since the entry.
 pub fn inputs(plan: &Plan) -> u32 {
     plan.slots.iter().fold(0, |bits, slot| match slot.src {
         src::ARG => bits | 1 << slot.index,
         src::RET => bits | 1 << RETURN_VALUE,
+        src::DURATION => bits | 1 << DURATION,
         _ => bits,
     })
 }
 
 /// What the entry program must get for itself and keep for the return program.
 pub fn entry_inputs(entry: &Plan, plan: &Plan) -> u32 {
-    inputs(entry) | (inputs(plan) & !(1 << RETURN_VALUE))
+    let kept = if plan.use_stash == stash::ALL { inputs(plan) & !(1 << RETURN_VALUE) } else { 0 };
+    inputs(entry) | kept | u32::from(plan.is_timed()) << DURATION
 }

@@ -6,6 +6,7 @@
 //! kernel -> ring (one per probe and CPU) -> Engine::drain          sys: bpf(2); misses: what nobody saw
 //! ```
 
+mod calls;
 mod check;
 mod gate;
 mod mapped;
@@ -23,11 +24,12 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::thread::JoinHandle;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use aya::Btf;
 use schemas::wire::{Counters, CpuState, Interrupts, NONE};
 use zerocopy::FromBytes;
 
+pub use calls::Unfinished;
 pub use pids::{MAX_PIDS, PidSet};
 
 use crate::kernel::{ProgramOffsets, TaskOffsets};
@@ -115,6 +117,8 @@ struct Attached {
     /// By number, cpu.
     rings: Vec<(ProbeId, u16, Ring)>,
     states: OwnedFd,
+    /// What is kept of calls from entry to return, if their duration is measured.
+    calls: Option<OwnedFd>,
     /// The recording program, whose skips are losses unless a further copy took them. A call of which the program at
     /// entry was skipped is counted when it returns and nothing was kept of it.
     program: OwnedFd,
@@ -128,7 +132,7 @@ impl Engine {
     /// Get ready. Fails if this process may not use bpf(2), with what to do about it.
     pub fn new(options: EngineOptions) -> Result<Self> {
         raise_memlock_limit();
-        let cpus = |(path, error)| anyhow::Error::from(error).context(format!("cannot read {path}"));
+        let cpus = |(path, error)| Error::from(error).context(format!("cannot read {path}"));
         let possible_cpus = aya::util::nr_cpus().map_err(cpus)?;
         let task = options.task_offsets.unwrap_or_default();
         let program = options.program_offsets.unwrap_or_default();
@@ -158,7 +162,7 @@ impl Engine {
 
     /// Let no probe see anything until [`start`](Self::start): attaching many takes seconds.
     pub fn hold(&mut self) -> Result<()> {
-        self.gate.set(false)
+        self.gate.hold()
     }
 
     /// Let all probes see from now on. Gives the boot time (ns) before which none has seen anything.
@@ -167,7 +171,7 @@ impl Engine {
             probe.skipped_before = probe.skipped_until_now(self.possible_cpus);
         }
         let start_ns = boot_ns().saturating_sub(CLOCK_SLACK_NS);
-        self.gate.set(true)?;
+        self.gate.open()?;
         Ok(start_ns)
     }
 
@@ -223,6 +227,10 @@ impl Engine {
             filters_pids: plan.filter_pids != 0,
             copies: candidate.copies(),
             states: programs.map("CPUS")?.try_clone_to_owned()?,
+            calls: plan
+                .is_timed()
+                .then(|| programs.map("STASH")?.try_clone_to_owned().map_err(Error::from))
+                .transpose()?,
             program: programs.event_fd()?,
             programs: Some(programs),
             rings,
@@ -255,7 +263,7 @@ impl Engine {
     /// drain until the thread has finished.
     pub fn start_detaching(&mut self) -> JoinHandle<()> {
         // A gate that could not be closed is no gate: the probes end one by one.
-        let _ = self.gate.set(false);
+        let _ = self.gate.close();
         let mut programs: Vec<Programs> = self.follow.take().into_iter().collect();
         for probe in &mut self.probes {
             let skipped = probe.skipped_until_now(self.possible_cpus);
@@ -271,6 +279,18 @@ impl Engine {
                 }
             });
         })
+    }
+
+    /// Calls that had not returned when the recording ended ([`start_detaching`](Self::start_detaching)), of probes that
+    /// measure durations; in no order.
+    pub fn unfinished(&self) -> Result<Vec<Unfinished>> {
+        let mut all = Vec::new();
+        for probe in &self.probes {
+            if let Some(store) = &probe.calls {
+                all.extend(calls::unfinished(probe.id, store)?);
+            }
+        }
+        Ok(all)
     }
 
     fn follow_children(&mut self) -> Result<()> {

@@ -206,16 +206,10 @@ fn keep<T>(value: T) -> &'static T {
 }
 
 impl Programs {
-    /// Attach what `candidate` says: the entry program first, so that the return program finds what it needs.
+    /// Attach what `candidate` says: the entry program last, so that no call is kept whose return nobody sees.
     pub fn attach(&mut self, candidate: &Candidate, btf: Option<&Btf>) -> Result<()> {
-        let (target, events) = (candidate.target.as_str(), self.events);
-        if candidate.entry.is_some() {
-            let (mechanism, target) = at_entry(candidate.mechanism, target)?;
-            self.raw_tp(EXIT, "sched_process_exit")?;
-            self.load(ENTRY, mechanism, &target, btf)?;
-            self.attach_one(ENTRY, mechanism, &target, candidate.user.as_ref())?;
-        }
-        let (mechanism, target) = at_event(candidate.mechanism, target);
+        let (own_target, events) = (candidate.target.as_str(), self.events);
+        let (mechanism, target) = at_event(candidate.mechanism, own_target);
         for event in events {
             self.load(event, mechanism, &target, btf)?;
         }
@@ -227,9 +221,20 @@ impl Programs {
                     .context("cannot put a program into the map of programs")?;
             }
         }
-        events
-            .iter()
-            .try_for_each(|event| self.attach_one(event, mechanism, &target, candidate.user.as_ref()))
+        for event in events {
+            self.attach_one(event, mechanism, &target, candidate.user.as_ref())?;
+        }
+        if candidate.entry.is_none() {
+            return Ok(());
+        }
+        self.raw_tp(EXIT, "sched_process_exit")?;
+        if mechanism == Mechanism::Uretprobe {
+            // It begins with an empty stack.
+            self.attach_one(EXIT, Mechanism::RawTp, "sched_process_exec", None)?;
+        }
+        let (mechanism, target) = at_entry(candidate.mechanism, own_target)?;
+        self.load(ENTRY, mechanism, &target, btf)?;
+        self.attach_one(ENTRY, mechanism, &target, candidate.user.as_ref())
     }
 
     /// Load a program for what it will be attached to.

@@ -94,7 +94,7 @@ pub fn map_create(
     bpf(MAP_CREATE, &mut attr).map(owned)
 }
 
-fn elem(map: BorrowedFd<'_>, key: u32, value: u64) -> (MapElem, Box<u32>) {
+fn elem<K>(map: BorrowedFd<'_>, key: K, value: u64) -> (MapElem, Box<K>) {
     let key = Box::new(key);
     let attr = MapElem {
         map_fd: map.as_raw_fd() as u32,
@@ -124,9 +124,9 @@ pub fn map_delete(map: BorrowedFd<'_>, key: u32) -> io::Result<bool> {
     }
 }
 
-/// The value of a map with keys of 4 bytes; false if there is none. `value` must be as long as the map says, times
-/// the number of possible CPUs if it is per CPU.
-pub fn map_lookup(map: BorrowedFd<'_>, key: u32, value: &mut [u8]) -> io::Result<bool> {
+/// The value of a map whose keys are as long as `K`; false if there is none. `value` must be as long as the map says,
+/// times the number of possible CPUs if it is per CPU.
+pub fn map_lookup<K: IntoBytes>(map: BorrowedFd<'_>, key: K, value: &mut [u8]) -> io::Result<bool> {
     let (mut attr, _key) = elem(map, key, value.as_mut_ptr() as u64);
     match bpf(MAP_LOOKUP_ELEM, &mut attr) {
         Ok(_) => Ok(true),
@@ -135,11 +135,13 @@ pub fn map_lookup(map: BorrowedFd<'_>, key: u32, value: &mut [u8]) -> io::Result
     }
 }
 
-/// The key behind `key`, or the first one, of a map with keys of 4 bytes; `None` at the end.
-pub fn map_next_key(map: BorrowedFd<'_>, key: Option<u32>) -> io::Result<Option<u32>> {
-    let mut next = Box::new(0_u32);
-    let (mut attr, _key) = elem(map, key.unwrap_or_default(), std::ptr::from_mut(&mut *next) as u64);
-    if key.is_none() {
+/// The key behind `key`, or the first one, of a map whose keys are as long as `K`; `None` at the end.
+pub fn map_next_key<K: IntoBytes + FromBytes>(map: BorrowedFd<'_>, key: Option<K>) -> io::Result<Option<K>> {
+    let mut next = Box::new(K::new_zeroed());
+    let is_first = key.is_none();
+    let key = key.unwrap_or_else(K::new_zeroed);
+    let (mut attr, _key) = elem(map, key, std::ptr::from_mut(&mut *next) as u64);
+    if is_first {
         attr.key = 0;
     }
     match bpf(MAP_GET_NEXT_KEY, &mut attr) {

@@ -149,6 +149,7 @@ impl Counts {
                 cuts,
                 stack_faults,
                 map_full: _,
+                no_return,
             } = d;
             totals.fired += fired;
             totals.filtered += filtered;
@@ -173,6 +174,7 @@ impl Counts {
                 ("fetch_fault", faults),
                 ("string_cut", cuts),
                 ("stack_fault", stack_faults),
+                ("no_return", no_return),
                 (LATE, late),
             ];
             for (reason, count) in reasons.into_iter().filter(|(_, count)| *count > 0) {
@@ -305,7 +307,7 @@ fn rise(most: &mut u64, now: u64) -> u64 {
 }
 
 fn difference(now: &Counters, before: &Counters) -> Counters {
-    let Counters { fired, filtered, recorded, lost, faults, cuts, stack_faults, map_full } = *now;
+    let Counters { fired, filtered, recorded, lost, faults, cuts, stack_faults, map_full, no_return } = *now;
     Counters {
         fired: fired.saturating_sub(before.fired),
         filtered: filtered.saturating_sub(before.filtered),
@@ -315,6 +317,7 @@ fn difference(now: &Counters, before: &Counters) -> Counters {
         cuts: cuts.saturating_sub(before.cuts),
         stack_faults: stack_faults.saturating_sub(before.stack_faults),
         map_full: map_full.saturating_sub(before.map_full),
+        no_return: no_return.saturating_sub(before.no_return),
     }
 }
 

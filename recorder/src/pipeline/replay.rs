@@ -229,8 +229,9 @@ impl<R: Read> FrameFile<R> {
 }
 
 fn numbers(counters: &Counters) -> impl Iterator<Item = u64> + use<> {
-    let Counters { fired, filtered, recorded, lost, faults, cuts, stack_faults, map_full } = *counters;
-    [fired, filtered, recorded, faults, cuts, stack_faults, map_full].into_iter().chain(lost)
+    let Counters { fired, filtered, recorded, lost, faults, cuts, stack_faults, map_full, no_return } =
+        *counters;
+    [fired, filtered, recorded, faults, cuts, stack_faults, map_full, no_return].into_iter().chain(lost)
 }
 
 impl<R: Read> EventSource for FrameFile<R> {

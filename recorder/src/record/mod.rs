@@ -25,6 +25,7 @@ mod signals;
 mod sink;
 mod summary;
 pub mod trigger;
+mod unfinished;
 
 use std::io::Write;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! Options and the running kernel in, resolved events out: everything that can be wrong with what was asked for is
 //! found here, before anything is made.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use schemas::column::{Layout, Type};
 use schemas::def::{Context, EventDef};
 use schemas::trace::CGROUP_CHANGES;
@@ -9,6 +9,7 @@ use schemas::wire::Interrupts;
 
 use super::attach::WAY_SHARE;
 use super::trigger::{PlannedTrigger, Trigger};
+use super::unfinished::{self, UNFINISHED};
 use crate::cli::args::StackKind;
 use crate::cli::options::Options;
 use crate::engine::{Engine, EngineOptions};
@@ -95,12 +96,24 @@ impl Plan {
         let (task_offsets, program_offsets) = (kernel.task_offsets(), kernel.program_offsets());
         let interrupts = kernel.interrupts();
         let asked = asked - denied.len();
-        Ok(Self { events, asked, denied, triggers, task_offsets, program_offsets, interrupts })
+        let plan = Self { events, asked, denied, triggers, task_offsets, program_offsets, interrupts };
+        let has_own = plan.events.iter().any(|event| event.def.name == UNFINISHED);
+        ensure!(
+            !has_own || !plan.is_timed(),
+            "the recorder makes a table {UNFINISHED}: name the event otherwise"
+        );
+        Ok(plan)
     }
 
-    /// Layouts of all events.
+    /// Layouts of all events, and of the table of calls that do not return, if durations are recorded.
     pub fn layouts(&self) -> Vec<Layout> {
-        self.events.iter().map(|event| event.resolved.layout.clone()).collect()
+        let own = self.events.iter().map(|event| event.resolved.layout.clone());
+        own.chain(self.is_timed().then(unfinished::layout)).collect()
+    }
+
+    fn is_timed(&self) -> bool {
+        let sources = self.events.iter().flat_map(|event| &event.resolved.sources);
+        sources.flat_map(|source| &source.candidates).any(|candidate| candidate.plan.is_timed())
     }
 
     /// An engine that has room for all of this in `ring_bytes` of rings.

@@ -126,7 +126,8 @@ fn problems(out: &mut String, event: &str, totals: &Totals) {
         let severity = match (reason.loses_event, reason.is_asked_for) {
             (true, false) => "lost",
             (true, true) => "left out",
-            (false, _) => "incomplete",
+            (false, false) => "incomplete",
+            (false, true) => "without a return",
         };
         if count > 0 {
             let _ = writeln!(

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, anyhow};
 use schemas::column::{Layout, Type};
 use schemas::def::{ColumnDef, Context, EventDef, ProbeDef};
 use schemas::expr::{Field, Kind, ParseError};
-use schemas::wire::{MAX_COPIES, Plan, cmp, src};
+use schemas::wire::{MAX_COPIES, Plan, cmp, src, stash};
 
 use super::assemble::{Wanted, assemble};
 use super::layout::is_at_entry;
@@ -99,9 +99,9 @@ impl<'a> Compiler<'a> {
             .filter(|(column, place)| scope.at_return && is_at_entry(self.probe, column, &place.ty))
             .map(|(column, _)| column.name.as_str())
             .collect();
-        let needs_entry = scope.stash_args || !at_entry.is_empty();
+        let uses_stash = scope.stash_args || !at_entry.is_empty();
         let stashed;
-        let scope = if needs_entry {
+        let scope = if uses_stash {
             stashed = scope.with_stashed_args();
             &stashed
         } else {
@@ -122,16 +122,19 @@ impl<'a> Compiler<'a> {
         // An end is recorded if its begin was, so that what is there of an object is complete.
         plan.sample = if self.probe.ends.is_some() { 0 } else { self.filter.sample };
         let twice = matches!(scope.mechanism, Mechanism::TpBtf | Mechanism::RawTp | Mechanism::Fentry);
-        plan.nests = if self.probe.nests && twice && !needs_entry { MAX_COPIES as u8 - 1 } else { 0 };
+        plan.nests = if self.probe.nests && twice && !uses_stash { MAX_COPIES as u8 - 1 } else { 0 };
         let base = plan;
-        if needs_entry {
-            plan.use_stash = 1;
+        if uses_stash {
+            plan.use_stash = stash::ALL;
             let makes_child = MAKING_CHILDREN.contains(&scope.target.as_str());
             plan.child_leaves = (scope.mechanism == Mechanism::SyscallTracepoints && makes_child).into();
             plan.stash_size = if at_entry.is_empty() { 0 } else { self.stash_size };
         }
-        let (plan, is_never) = self.plan(scope, plan, |name| !at_entry.contains(&name), true)?;
-        let entry = if needs_entry {
+        let (mut plan, is_never) = self.plan(scope, plan, |name| !at_entry.contains(&name), true)?;
+        if plan.is_timed() && !uses_stash {
+            plan.use_stash = stash::TIME;
+        }
+        let entry = if plan.use_stash != stash::NONE {
             let base = Plan { stash_size: plan.stash_size, sample: 0, ..base };
             // With subjects the filter needs values that the entry program does not have.
             let own_filter = self.probe.filter_pids.is_empty();

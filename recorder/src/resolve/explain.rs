@@ -161,6 +161,9 @@ pub(super) fn candidate(compiler: &Compiler<'_>, scope: &Scope, candidate: &Cand
     if nests != 0 {
         out.push_str("\n  further programs record what happens in interrupts of the first");
     }
+    if candidate.plan.is_timed() {
+        out.push_str("\n  a program at the entry takes the time");
+    }
     for (column, place) in compiler.columns.iter().zip(&compiler.layout.columns) {
         let value = match compiler.probe.value(column) {
             Some(field) => field.text[field.expr.span.start..field.expr.span.end].to_owned(),
@@ -228,6 +231,7 @@ fn step(plan: &Plan, slot: &Slot) -> String {
         src::PID_TGID => "pid_tgid".to_owned(),
         src::CGROUP_ID => "cgroup_id".to_owned(),
         src::UID_GID => "uid_gid".to_owned(),
+        src::DURATION => "time since the entry".to_owned(),
         src::ANCESTOR_ID => format!("cgroup_id at level {}", slot.index),
         _ => "item".to_owned(),
     };

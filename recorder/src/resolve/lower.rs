@@ -87,6 +87,7 @@ impl<'a> Lower<'a> {
                 Some(column) => self.column(field, column, expr.span),
                 None => self.retval(field, expr.span),
             },
+            Kind::Duration => self.duration(field, expr.span),
             Kind::Int(n) => {
                 // As in C: what is written in hexadecimal may be unsigned.
                 let written = field.text.get(expr.span.start..expr.span.end).unwrap_or_default();
@@ -329,6 +330,15 @@ impl<'a> Lower<'a> {
             Returns::Void => Err(field.error(span, format!("{} returns nothing", self.scope.target))),
             Returns::NotHere(reason) => Err(field.error(span, *reason)),
         }
+    }
+
+    fn duration(&mut self, field: &Field, span: Span) -> Result<Value> {
+        if !self.scope.at_return {
+            let message = "dur is known at return only: use fn:, fexit:, kretprobe:, syscall: or uretprobe:";
+            return Err(field.error(span, message));
+        }
+        let node = self.nodes.source(src::DURATION, 0);
+        Ok(Value::Number(Number { node, ty: S64, to_user: false, typed: false }))
     }
 
     fn builtin(&mut self, field: &Field, builtin: Builtin, span: Span) -> Result<Value> {

@@ -12,7 +12,7 @@ mod sound;
 mod tracepoints;
 
 use schemas::def::{builtin, parse_inline};
-use schemas::wire::{MAX_SLOTS, NO_DST, NONE, Slot, cmp, flag, headers, op, src};
+use schemas::wire::{MAX_SLOTS, NO_DST, NONE, Slot, cmp, flag, headers, op, src, stash};
 
 use super::*;
 use crate::kernel::facts::Facts;

@@ -122,7 +122,8 @@ pub fn drain(engine: &mut Engine) -> (Vec<Record>, u64) {
 pub fn total(counters: &[ProbeCounters]) -> Counters {
     let mut sum = Counters::default();
     for c in counters.iter().flat_map(|c| &c.per_cpu) {
-        let Counters { fired, filtered, recorded, lost, faults, cuts, stack_faults, map_full } = *c;
+        let Counters { fired, filtered, recorded, lost, faults, cuts, stack_faults, map_full, no_return } =
+            *c;
         sum.fired += fired;
         sum.filtered += filtered;
         sum.recorded += recorded;
@@ -133,6 +134,7 @@ pub fn total(counters: &[ProbeCounters]) -> Counters {
         sum.cuts += cuts;
         sum.stack_faults += stack_faults;
         sum.map_full += map_full;
+        sum.no_return += no_return;
     }
     assert_eq!(sum.fired, sum.filtered + sum.recorded + sum.lost.iter().sum::<u64>(), "{sum:?}");
     sum

@@ -71,6 +71,7 @@ fn is_of_context(expr: &Expr, name: &str) -> bool {
         Kind::Name(written) => written == name,
         Kind::Builtin(builtin) => BUILTINS.iter().any(|(n, b)| b == builtin && *n == name),
         Kind::Retval => name == "retval",
+        Kind::Duration => name == "dur",
         Kind::Entry(of) => is_of_context(of, name),
         _ => false,
     }

@@ -70,15 +70,26 @@ pub(super) fn ident_len(text: &str) -> usize {
     text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len())
 }
 
+/// Units of time and their nanoseconds.
+const TIMES: [(&str, u64); 4] = [("ns", 1), ("us", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000)];
+
+/// A number, or a time in nanoseconds.
 fn integer(text: &str, start: usize, len: usize) -> Result<u64, ParseError> {
     let word = &text[start..start + len];
-    let parsed = match word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")) {
-        Some(digits) => u64::from_str_radix(digits, 16),
-        None => word.parse(),
+    let digits = word.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let parsed = match (word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")), &word[digits.len()..]) {
+        (Some(digits), _) => u64::from_str_radix(digits, 16).ok(),
+        (None, "") => word.parse().ok(),
+        (None, unit) => TIMES.iter().find(|(name, _)| *name == unit).and_then(|(_, ns)| {
+            let time_ns: u64 = digits.parse().ok()?;
+            time_ns.checked_mul(*ns).filter(|ns| i64::try_from(*ns).is_ok())
+        }),
     };
-    parsed.map_err(|_| {
+    parsed.ok_or_else(|| {
         let span = Span { start, end: start + len };
-        ParseError::new(text, span, "expected a decimal or 0x number of at most 64 bits")
+        let message =
+            "expected a decimal or 0x number of at most 64 bits, or a time in ns, us, ms or s, such as 10ms";
+        ParseError::new(text, span, message)
     })
 }
 

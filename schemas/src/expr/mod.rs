@@ -9,9 +9,10 @@
 //! unary   := ('*' | '&' | '!' | '-' | '(' type '*'* ')') unary | operand
 //! operand := postfix [':' type]
 //! postfix := base ( ('->' | '.') MEMBER ['?'] | '[' INT ']' )*
-//! base    := NAME | $NAME | retval | INT | 'text' | "text" | NULL | entry '(' expr ')' | err '(' expr ')'
+//! base    := NAME | $NAME | retval | dur | INT | 'text' | "text" | NULL | entry '(' expr ')' | err '(' expr ')'
 //!          | '(' expr ')' | FUNCTION '(' expr (',' expr)* ')'
 //! ```
+//! An INT may be a time, as `10ms` (ns, us, ms, s): so many nanoseconds.
 //! A `:type` that ends a field is the field's; in a predicate, in parentheses and before an operator it is the operand's.
 //! `->` and `.` mean the same: the type decides whether a pointer is followed. Unlike in C, `&` binds tighter than a
 //! comparison, so `flags & 4 == 4` means what it says.
@@ -47,6 +48,8 @@ pub enum Kind {
     Builtin(Builtin),
     /// The return value.
     Retval,
+    /// Nanoseconds from entry to return.
+    Duration,
     /// An integer.
     Int(u64),
     /// `'text'` or `"text"`.
@@ -281,9 +284,13 @@ impl Expr {
             return true;
         }
         match &self.kind {
-            Kind::Name(_) | Kind::Builtin(_) | Kind::Retval | Kind::Int(_) | Kind::Text(_) | Kind::Null => {
-                false
-            }
+            Kind::Name(_)
+            | Kind::Builtin(_)
+            | Kind::Retval
+            | Kind::Duration
+            | Kind::Int(_)
+            | Kind::Text(_)
+            | Kind::Null => false,
             Kind::Member { of, .. }
             | Kind::Index { of, .. }
             | Kind::Cast { of, .. }
@@ -310,6 +317,7 @@ impl Expr {
                 BUILTINS.iter().find(|(_, b)| b == builtin).map(|(name, _)| (*name).to_owned())
             }
             Kind::Retval => Some("retval".to_owned()),
+            Kind::Duration => Some("dur_ns".to_owned()),
             Kind::Call { function, .. } => Some(function.name().to_owned()),
             Kind::Index { of, .. }
             | Kind::Cast { of, .. }

@@ -314,6 +314,7 @@ impl<'a> Parser<'a> {
         let kind = match self.peek_at(0).clone() {
             Token::Ident(word) => match word.as_str() {
                 "retval" => Kind::Retval,
+                "dur" => Kind::Duration,
                 "NULL" => Kind::Null,
                 "entry" | "err" if *self.peek_at(1) == Token::Sign("(") => {
                     self.advance();
@@ -326,12 +327,15 @@ impl<'a> Parser<'a> {
                 _ => Kind::Name(word),
             },
             Token::Dollar(name) if name == "retval" => Kind::Retval,
+            Token::Dollar(name) if name == "dur" => Kind::Duration,
             Token::Dollar(name) => match Builtin::by_name(&name) {
                 Some(builtin) => Kind::Builtin(builtin),
                 None => {
                     let known: Vec<String> = BUILTINS.iter().map(|(n, _)| format!("${n}")).collect();
-                    let message =
-                        format!("there is no ${name}: use $arg1 .. $arg12, $retval, {}", known.join(", "));
+                    let message = format!(
+                        "there is no ${name}: use $arg1 .. $arg12, $retval, $dur, {}",
+                        known.join(", ")
+                    );
                     return Err(ParseError::new(self.text, span, message));
                 }
             },

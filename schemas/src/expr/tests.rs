@@ -8,6 +8,7 @@ fn shape(expr: &Expr) -> String {
         Kind::Name(name) => name.clone(),
         Kind::Builtin(builtin) => format!("{builtin:?}"),
         Kind::Retval => "retval".into(),
+        Kind::Duration => "dur".into(),
         Kind::Int(n) => n.to_string(),
         Kind::Text(text) => format!("'{text}'"),
         Kind::Null => "NULL".into(),
@@ -79,10 +80,15 @@ fn expressions_bind_as_the_grammar_says() {
         ("-x:s32", "-(x) : s32"),
         ("err(retval)", "err(retval)"),
         ("NULL", "NULL"),
+        ("dur >= 10ms && $dur < 2s", "((dur GreaterEqual 10000000) And (dur Less 2000000000))"),
+        ("a == 7us || a == 1ns || a == 0x1f", "(((a Equal 7000) Or (a Equal 1)) Or (a Equal 31))"),
     ] {
         assert_eq!(read(text), expected, "{text}");
     }
 }
+
+const NO_NUMBER: &str =
+    "expected a decimal or 0x number of at most 64 bits, or a time in ns, us, ms or s, such as 10ms";
 
 #[test]
 fn a_refused_expression_shows_the_place_and_what_was_expected() {
@@ -98,10 +104,13 @@ fn a_refused_expression_shows_the_place_and_what_was_expected() {
         ),
         ("'abc", "this text has no closing '\n  'abc\n  ^^^^"),
         ("a ~ b", "'~' has no meaning here\n  a ~ b\n    ^"),
-        ("0xzz", "expected a decimal or 0x number of at most 64 bits\n  0xzz\n  ^^^^"),
+        ("0xzz", &format!("{NO_NUMBER}\n  0xzz\n  ^^^^")),
+        ("dur > 10min", &format!("{NO_NUMBER}\n  dur > 10min\n        ^^^^^")),
+        // 293 years.
+        ("9300000000s", &format!("{NO_NUMBER}\n  9300000000s\n  ^^^^^^^^^^^")),
         (
             "$pad",
-            "there is no $pad: use $arg1 .. $arg12, $retval, $task, $item, $comm, $pid, $tid, $uid, $gid, \
+            "there is no $pad: use $arg1 .. $arg12, $retval, $dur, $task, $item, $comm, $pid, $tid, $uid, $gid, \
              $cgroup_id, $netns, $kstack, $ustack, $abi\n  $pad\n  ^^^^",
         ),
         (

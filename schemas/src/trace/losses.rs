@@ -6,7 +6,8 @@ pub struct LossReason {
     pub name: &'static str,
     /// True if the event itself is missing; false if the event is there and a value is incomplete.
     pub loses_event: bool,
-    /// True if it was asked for, so that it is no reason for `--fail-on-loss` to fail.
+    /// True if it was asked for, or there is no event that could be missing, so that it is no reason for `--fail-on-loss` to
+    /// fail.
     pub is_asked_for: bool,
     /// What happened.
     pub meaning: &'static str,
@@ -20,7 +21,8 @@ impl LossReason {
         match (self.loses_event, self.is_asked_for) {
             (true, false) => "event missing",
             (true, true) => "event missing, as asked for",
-            (false, _) => "event there, incomplete",
+            (false, false) => "event there, incomplete",
+            (false, true) => "no event",
         }
     }
 }
@@ -48,14 +50,14 @@ pub const LOSS_REASONS: &[LossReason] = &[
         name: "no_entry",
         loses_event: true,
         is_asked_for: false,
-        meaning: "a function returned whose entry was not kept: it was running already when the probe was attached, or the function called itself (what is kept at entry is kept by thread), or the kernel skipped the program at entry, as for recursion and kprobe_missed; at most so many",
-        remedy: "none needed for calls that ran already; of a function that calls itself, or is called where programs are skipped: probe the entry (fentry, kprobe) instead of the return",
+        meaning: "a function returned whose entry was not kept: it was running already when the probe was attached, or the kernel skipped the program at entry, as for recursion and kprobe_missed, or the function ended by jumping into another call of itself (a tail call); at most so many",
+        remedy: "none needed for calls that ran already; of a function that is called where programs are skipped: probe the entry (fentry, kprobe) instead of the return",
     },
     LossReason {
         name: "map_full",
         loses_event: true,
         is_asked_for: false,
-        meaning: "a function returned whose entry had found no room in the store for calls in progress; at most so many",
+        meaning: "a function returned whose entry had found no room in the store for calls in progress (8192 for a probe, and 64 of a thread within each other); at most so many",
         remedy: "filter by process, or probe the entry (fentry, kprobe) instead of the return",
     },
     LossReason {
@@ -120,6 +122,13 @@ pub const LOSS_REASONS: &[LossReason] = &[
         is_asked_for: false,
         meaning: "a stack could not be taken; the stack id is NULL",
         remedy: "none",
+    },
+    LossReason {
+        name: "no_return",
+        loses_event: false,
+        is_asked_for: true,
+        meaning: "of calls whose duration is recorded: the thread ended, or executed another program, within the call, which therefore never returned and has no row; no filter but that by process has looked at it",
+        remedy: "none needed",
     },
     LossReason {
         name: LATE,

@@ -22,6 +22,7 @@ use super::setup::{self, Names, Unwanted, meta};
 use super::signals::{ENDED_EARLY, Signals};
 use super::sink::Sink;
 use super::trigger::Triggers;
+use super::unfinished::{self, UNFINISHED};
 use crate::cli::options::Options;
 use crate::cli::say;
 use crate::cli::units::show_size;
@@ -216,11 +217,16 @@ impl<'a> Recording<'a> {
         self.announce(&snapshot);
         let mut session = self.session(signals, progress, records);
         let mut ended = session.run(command)?;
+        let records = session.records;
         // From here on there is something to keep: what fails is told, and the trace stays.
-        let patience = Patience::start(signals, session.writer.steps());
-        session.writer.hurry();
-        session.printing.end(patience.is_hurried());
-        let detaching = session.source.start_detaching();
+        let patience = Patience::start(signals, self.writer.steps());
+        self.writer.hurry();
+        self.printing.end(patience.is_hurried());
+        let detaching = self.engine.start_detaching();
+        if let Err(error) = self.feed_unfinished() {
+            ended.failure.get_or_insert(error);
+        }
+        let mut session = self.session(signals, progress, records);
         match session.drain_rest(&detaching, &patience) {
             Ok(is_drained) => ended.is_stuck = !is_drained,
             Err(error) => {
@@ -228,6 +234,18 @@ impl<'a> Recording<'a> {
             }
         }
         Ok(Some((ended, patience)))
+    }
+
+    /// Calls that have not returned by now. (Before what is left in the rings is drained, or they were late.)
+    fn feed_unfinished(&mut self) -> Result<()> {
+        let end_ns = clock::boottime_ns().unsigned_abs();
+        let calls = self.engine.unfinished()?;
+        let rows = unfinished::feed(&mut self.attached, &mut self.writer, calls, end_ns)?;
+        self.snapshot_rows += rows;
+        if rows > 0 {
+            say(format_args!("calls that had not returned at the end: {rows} (table {UNFINISHED})"));
+        }
+        Ok(())
     }
 
     /// Addresses of the kernel are recorded without names where it does not tell them.

@@ -62,6 +62,38 @@ fn an_entry_plan_keeps_what_is_read_at_entry() {
 }
 
 #[test]
+fn a_duration_takes_an_entry_program_and_arguments_stay_where_they_are() {
+    let text = "slow=syscall:setns{ fd, dur, retval } if dur > 10ms && dur_ns < 1s";
+    let event = inline(text);
+    assert_eq!(columns(&event), "fd:s32 dur_ns:s64 retval:s64");
+    assert_eq!(event.layout.column("dur_ns").unwrap().unit.as_deref(), Some("ns"));
+    for (mechanism, use_stash) in [
+        (Mechanism::Fexit, stash::TIME),
+        (Mechanism::Kretprobe, stash::ALL),
+        (Mechanism::SyscallTracepoints, stash::ALL),
+    ] {
+        let candidate = candidate(&event, "setns", mechanism);
+        let plan = &candidate.plan;
+        assert!(plan.is_timed() && candidate.entry.is_some(), "{mechanism}");
+        // An fexit program has the arguments itself.
+        assert_eq!((plan.use_stash, plan.stash_size), (use_stash, 0), "{mechanism}");
+        let limits: Vec<u64> = plan.terms.iter().map(|term| term.imm).filter(|imm| *imm != 0).collect();
+        assert_eq!(limits, [10_000_000, 1_000_000_000], "{mechanism}");
+    }
+    let without = inline("all=syscall:setns{ fd }");
+    assert!(candidate(&without, "setns", Mechanism::Fexit).entry.is_none());
+    for (text, error) in [
+        (
+            "kprobe:vfs_read{ dur }",
+            "dur is known at return only: use fn:, fexit:, kretprobe:, syscall: or uretprobe:",
+        ),
+        ("fexit:vfs_read{ entry(dur) }", "dur is known at return only"),
+    ] {
+        assert!(inline_error(text).contains(error), "{}", inline_error(text));
+    }
+}
+
+#[test]
 fn items_of_an_array_become_records() {
     let event = event("kmem");
     let plan = &candidate(&event, "kmem_cache_free_bulk", Mechanism::Fentry).plan;
