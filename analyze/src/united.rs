@@ -48,7 +48,6 @@ impl United {
     pub fn new(name: &str, traces: &[Arc<Trace>]) -> Result<Self> {
         let mut fields: Vec<Field> = Vec::new();
         let mut names: Vec<String> = Vec::new();
-        let mut metadata = Default::default();
         let (mut files, mut missing, mut is_event, mut is_repeated) = (Vec::new(), Vec::new(), false, false);
         for (number, trace) in (0..).zip(traces) {
             let Some(table) = trace.table(name) else {
@@ -73,7 +72,6 @@ impl United {
                     }
                 }
             }
-            metadata = table.schema.metadata().clone();
             is_event |= table.is_event;
             is_repeated |= table.is_repeated;
             let (trace, host) = (trace.name(), trace.meta.host.clone());
@@ -84,7 +82,8 @@ impl United {
             metadata.insert(RECORDED.to_owned(), field.name().clone());
             field.set_metadata(metadata);
         }
-        let schema = Arc::new(Schema::new(fields).with_metadata(metadata));
+        // Without metadata of the whole: unions lose it, and an optimized plan must have the schema that was planned.
+        let schema = Arc::new(Schema::new(fields));
         let id = DICTIONARIES.iter().find(|(dictionary, _)| *dictionary == name).map(|(_, id)| *id);
         let id = id.filter(|_| is_repeated);
         Ok(Self { name: name.to_owned(), schema, names, traces: Arc::new(files), missing, is_event, id })

@@ -172,6 +172,10 @@ fn operators_give_the_rows_of_their_definition_on_generated_traces() {
 
 #[test]
 fn analyses_give_the_rows_of_their_definition_on_every_fixture() {
+    crate::with_stack(each_analysis_on_every_fixture);
+}
+
+fn each_analysis_on_every_fixture() {
     let mut answers = 0;
     let (mut analyze, mut duckdb) = (Analyze::new(), DuckDb::start());
     for fixture in fixtures::synthetic_names().unwrap() {

@@ -2,6 +2,8 @@
 
 use schemas::context::own_name;
 
+use schemas::column::Type;
+
 use super::*;
 
 fn type_of(event: &ResolvedEvent, column: &str) -> String {
