@@ -151,7 +151,7 @@ mod tests {
     fn a_wrong_name_gets_the_nearest_one() {
         assert!(error(&["mkdir"]).contains("did you mean mkdirs?"), "{}", error(&["mkdir"]));
         assert!(
-            error(&["zzzzzz"]).contains("there are cgroup_changes, kmem, listens"),
+            error(&["zzzzzz"]).contains("there are block_io, cache, capabilities"),
             "{}",
             error(&["zzzzzz"])
         );

@@ -35,22 +35,22 @@ fn main() -> ExitCode {
             }
         }
     }
-    for place in Place::all(Scene::Tools) {
-        for case in tools::Case::all().into_iter().filter(|case| place.is_guest() || case.is_native()) {
-            let name = format!("{}::tools::{}", place.name(), case.name);
+    for case in tools::Case::all() {
+        for place in Place::all(Scene::Tools).filter(|place| place.is_guest() || case.is_native()) {
+            let (case, name) = (case.clone(), format!("{}::tools::{}", place.name(), case.name));
             let judge = move || {
                 let recorded = place.recorded().map_err(|error| error.to_owned())?;
                 case.judge(&recorded.dir.join(&case.name)).map_err(|error| format!("{error:#}").into())
             };
             trials.push(Trial::test(name, judge));
         }
-        if place.is_guest() {
-            let judge = move || {
-                let recorded = place.recorded().map_err(|error| error.to_owned())?;
-                tools::judge_commands(&recorded.dir).map_err(|error| format!("{error:#}").into())
-            };
-            trials.push(Trial::test(format!("{}::tools_are_recorded_as_the_page_says", place.name()), judge));
-        }
+    }
+    for place in Place::all(Scene::Tools).filter(|place| place.is_guest()) {
+        let judge = move || {
+            let recorded = place.recorded().map_err(|error| error.to_owned())?;
+            tools::judge_commands(&recorded.dir).map_err(|error| format!("{error:#}").into())
+        };
+        trials.push(Trial::test(format!("{}::tools_are_recorded_as_the_page_says", place.name()), judge));
     }
     for series in setup::SERIES {
         let judge = || power::judge(series).map_err(|error| format!("{error:#}").into());

@@ -27,6 +27,9 @@ enum Chore {
     Test {
         /// Only programs whose package and name have this in it
         filter: Option<String>,
+        /// Also what takes long: what the classic tools are asked, on every kernel
+        #[arg(long)]
+        all: bool,
     },
     /// Install what is missing: tools, guest kernels, Python libraries
     Setup {
@@ -96,8 +99,8 @@ fn main() -> ExitCode {
 fn run(chore: Chore) -> Result<ExitCode> {
     match chore {
         Chore::Demo { vm } => demo::run(vm.as_deref())?,
-        Chore::Test { filter } => {
-            let good = test::run(filter.as_deref())?;
+        Chore::Test { filter, all } => {
+            let good = test::run(filter.as_deref(), all)?;
             return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Chore::Fixtures => fixtures::run()?,

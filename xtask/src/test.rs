@@ -9,6 +9,9 @@ use serde_json::Value;
 
 use crate::{host, setup};
 
+/// Set for the test programs if what takes long is wanted too.
+pub const ALL: &str = "KTAPE_TEST_ALL";
+
 /// A test program as cargo built it.
 struct TestProgram {
     package: String,
@@ -24,8 +27,9 @@ struct Sums {
     failed: u64,
 }
 
-/// Set up, build everything once, run all tests; `filter` keeps those sections whose name has it.
-pub fn run(filter: Option<&str>) -> Result<bool> {
+/// Set up, build everything once, run the tests; `filter` keeps those sections whose name has it, `is_all` adds what takes
+/// long.
+pub fn run(filter: Option<&str>, is_all: bool) -> Result<bool> {
     setup::run(false)?;
     heading("building");
     // One selection of packages, and features that do not differ: each dependency is compiled once.
@@ -38,7 +42,7 @@ pub fn run(filter: Option<&str>) -> Result<bool> {
         let name = format!("{} {}", program.package, program.target);
         if filter.is_none_or(|filter| name.contains(filter)) {
             heading(&name);
-            run_one(program, &mut sums)?;
+            run_one(program, is_all, &mut sums)?;
         }
     }
     println!("\n{} passed, {} failed", sums.passed, sums.failed);
@@ -72,9 +76,12 @@ fn test_program(message: &Value) -> Option<TestProgram> {
 }
 
 /// Run it as cargo would, passing on its output.
-fn run_one(program: &TestProgram, sums: &mut Sums) -> Result<()> {
+fn run_one(program: &TestProgram, is_all: bool, sums: &mut Sums) -> Result<()> {
     let mut command = Command::new(&program.executable);
     command.current_dir(&program.manifest_dir).env("CARGO_MANIFEST_DIR", &program.manifest_dir);
+    if is_all {
+        command.env(ALL, "1");
+    }
     let mut child = command.stdout(Stdio::piped()).spawn().context("cannot run a test program")?;
     let mut counted = None;
     for line in BufReader::new(child.stdout.take().context("no output")?).lines() {

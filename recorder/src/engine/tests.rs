@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use schemas::wire::{NONE, Plan, Slot, op, src};
+use schemas::wire::{NONE, Plan, Slot, op, src, stash};
 use sha2::{Digest, Sha256};
 
 use super::{check, object};
@@ -85,5 +85,8 @@ fn the_entry_program_keeps_what_the_return_program_uses() {
     main.slots[1] = Slot { src: src::RET, ..Slot::END };
     let entry = plan_with(Slot { src: src::ARG, index: 0, ..Slot::END });
     assert_eq!(check::inputs(&main), 1 << 2 | 1 << 12);
+    main.use_stash = stash::TIME;
+    assert_eq!(check::entry_inputs(&entry, &main), 1 << 0, "the return program has its arguments itself");
+    main.use_stash = stash::ALL;
     assert_eq!(check::entry_inputs(&entry, &main), 1 << 2 | 1 << 0);
 }

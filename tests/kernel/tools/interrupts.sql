@@ -39,7 +39,7 @@ WHERE coalesce(i.calls, 0) NOT BETWEEN c.least AND c.most;
 SELECT count(*) FROM irq_time(kind => 'soft') WHERE name IN ('TIMER', 'NET_RX', 'RCU', 'SCHED') AND calls > 0 HAVING count(*) < 3;
 
 -- on each processor together they are all, and none takes longer than the recording
-SELECT a.name, a.calls, b.calls, a.max_ns, t.length_ns
+SELECT a.name, a.calls, b.calls AS of_cpus, a.p50_ns, a.max_ns, t.length_ns
 FROM irq_time() AS a
 JOIN (SELECT kind, nr, name, sum(calls) AS calls FROM irq_time(by => 'cpu') GROUP BY kind, nr, name) AS b
     ON b.kind = a.kind AND b.nr = a.nr AND b.name = a.name,
@@ -66,7 +66,7 @@ LEFT JOIN (SELECT sum(works) AS works FROM work_latency(top => 100000) WHERE fun
 WHERE (w.works IS DISTINCT FROM h.calls) OR h.calls < 5;
 
 -- no work waited or ran for no time, and the same works are counted by queue
-SELECT f.works, q.works, f.low_ns
+SELECT f.works, q.works AS of_queues, f.low_ns, f.low_run_ns
 FROM
     (SELECT sum(works) AS works, min(wait_p50_ns) AS low_ns, min(run_max_ns) AS low_run_ns FROM work_latency(top => 100000)) AS f,
     (SELECT sum(works) AS works FROM work_latency(by => 'workqueue', top => 100000)) AS q

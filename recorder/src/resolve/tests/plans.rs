@@ -80,7 +80,7 @@ fn a_duration_takes_an_entry_program_and_arguments_stay_where_they_are() {
         let limits: Vec<u64> = plan.terms.iter().map(|term| term.imm).filter(|imm| *imm != 0).collect();
         assert_eq!(limits, [10_000_000, 1_000_000_000], "{mechanism}");
     }
-    let without = inline("all=syscall:setns{ fd }");
+    let without = inline("every=syscall:setns{ fd }");
     assert!(candidate(&without, "setns", Mechanism::Fexit).entry.is_none());
     for (text, error) in [
         (
