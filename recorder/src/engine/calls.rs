@@ -1,9 +1,10 @@
 //! The store of calls that were entered and have not returned -> whose they are and when they began.
 
+use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result};
-use schemas::wire::Stash;
+use schemas::wire::{Stash, subject};
 use zerocopy::FromBytes;
 
 use super::sys;
@@ -20,15 +21,27 @@ pub struct Unfinished {
     pub began_ns: u64,
 }
 
-/// All calls that are kept in `store` for `probe`. Nothing changes there any more once the recording has ended.
+/// The calls of threads that are kept in `store` for `probe`. Once the recording has ended, only programs that run at that
+/// moment still change it.
+///
+/// What is kept for an interrupt is left out: none lasts until it is read here, so its return was skipped.
 pub fn unfinished(probe: ProbeId, store: &OwnedFd) -> Result<Vec<Unfinished>> {
     let mut calls = Vec::new();
+    // The kernel begins again if the last one has gone.
+    let mut seen = HashSet::new();
     let mut value = vec![0; size_of::<Stash>()];
     let mut key: Option<u64> = None;
     while let Some(next) = sys::map_next_key(store.as_fd(), key).context("cannot list calls")? {
-        if sys::map_lookup(store.as_fd(), next, &mut value).context("cannot read calls")? {
-            let stash = Stash::read_from_bytes(&value).ok().context("a call has another size")?;
-            calls.push(Unfinished { probe, pid_tgid: stash.pid_tgid, began_ns: stash.began_ns });
+        if seen.insert(next)
+            && sys::map_lookup(store.as_fd(), next, &mut value).context("cannot read calls")?
+        {
+            let Stash { pid_tgid, began_ns, .. } =
+                Stash::read_from_bytes(&value).ok().context("a call has another size")?;
+            let is_of_thread = matches!(subject::context(pid_tgid), None | Some("task"));
+            // One without a time is just being entered.
+            if is_of_thread && began_ns != 0 {
+                calls.push(Unfinished { probe, pid_tgid, began_ns });
+            }
         }
         key = Some(next);
     }

@@ -1,6 +1,6 @@
 //! One probe point, with the definition's expressions and the request's filters -> a candidate.
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use schemas::column::{Layout, Type};
 use schemas::def::{ColumnDef, Context, EventDef, ProbeDef};
 use schemas::expr::{Field, Kind, ParseError};
@@ -134,6 +134,11 @@ impl<'a> Compiler<'a> {
         if plan.is_timed() && !uses_stash {
             plan.use_stash = stash::TIME;
         }
+        ensure!(
+            self.probe.each.is_none() || plan.use_stash == stash::NONE,
+            "each does not go with values from the entry of a function (entry(..), dur, a kretprobe's arguments): many items \
+             take several runs, and these are kept for one: observe it with fentry or kprobe"
+        );
         let entry = if plan.use_stash != stash::NONE {
             let base = Plan { stash_size: plan.stash_size, sample: 0, ..base };
             // With subjects the filter needs values that the entry program does not have.

@@ -127,7 +127,7 @@ pub const LOSS_REASONS: &[LossReason] = &[
         name: "no_return",
         loses_event: false,
         is_asked_for: true,
-        meaning: "of calls whose duration is recorded: the thread ended, or executed another program, within the call, which therefore never returned and has no row; no filter but that by process has looked at it",
+        meaning: "of calls whose duration is recorded: the thread ended, or executed another program, within the call, which therefore never returned and has no row (or it did, and the kernel skipped the probe there, which recursion and kprobe_missed count); no filter but that by process has looked at it",
         remedy: "none needed",
     },
     LossReason {
