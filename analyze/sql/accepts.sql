@@ -18,7 +18,7 @@
 -- @column max_wait_ns s64 [ns]: the longest wait
 -- @column first time: first one
 -- @column last time: last one
--- @loss connections are missing, and waits
+-- @loss connections are missing, and waits, and a wait across the loss may look too long
 SELECT
     end_comm AS comm,
     end_netns AS netns,

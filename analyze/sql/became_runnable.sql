@@ -9,6 +9,7 @@
 -- @as table
 -- @table switches(preempt bool, prev_tid s32, prev_pid s32, prev_comm char[16], prev_state x32)
 -- @table wakeups
+-- @table processes(ev enum(snapshot,fork,exec,exit,rename))
 -- @param since choice(waking|wakeup) = waking: where the wait of a woken thread begins
 -- @column ts time: since when it can run
 -- @column tid s32: thread

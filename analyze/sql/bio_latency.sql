@@ -26,7 +26,7 @@
 -- @column p999_ns s64 [ns]: 999 in 1000
 -- @column max_ns s64 [ns]: longest
 -- @column log2_histogram text: e:n for each exponent, n requests that took from 2^e to 2^(e+1)-1 ns; 0 holds 0 too
--- @loss requests are missing, which does not change the others' times
+-- @loss requests are missing, and where an end and the next request of the same address were lost, two look like one that is too long
 SELECT
     what,
     pid,

@@ -14,7 +14,7 @@
 -- @column total_ns s64 [ns]: their times from queued to done, together
 -- @column p50_ns s64 [ns]: half of them took at most this long
 -- @column max_ns s64 [ns]: the longest
--- @loss the numbers may be too low
+-- @loss counts and bytes may be too low, and a request across a loss may look too long
 SELECT
     stack_text(kstack) AS stack,
     comm,

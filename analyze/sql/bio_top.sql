@@ -15,7 +15,7 @@
 -- @column failed s64: requests that were done with an error
 -- @column mean_ns s64 [ns]: mean time from queued to done; NULL where the former is not known
 -- @column max_ns s64 [ns]: longest
--- @loss the numbers may be too low
+-- @loss counts and bytes may be too low, and a request across a loss may look too long
 SELECT
     pid,
     comm,

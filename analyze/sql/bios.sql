@@ -27,7 +27,7 @@
 -- @column total_ns s64 [ns]: from queued to done
 -- @column status u8: 0 if done well, else the kernel's block status; NULL if not done
 -- @column kstack kstack: kernel stack of who asked: row of table stacks
--- @loss who asked is missing where a row queue was lost, a request where its issue was, and done_ts where its end was
+-- @loss who asked is missing where a row queue was lost, a request where its issue was, and done_ts where its end was; where an end and the next request of the same address were lost, two look like one that is too long
 SELECT
     ts,
     end_ts AS issue_ts,

@@ -5,6 +5,7 @@
 -- limited to some processes, only their threads count. A processor that did not switch at all has no row.
 --
 -- @table switches(prev_tid s32, prev_pid s32, next_tid s32, next_pid s32)
+-- @table processes(ev enum(snapshot,fork,exec,exit,rename))
 -- @tool cpuwalk: cpuwalk.bt | recorder record switches -d 10 | analyze cpu_busy x.trace
 --     The original asks 99 times a second which processors are busy, so it does not see short bursts, and work that keeps
 --     step with the timer not at all. Here it is every stretch.

@@ -3,7 +3,8 @@
 -- The idle thread is left out. A stretch that was under way when the recording began or ended is not known. Where the
 -- recording was limited to some processes, only their threads are rows.
 --
--- @table switches(prev_tid s32, prev_pid s32, prev_comm char[16], next_tid s32, next_pid s32, next_comm char[16])
+-- @table switches(preempt bool, prev_tid s32, prev_pid s32, prev_comm char[16], prev_state x32, next_tid s32, next_pid s32, next_comm char[16])
+-- @table processes(ev enum(snapshot,fork,exec,exit,rename))
 -- @param of choice(on|off) = on: stretches on a processor, or off it, waiting for one included
 -- @param by choice(all|comm|process|thread|cpu) = comm: one row for all, or one for each
 -- @param top count = 20: rows at most
@@ -46,7 +47,8 @@ FROM (
         SELECT
             ts, prev_tid AS tid, prev_pid AS pid, CAST(prev_comm AS VARCHAR) AS comm, CAST(cpu AS INTEGER) AS on_cpu, false AS comes
         FROM switches
-        WHERE prev_tid <> 0
+        -- One that has ended (TASK_DEAD) does not come back: the next with its number is another.
+        WHERE prev_tid <> 0 AND (preempt OR (prev_state & 128) = 0)
         UNION ALL
         SELECT ts, next_tid, next_pid, CAST(next_comm AS VARCHAR), CAST(cpu AS INTEGER), true
         FROM switches

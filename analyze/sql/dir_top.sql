@@ -11,7 +11,7 @@
 -- @column fstype string[16]: type of the file system
 -- @column dev text: its device, MAJOR:MINOR
 -- @column dir_ino u64: inode number of the directory
--- @column dir_name string[63]: its last name, the one seen last; / where a file system begins
+-- @column dir_name string[63]: its last name, of several names that it had the last in the alphabet; / where a file system begins
 -- @column files s64: files that were read or written
 -- @column processes s64: processes that did
 -- @column reads s64: calls and requests that read

@@ -27,5 +27,7 @@ SELECT
     CASE WHEN (exit_code & 127) <> 0 THEN signal_name(exit_code & 127) END AS signal,
     CASE WHEN (exit_code & 127) <> 0 THEN (exit_code & 128) <> 0 END AS core_dumped
 FROM processes
+-- The table is there as a whole, whatever part of the recording is asked about.
 WHERE ev = 'exit' AND ($failed = 'no' OR exit_code <> 0)
+    AND ts >= (SELECT min(start_ts) FROM traces) AND ts <= (SELECT max(end_ts) FROM traces)
 ORDER BY ts, pid

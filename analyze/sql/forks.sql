@@ -14,7 +14,8 @@
 -- @loss the numbers may be too low
 SELECT ts, comm, row_count AS forks, per_s
 FROM rate(
-    (SELECT ts, CASE WHEN $by = 'comm' THEN CAST(comm AS VARCHAR) END AS comm FROM processes WHERE ev = 'fork'),
+    (SELECT ts, CASE WHEN $by = 'comm' THEN CAST(comm AS VARCHAR) END AS comm FROM processes
+        WHERE ev = 'fork' AND ts >= (SELECT min(start_ts) FROM traces) AND ts <= (SELECT max(end_ts) FROM traces)),
     interval => $interval_ns,
     key => comm
 )

@@ -22,7 +22,7 @@
 -- @column p99_ns s64 [ns]: 99 % did
 -- @column max_ns s64 [ns]: the longest
 -- @column log2_ns text: how many took from 2^N to 2^(N+1) - 1 ns, as N:COUNT
--- @loss calls are missing
+-- @loss calls are missing, and where an end and the next begin on a processor were lost, two look like one that is too long
 SELECT
     kind, nr, name, cpu,
     count(*) AS calls,

@@ -33,14 +33,14 @@ placed AS (
         CASE
             -- To name more is an error: this is no network.
             WHEN split_part($nets, ',', 9) <> '' AND in_net(raddr, 'more than 8 networks') THEN NULL
-            WHEN raddr = n1 OR in_net(raddr, CASE WHEN strpos(n1, '/') > 0 THEN n1 END) THEN n1
-            WHEN raddr = n2 OR in_net(raddr, CASE WHEN strpos(n2, '/') > 0 THEN n2 END) THEN n2
-            WHEN raddr = n3 OR in_net(raddr, CASE WHEN strpos(n3, '/') > 0 THEN n3 END) THEN n3
-            WHEN raddr = n4 OR in_net(raddr, CASE WHEN strpos(n4, '/') > 0 THEN n4 END) THEN n4
-            WHEN raddr = n5 OR in_net(raddr, CASE WHEN strpos(n5, '/') > 0 THEN n5 END) THEN n5
-            WHEN raddr = n6 OR in_net(raddr, CASE WHEN strpos(n6, '/') > 0 THEN n6 END) THEN n6
-            WHEN raddr = n7 OR in_net(raddr, CASE WHEN strpos(n7, '/') > 0 THEN n7 END) THEN n7
-            WHEN raddr = n8 OR in_net(raddr, CASE WHEN strpos(n8, '/') > 0 THEN n8 END) THEN n8
+            WHEN in_net(raddr, CASE WHEN n1 = '' THEN NULL WHEN strpos(n1, '/') > 0 THEN n1 WHEN strpos(n1, ':') > 0 THEN concat(n1, '/128') ELSE concat(n1, '/32') END) THEN n1
+            WHEN in_net(raddr, CASE WHEN n2 = '' THEN NULL WHEN strpos(n2, '/') > 0 THEN n2 WHEN strpos(n2, ':') > 0 THEN concat(n2, '/128') ELSE concat(n2, '/32') END) THEN n2
+            WHEN in_net(raddr, CASE WHEN n3 = '' THEN NULL WHEN strpos(n3, '/') > 0 THEN n3 WHEN strpos(n3, ':') > 0 THEN concat(n3, '/128') ELSE concat(n3, '/32') END) THEN n3
+            WHEN in_net(raddr, CASE WHEN n4 = '' THEN NULL WHEN strpos(n4, '/') > 0 THEN n4 WHEN strpos(n4, ':') > 0 THEN concat(n4, '/128') ELSE concat(n4, '/32') END) THEN n4
+            WHEN in_net(raddr, CASE WHEN n5 = '' THEN NULL WHEN strpos(n5, '/') > 0 THEN n5 WHEN strpos(n5, ':') > 0 THEN concat(n5, '/128') ELSE concat(n5, '/32') END) THEN n5
+            WHEN in_net(raddr, CASE WHEN n6 = '' THEN NULL WHEN strpos(n6, '/') > 0 THEN n6 WHEN strpos(n6, ':') > 0 THEN concat(n6, '/128') ELSE concat(n6, '/32') END) THEN n6
+            WHEN in_net(raddr, CASE WHEN n7 = '' THEN NULL WHEN strpos(n7, '/') > 0 THEN n7 WHEN strpos(n7, ':') > 0 THEN concat(n7, '/128') ELSE concat(n7, '/32') END) THEN n7
+            WHEN in_net(raddr, CASE WHEN n8 = '' THEN NULL WHEN strpos(n8, '/') > 0 THEN n8 WHEN strpos(n8, ':') > 0 THEN concat(n8, '/128') ELSE concat(n8, '/32') END) THEN n8
         END AS network
     FROM (SELECT protocol, dir, CAST(bytes AS BIGINT) AS bytes, ip(raddr) AS raddr FROM sock_io) AS calls
     CROSS JOIN listed

@@ -6,6 +6,7 @@
 -- a user stack ends where a library was built without frame pointers.
 --
 -- @table switches(preempt bool, prev_tid s32, prev_pid s32, prev_comm char[16], prev_state x32, next_tid s32, kstack kstack[32], ustack ustack[32])
+-- @table processes(ev enum(snapshot,fork,exec,exit,rename))
 -- @param state choice(all|sleeping|blocked|preempted) = all: only stretches of this state
 -- @param by choice(comm|process|thread) = comm: group by names, by processes, or by threads
 -- @param min_ns duration = 0s: shorter stretches are left out
@@ -23,7 +24,7 @@
 -- @column stretches s64: how often
 -- @column off_ns s64 [ns]: how long in sum
 -- @column max_ns s64 [ns]: the longest
--- @loss stretches are missing
+-- @loss stretches are missing, and one across the loss may look too long; threads of processes whose beginning was lost are left out
 SELECT
     comm, pid, tid, state, stack_text(kstack) AS stack, stack_text(ustack) AS user_stack, stretches, off_ns, max_ns
 FROM (
@@ -47,7 +48,8 @@ FROM (
                 ELSE 'sleeping'
             END AS state
         FROM switches
-        WHERE prev_tid <> 0
+        -- One that has ended (TASK_DEAD) does not come back: the next with its number is another.
+        WHERE prev_tid <> 0 AND (preempt OR (prev_state & 128) = 0)
         UNION ALL
         SELECT
             ts, next_tid, CAST(NULL AS INTEGER), CAST(NULL AS VARCHAR), nullif(kstack, kstack), nullif(ustack, ustack), true,

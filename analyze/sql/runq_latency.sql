@@ -5,6 +5,7 @@
 --
 -- @table switches(prev_tid s32, prev_comm char[16], next_tid s32, next_pid s32, next_comm char[16])
 -- @table wakeups
+-- @table processes(ev enum(snapshot,fork,exec,exit,rename))
 -- @param by choice(all|comm|process|thread|cpu) = comm: one row for all, or one for each
 -- @param since choice(waking|wakeup) = waking: where the wait of a woken thread begins (see became_runnable)
 -- @param top count = 20: rows at most
@@ -23,7 +24,7 @@
 -- @column p99_ns s64 [ns]: 99 % are
 -- @column max_ns s64 [ns]: the longest
 -- @column log2_ns text: how many are from 2^N to 2^(N+1) - 1 ns long, as N:COUNT
--- @loss a wait may be missing or begin too late
+-- @loss a wait may be missing or begin too late or too early
 SELECT
     CASE WHEN $by IN ('comm', 'process', 'thread') THEN comm END AS comm,
     CASE WHEN $by IN ('process', 'thread') THEN pid END AS pid,

@@ -2,8 +2,12 @@
 --
 -- The thread that runs does not count. Where the recording was limited to some processes, only their threads count.
 --
+-- Of a part of the recording (--from, --to) threads that wait when it begins are known from their next wait on only, so that
+-- queues look shorter in its first moments: take a part that is long against the waits.
+--
 -- @table switches(next_tid s32)
 -- @table wakeups
+-- @table processes(ev enum(snapshot,fork,exec,exit,rename))
 -- @tool runqlen: runqlen 10 1 | recorder record switches wakeups -d 10 | analyze runq_length x.trace
 --     The original looks 99 times a second, never on idle processors, and at the queue of the running thread's own cgroup,
 --     without real-time threads. Here it is each change, of all threads.

@@ -3,6 +3,7 @@
 -- @as table
 -- @table switches(next_tid s32)
 -- @table wakeups
+-- @table processes(ev enum(snapshot,fork,exec,exit,rename))
 -- @column ts time: since when it is in the queue
 -- @column end_ts time: when it ran or was moved; the end of the recording for one that still waits then
 -- @column cpu s32: processor whose queue it is

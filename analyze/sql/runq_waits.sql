@@ -3,6 +3,7 @@
 -- @as table
 -- @table switches(prev_tid s32, prev_comm char[16], next_tid s32, next_pid s32, next_comm char[16])
 -- @table wakeups
+-- @table processes(ev enum(snapshot,fork,exec,exit,rename))
 -- @param min_ns duration = 0s: shorter waits are left out
 -- @param since choice(waking|wakeup) = waking: where the wait of a woken thread begins (see became_runnable)
 -- @tool runqslower: runqslower 10000 | recorder record switches wakeups -d 10 | analyze runq_waits x.trace --min 10ms
@@ -18,7 +19,7 @@
 -- @column cpu s32: processor on which it ran then; NULL if ran is false
 -- @column after_tid s32: thread that left the processor for it, 0 = it was idle
 -- @column after_comm char[16]: its name
--- @loss a wait may be missing, begin too late or seem to last until the end
+-- @loss a wait may be missing, begin too late or too early or seem to last until the end
 SELECT
     ts,
     coalesce(ns(end_ts), ns((SELECT max(end_ts) FROM traces))) - ns(ts) AS wait_ns,

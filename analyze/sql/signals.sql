@@ -2,7 +2,7 @@
 --
 -- What the kernel sends on its own (column code above 0) has as sender the thread that ran, which may have caused it, as
 -- one that ends (SIGCHLD) or reads where it must not (SIGSEGV), or not. Calls that fail (no such process, no right) send
--- nothing: those are in events of system calls.
+-- nothing: those are in events of system calls. One that could not be queued (overflow_fail, EAGAIN) counts too.
 --
 -- @table signals
 -- @param chld choice(no|yes) = no: with SIGCHLD, by which the kernel tells a process of its children

@@ -5,8 +5,12 @@
 -- the time has no rows in switches, and is not known. Of a recording that was limited to some processes there is no
 -- answer, because it does not know what the other processors did.
 --
+-- Of a part of the recording (--from, --to) threads that wait when it begins are known from their next wait on only, so that
+-- queues look shorter in its first moments: take a part that is long against the waits.
+--
 -- @table switches(prev_tid s32, next_tid s32)
 -- @table wakeups
+-- @table processes(ev enum(snapshot,fork,exec,exit,rename))
 -- @tool cpuunclaimed: cpuunclaimed 10 1 | recorder record switches wakeups -d 10 | analyze unclaimed x.trace
 --     The original compares samples that processors take at different moments, 99 times a second, and guesses which belong
 --     together; an imbalance that is shorter is not seen. Here it is every stretch of time, to the nanosecond.

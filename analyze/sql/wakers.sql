@@ -6,6 +6,7 @@
 --
 -- @table switches(preempt bool, prev_tid s32, prev_pid s32, prev_state x32, kstack kstack[32], ustack ustack[32])
 -- @table wakeups(kstack kstack[32], ustack ustack[32])
+-- @table processes(ev enum(snapshot,fork,exec,exit,rename))
 -- @param by choice(comm|process|thread) = comm: group by names, by processes, or by threads
 -- @param stacks choice(no|waker|both) = no: group by the kernel stack of the waker as well, or by that and the sleeper's
 -- @param top count = 20: rows at most
@@ -26,7 +27,7 @@
 -- @column wakeups s64: how often
 -- @column slept_ns s64 [ns]: how long it slept until then, in sum
 -- @column max_ns s64 [ns]: the longest time
--- @loss a sleep may be missing
+-- @loss a sleep may be missing, and one across the loss may look too long; threads of processes whose beginning was lost are left out
 SELECT
     comm, pid, tid, waker_comm, waker_pid, waker_tid,
     stack_text(waker_kstack) AS waker_stack,

@@ -18,7 +18,7 @@
 -- @column log2_ns text: how many waited from 2^N to 2^(N+1) - 1 ns, as N:COUNT
 -- @column run_ns s64 [ns]: how long they took in sum, with what they slept; of those whose end was seen
 -- @column run_max_ns s64 [ns]: the longest; NULL if no end was seen
--- @loss works are missing
+-- @loss works are missing, and one across a loss may look too long
 SELECT
     symbol(function) AS function,
     workqueue,

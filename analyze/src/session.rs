@@ -342,6 +342,9 @@ fn context(options: &Options, symbols: &Arc<Symbols>, several: bool) -> Result<S
     // Types stay as the trace has them, and files are as small as the order of time allows.
     settings.execution.parquet.schema_force_view_types = false;
     settings.execution.parquet.pushdown_filters = true;
+    // Docs and units of columns are metadata, which a union of columns with other ones keeps in the plan and not in what
+    // runs; the check would refuse the query for it.
+    settings.execution.skip_physical_aggregate_schema_check = true;
     // A sort keeps this much for its merge; the default does not fit into a small --memory.
     let reserve = options.memory_bytes / options.threads.max(1) / 8;
     settings.execution.sort_spill_reservation_bytes = reserve.clamp(64 << 10, 10 << 20);
