@@ -130,6 +130,8 @@ fn variants(analysis: &Analysis) -> Vec<String> {
             ParamType::Choice(words) => words.iter().skip(1).cloned().collect(),
             ParamType::Time => vec![(fixtures::BASE_NS + 1_000_000_000).to_string()],
             ParamType::Duration => vec!["100".to_owned()],
+            // What is no network is an error.
+            ParamType::Text if param.name == "nets" => vec!["10.0.0.0/8".to_owned()],
             _ => vec!["2".to_owned()],
         };
         queries.extend(values.into_iter().map(|value| query(analysis, &[(&param.name, value)])));
