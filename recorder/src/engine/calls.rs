@@ -1,4 +1,4 @@
-//! The store of calls that were entered and have not returned -> whose they are and when they began.
+//! Reads from the kernel which calls were entered and have not returned: whose they are and when they began.
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};

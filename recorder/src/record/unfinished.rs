@@ -1,4 +1,4 @@
-//! Calls that were in progress when the recording ended in, rows of table `unfinished_calls` out.
+//! Writes rows of table `unfinished_calls` for the calls that were in progress when the recording ended.
 
 use std::fs;
 
