@@ -6,7 +6,7 @@
 -- @table irqs
 -- @param min_ns duration = 0s: shorter waits are left out
 -- @param top count = 100: rows at most
--- @tool softirqslower: softirqslower 10000 | recorder record irqs -d 10 | analyze softirq_delay x.trace --min 10ms
+-- @tool softirqslower: softirqslower 100 | recorder record irqs -d 10 | analyze softirq_delay x.trace --min 100us
 --     The original takes the time of the last raise: one that is raised again and again seems to wait for a moment only.
 -- @column ts time: when it was raised
 -- @column delay_ns s64 [ns]: how long it waited

@@ -59,8 +59,8 @@ pub fn from_bcc_md(recipes: &[ClassicTool]) -> String {
          Generated from `analyze/sql/*.sql` and `tests/kernel/tools/*.sql`; do not edit. The question of each of these {} tools of\n\
          bcc and bpftrace, asked of a recording. Record once, several events if you like; ask afterwards, as often as you like and with\n\
          other parameters. Without a command or `-d 10` a recording goes on until Ctrl-C.\n\n\
-         Each row is shown by a test that compares the answer with what the kernel itself or the workload has counted\n\
-         (`tests/kernel/tools`).\n\n\
+         The recordings of each tool's events are compared by a test with what the kernel itself or the workload has counted\n\
+         (`tests/kernel/tools`), and the commands of this page are run there.\n\n\
          | tool | there | here: record | and ask | what is different |\n|---|---|---|---|---|\n",
         names.len(),
     );

@@ -101,12 +101,13 @@ impl Case {
             ensure!(known.iter().any(|tool| tool.name == *name), "no analysis has '@tool {name}: ...'");
         }
         for tool in known.iter().filter(|tool| shown.contains(&tool.name.as_str())) {
-            let ask = tool.ask.replace(ANY_TRACE, &trace.display().to_string());
+            let ask = tool.ask.replace(ANY_TRACE, &trace.display().to_string()) + " --format ndjson";
             let analyze = host::built("analyze")?;
             let path = format!("{}:/usr/bin:/bin", analyze.parent().unwrap_or(Path::new("/")).display());
             let output = Command::new("sh").args(["-c", &ask]).env("PATH", path).output()?;
             let errors = String::from_utf8_lossy(&output.stderr);
             ensure!(output.status.code().is_some_and(|code| code < 2), "{}: {errors}", tool.ask);
+            ensure!(!output.stdout.is_empty(), "{} has no answer: {errors}", tool.ask);
         }
         Ok(())
     }

@@ -2,11 +2,7 @@
 # with: perl
 # Sockets are bound to addresses and ports, or fail to be, in a network namespace of their own.
 # Leaves the trace and truth.csv: what each call asked for, got and returned.
-exec >binds.log 2>&1
-netns=ktape_binds
-ip netns add $netns
-trap 'ip netns del $netns' EXIT
-ip netns exec $netns ip link set lo up
+. "$(dirname "$0")/netns.inc"
 cat >load.pl <<'END'
 # Only what perl itself has, no modules: they are not in the guest.
 $0 = 'binder';

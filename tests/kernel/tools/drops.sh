@@ -4,17 +4,9 @@
 # Packets that are thrown away for known reasons, in a network namespace of their own.
 # Leaves the trace, truth.csv (what the load did), counters.csv (the namespace's own counters, how much they grew) and
 # names.csv (names of reasons, as the kernel's own tracing prints them).
-exec >drops.log 2>&1
-netns=ktape_drops
-ip netns add $netns
-trap 'ip netns del $netns' EXIT
-ip netns exec $netns ip link set lo up
-cat >load.pl <<'END'
-# Only what perl itself has, no modules: they are not in the guest.
-sub in4 { pack 'S n C4 x8', 2, shift, 127, 0, 0, 1 }
-sub lo6 { pack 'S n N n8 N', 10, shift, 0, (0) x 7, 1, 0 }
-sub port_of { unpack 'x2 n', getsockname shift }
-sub text { open my $f, '<', shift or return ''; local $/; <$f> }
+tools=$(dirname "$0")
+. "$tools/netns.inc"
+cat "$tools/net.pl" - >load.pl <<'END'
 sub counters {
     my %counter;
     for my $kind ('Udp', 'Tcp') {

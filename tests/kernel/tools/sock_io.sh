@@ -3,22 +3,11 @@
 # native
 # Processes send and receive known numbers of bytes by every way there is, over loopback of a network namespace of their own.
 # Leaves the trace, truth.csv (what their own calls returned) and ss.csv (what the kernel counted for the connections).
-exec >sock_io.log 2>&1
-netns=ktape_sock_io
-ip netns add $netns
-trap 'ip netns del $netns' EXIT
-ip netns exec $netns ip link set lo up
-cat >load.pl <<'END'
-# Only what perl itself has, no modules: they are not in the guest.
+tools=$(dirname "$0")
+. "$tools/netns.inc"
+cat "$tools/net.pl" - >load.pl <<'END'
 $| = 1;
 my $total = 1_000_000;
-sub say_truth { open my $f, '>>', 'truth.csv' or die; syswrite $f, join(',', @_) . "\n" }
-sub in4 { pack 'S n C4 x8', 2, shift, 127, 0, 0, 1 }
-sub in6 { my ($port, @tail) = @_; pack 'S n N n8 N', 10, $port, 0, @tail, 0 }
-sub any6 { in6(shift, (0) x 8) }
-sub lo6 { in6(shift, (0) x 7, 1) }
-sub mapped { in6(shift, (0) x 5, 0xffff, 0x7f00, 1) }
-sub port_of { unpack 'x2 n', getsockname shift }
 sub stat_of {
     my ($line, $name) = @_;
     $line =~ /\b$name:(\d+)/ ? $1 : 0;

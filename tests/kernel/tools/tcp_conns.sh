@@ -3,29 +3,9 @@
 # Connections of a known number and fate in a network namespace of their own, over loopback.
 # Leaves the trace, truth.csv (what each process did), snmp.csv (the kernel's counters of the namespace before and after) and
 # ss.csv (a connection that is still open at the end).
-exec >tcp_conns.log 2>&1
-netns=ktape_tcp_conns
-ip netns add $netns
-trap 'ip netns del $netns' EXIT
-ip netns exec $netns ip link set lo up
-cat >load.pl <<'END'
-# Only what perl itself has, no modules: they are not in the guest.
-sub say_truth { open my $f, '>>', 'truth.csv' or die; syswrite $f, join(',', @_) . "\n" }
-sub in4 { pack 'S n C4 x8', 2, shift, 127, 0, 0, 1 }
-sub in6 { my ($port, @tail) = @_; pack 'S n N n8 N', 10, $port, 0, @tail, 0 }
-sub any6 { in6(shift, (0) x 8) }
-sub lo6 { in6(shift, (0) x 7, 1) }
-sub mapped { in6(shift, (0) x 5, 0xffff, 0x7f00, 1) }
-sub port_of { unpack 'x2 n', getsockname shift }
-sub listener {
-    my ($family, $address, $backlog, $protocol) = @_;
-    socket my $l, $family, 1, $protocol or return;
-    bind $l, $address or die "bind $!";
-    listen $l, $backlog or die "listen $!";
-    $l;
-}
-sub text { open my $f, '<', shift or return ''; local $/; <$f> }
-sub wait_for { my $is_so = shift; select undef, undef, undef, 0.02 while !$is_so->() }
+tools=$(dirname "$0")
+. "$tools/netns.inc"
+cat "$tools/net.pl" - >load.pl <<'END'
 sub overflows {
     my ($names, $values) = map { [split] } text('/proc/net/netstat') =~ /^TcpExt: (.*)$/mg;
     my %counter;

@@ -3,18 +3,9 @@
 # native
 # Trouble with TCP connections, made by socket filters that throw everything away for a while, full listeners and resets, in a
 # network namespace of its own. Leaves the trace, counters.csv (how much the namespace's own counters grew) and truth.csv (ports).
-exec >tcp_events.log 2>&1
-netns=ktape_tcp_events
-ip netns add $netns
-trap 'ip netns del $netns' EXIT
-ip netns exec $netns ip link set lo up
-cat >load.pl <<'END'
-# Only what perl itself has, no modules: they are not in the guest.
-sub in4 { pack 'S n C4 x8', 2, shift, 127, 0, 0, 1 }
-sub lo6 { pack 'S n N n8 N', 10, shift, 0, (0) x 7, 1, 0 }
-sub port_of { unpack 'x2 n', getsockname shift }
-sub text { open my $f, '<', shift or return ''; local $/; <$f> }
-sub wait_for { my $is_so = shift; select undef, undef, undef, 0.02 while !$is_so->() }
+tools=$(dirname "$0")
+. "$tools/netns.inc"
+cat "$tools/net.pl" - >load.pl <<'END'
 sub counters {
     my %counter;
     for ([snmp => 'Tcp', 'Tcp'], [netstat => 'TcpExt', '']) {
@@ -29,13 +20,6 @@ my %before = counters();
 my $nothing = pack 'S C C L', 6, 0, 0, 0;
 sub deafen { setsockopt shift, 1, 26, pack 'S x6 P', 1, $nothing or die "filter $!" }
 sub undeafen { setsockopt shift, 1, 27, pack 'i', 0 or die "no filter $!" }
-sub listener {
-    my ($family, $address, $backlog) = @_;
-    socket my $l, $family, 1, 0 or die;
-    bind $l, $address or die;
-    listen $l, $backlog or die;
-    $l;
-}
 open my $truth, '>', 'truth.csv';
 print $truth "what,port\n";
 # Data is lost until the kernel has probed and waited: the receiver hears nothing.
