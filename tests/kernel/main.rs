@@ -40,7 +40,8 @@ fn main() -> ExitCode {
             let (case, name) = (case.clone(), format!("{}::tools::{}", place.name(), case.name));
             let judge = move || {
                 let recorded = place.recorded().map_err(|error| error.to_owned())?;
-                case.judge(&recorded.dir.join(&case.name)).map_err(|error| format!("{error:#}").into())
+                case.judge(&recorded.dir.join(&case.name), place.is_guest())
+                    .map_err(|error| format!("{error:#}").into())
             };
             trials.push(Trial::test(name, judge));
         }

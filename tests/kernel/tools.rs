@@ -74,8 +74,9 @@ impl Case {
         named.flat_map(|names| names.split(',')).map(str::trim).collect()
     }
 
-    /// Ask everything of what the script left in `dir`.
-    pub fn judge(&self, dir: &Path) -> Result<()> {
+    /// Ask everything of what the script left in `dir`. In a guest each command of a tool has an answer; elsewhere probes of
+    /// functions are missing, and the processes of others.
+    pub fn judge(&self, dir: &Path, is_guest: bool) -> Result<()> {
         let said = |file: &str| fs::read_to_string(dir.join(file)).unwrap_or_default();
         let story = || format!("{}\n{}", said("script.log"), said(&format!("{}.log", self.name)));
         ensure!(said("code").trim() == "0", "the script failed: {}", story());
@@ -107,7 +108,7 @@ impl Case {
             let output = Command::new("sh").args(["-c", &ask]).env("PATH", path).output()?;
             let errors = String::from_utf8_lossy(&output.stderr);
             ensure!(output.status.code().is_some_and(|code| code < 2), "{}: {errors}", tool.ask);
-            ensure!(!output.stdout.is_empty(), "{} has no answer: {errors}", tool.ask);
+            ensure!(!output.stdout.is_empty() || !is_guest, "{} has no answer: {errors}", tool.ask);
         }
         Ok(())
     }
