@@ -16,7 +16,7 @@ use crate::objects;
 use crate::plan::{cpu_count, get, is_timed};
 use crate::predicate::holds;
 use crate::slot;
-use crate::state::{State, add_to, count, negative, next, opaque};
+use crate::state::{State, add_to, count, negative, next, opaque, scalar};
 
 const BPF_RB_NO_WAKEUP: u64 = 1;
 const ENTRY: bool = false;
@@ -199,7 +199,7 @@ fn items(state: &mut State, from: u64) {
         if each && round != 0 {
             (state.item, state.item_bad) = read_u64(base + (round - 1) * 8);
         }
-        before(state);
+        scalar(before(state));
         if each && round == 0 {
             base = state.temp(get!(ENTRY, each_base)).wrapping_add(from * 8);
             let left = state.temp(count_temp).saturating_sub(from);
@@ -221,7 +221,7 @@ fn items(state: &mut State, from: u64) {
 
 /// Run the slots before the filter. A function of its own, or the compiler would copy it.
 #[inline(never)]
-fn before(state: &mut State) {
+fn before(state: &mut State) -> u64 {
     state.nulls = 0;
     state.faults = 0;
     state.cuts = 0;
@@ -230,10 +230,11 @@ fn before(state: &mut State) {
     let n_pre = usize::from(get!(ENTRY, n_pre));
     each_slot!({
         if I >= n_pre {
-            return;
+            return opaque(0);
         }
         slot::run::<ENTRY, false, I>(state);
     });
+    opaque(0)
 }
 
 #[inline(always)]
@@ -264,7 +265,7 @@ fn event(state: &mut State) {
     if get!(ENTRY, use_stash) == stash::ALL {
         take_stash(state);
     }
-    columns(state);
+    scalar(columns(state));
     header(state, record.cast(), ts_ns, seq as u32);
     // SAFETY: the record that was reserved above, not used any more.
     unsafe { bpf_ringbuf_submit(record.cast(), BPF_RB_NO_WAKEUP) };
@@ -279,16 +280,17 @@ fn event(state: &mut State) {
 
 /// Run the other slots.
 #[inline(never)]
-fn columns(state: &mut State) {
+fn columns(state: &mut State) -> u64 {
     let n_pre = usize::from(get!(ENTRY, n_pre));
     each_slot!({
         if I >= n_pre {
             if slot::is_end::<ENTRY, I>() {
-                return;
+                return opaque(0);
             }
             slot::run::<ENTRY, true, I>(state);
         }
     });
+    opaque(0)
 }
 
 /// The filters that need the slots before the filter.

@@ -1,4 +1,4 @@
-//! The entry program: arguments, entry columns and the time -> stash, for the recording program at return.
+//! The entry program: keeps arguments, entry columns and the time for the recording program at return.
 
 use core::ffi::c_void;
 
@@ -12,7 +12,7 @@ use crate::interrupt::running_in;
 use crate::maps::{CPUS, is_open, is_over, lookup, raw};
 use crate::plan::{inputs, is_timed};
 use crate::slot;
-use crate::state::{State, count};
+use crate::state::{State, count, opaque, scalar};
 
 const ENTRY: bool = true;
 
@@ -45,7 +45,7 @@ pub fn run(context: *mut c_void) {
     state.out = unsafe { (&raw mut (*stash).bytes).cast::<u8>().sub(size_of::<RecordHeader>()) };
     state.clear_temps();
     gather::<ENTRY>(&mut state);
-    columns(&mut state);
+    scalar(columns(&mut state));
     let wanted = inputs::<ENTRY>();
     macro_rules! keep {
         ($($index:literal)*) => {$(
@@ -84,11 +84,12 @@ pub fn exit(_context: *mut c_void) {
 }
 
 #[inline(never)]
-fn columns(state: &mut State) {
+fn columns(state: &mut State) -> u64 {
     each_slot!({
         if slot::is_end::<ENTRY, I>() {
-            return;
+            return opaque(0);
         }
         slot::run::<ENTRY, true, I>(state);
     });
+    opaque(0)
 }

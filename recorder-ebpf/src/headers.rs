@@ -6,7 +6,7 @@ use schemas::wire::headers::{
 };
 
 use crate::context::read;
-use crate::state::{State, less, not_zero, opaque};
+use crate::state::{State, less, not_zero, opaque, scalar};
 
 /// Extension headers of IPv6, which have the protocol of the next one in their first byte and a length in the second:
 /// hop-by-hop options, routing, fragment, authentication, destination options, mobility, HIP, shim6 (RFC 7045).
@@ -53,12 +53,12 @@ pub fn find(state: &mut State, ip: u64, null: u32, save: u8, end: u8, length: u8
         }
         round = opaque(round + 1);
     }
-    finish(state, u32::from(save), null);
+    scalar(finish(state, u32::from(save), null));
 }
 
 /// Keep what was found.
 #[inline(never)]
-fn finish(state: &mut State, save: u32, null: u32) -> u32 {
+fn finish(state: &mut State, save: u32, null: u32) -> u64 {
     let search = Search { cpu: state.cpu };
     let what = search.get(Search::RESULT);
     let (proto, how) = (what & 0x1ff, what >> 9 & 0xf);
@@ -69,7 +69,7 @@ fn finish(state: &mut State, save: u32, null: u32) -> u32 {
     put(state, save as u8 + PROTO, proto, is_known);
     put(state, save as u8 + UPPER, upper, is_found);
     put(state, save as u8 + STATE, how, there);
-    0
+    opaque(0)
 }
 
 /// A value, or NULL unless `is_there` is 1, into a temporary.

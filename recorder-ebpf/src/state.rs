@@ -169,6 +169,17 @@ pub fn opaque(value: u64) -> u64 {
     value
 }
 
+/// Take the result of a function that has none but a number that means nothing.
+///
+/// Of a function that gets the address of a [`State`] and gives back nothing, the compiler may leave that address where a result
+/// would be, and the verifier refuses a program that seems to give an address on the stack back. So it gives [`opaque`]
+/// zero, and this makes the compiler keep it.
+#[inline(always)]
+pub fn scalar(result: u64) {
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {0} */", in(reg) result, options(nomem, nostack, preserves_flags)) };
+}
+
 /// 1 if negative.
 #[inline(always)]
 pub fn negative(value: i64) -> u64 {

@@ -7,5 +7,6 @@ mod interrupts;
 mod losses;
 mod nested;
 mod objects;
+mod orders;
 mod support;
 mod tracepoints;
