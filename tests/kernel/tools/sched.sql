@@ -76,12 +76,12 @@ JOIN (SELECT cpu, 10000000 * (max(idle_ticks) - min(idle_ticks)) AS idle_ns FROM
 WHERE b.busy_ns / b.share - b.busy_ns < 0.95 * t.idle_ns - 50000000 OR b.share > 1.001;
 
 -- each slept for each byte, woken by the other, and besides one waits for the other's report and end
-SELECT p.tid, p.voluntary, w.wakeups
+SELECT p.tid, p.voluntary, coalesce(w.wakeups, 0) AS wakeups
 FROM pingpong AS p
 LEFT JOIN (
     SELECT tid, waker_tid, sum(wakeups) AS wakeups FROM wakers(by => 'thread', top => 100000) GROUP BY tid, waker_tid
 ) AS w ON w.tid = p.tid AND w.waker_tid = p.other
-WHERE w.wakeups IS NULL OR w.wakeups NOT BETWEEN p.voluntary AND p.voluntary + 4;
+WHERE coalesce(w.wakeups, 0) NOT BETWEEN p.voluntary AND p.voluntary + 4;
 
 -- it had to sleep for most bytes
 SELECT sum(voluntary) FROM pingpong HAVING coalesce(sum(voluntary), 0) < 150;
