@@ -86,8 +86,16 @@ pub fn each(context: *mut c_void, cpu: *mut CpuState, copy: u32, from: u64) {
     count!(cpu, lost[lost::EACH_CUT], left);
 }
 
-#[inline(never)]
+#[inline(always)]
 pub fn record(context: *mut c_void, cpu: *mut CpuState, copy: u32, from: u64) {
+    calls::set_returning(cpu, u64::from(get!(ENTRY, use_stash) != stash::NONE));
+    // A function of its own: one more variable over all of it takes more stack than kernel 6.1 has for it.
+    row(context, cpu, copy, from);
+    calls::set_returning(cpu, 0);
+}
+
+#[inline(never)]
+fn row(context: *mut c_void, cpu: *mut CpuState, copy: u32, from: u64) {
     let is_kept = get!(ENTRY, use_stash) != stash::NONE;
     let is_timed = is_kept && is_timed::<ENTRY>();
     let returned_ns = if is_timed { boot_ns() } else { 0 };

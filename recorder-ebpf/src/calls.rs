@@ -121,6 +121,22 @@ fn around(thread: u64, first: *mut Stash, frame: u64) -> *mut Stash {
     core::ptr::null_mut()
 }
 
+/// Say that the program at the return runs on this CPU. The kernel skips it for calls that are made meanwhile (in an
+/// interrupt, or by a thread that takes the CPU): they are not kept, or what is kept of them could be taken for that of a
+/// later call at the same place.
+#[inline(always)]
+pub fn set_returning(cpu: *mut CpuState, is_returning: u64) {
+    // SAFETY: a field of a map value.
+    unsafe { core::ptr::write_volatile(&raw mut (*cpu).returning, is_returning) };
+}
+
+/// See [`set_returning`].
+#[inline(always)]
+pub fn is_returning(cpu: *const CpuState) -> bool {
+    // SAFETY: a field of a map value.
+    unsafe { core::ptr::read_volatile(&raw const (*cpu).returning) != 0 }
+}
+
 /// Under what a call of `thread` is kept.
 #[inline(always)]
 fn at(thread: u64, index: u32) -> u64 {

@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
-use schemas::wire::{CpuState, RecordHeader};
+use schemas::wire::{CpuState, RecordHeader, subject as context};
 
 use crate::body::{each_slot, excluded, subject, thread};
 use crate::calls;
@@ -24,7 +24,7 @@ pub fn run(context: *mut c_void) {
         return;
     }
     // Calls that are in progress at the end are told as they were then.
-    if is_timed::<ENTRY>() && is_over() {
+    if is_timed::<ENTRY>() && is_over() || calls::is_returning(cpu) {
         return;
     }
     let running_in = running_in(cpu);
@@ -78,6 +78,10 @@ pub fn exit(_context: *mut c_void) {
         return;
     }
     let calls = calls::end(thread(running_in(cpu)));
+    // In interrupts of it nothing runs any more; a return that was skipped has left something behind.
+    for running_in in [context::SOFTIRQ, context::HARDIRQ, context::NMI] {
+        calls::end(thread(running_in));
+    }
     if is_timed::<ENTRY>() && is_open() {
         count!(cpu, no_return, calls);
     }

@@ -618,6 +618,8 @@ pub struct CpuState {
     pub each_left: u64,
     /// What the search for a header has come to, for which the stack has no room.
     pub search: [u64; 9],
+    /// 1 while the program at the return of calls runs on this CPU and looks for what the one at their entry kept.
+    pub returning: u64,
 }
 
 impl Slot {
