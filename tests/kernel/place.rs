@@ -11,9 +11,6 @@ use xtask::{host, setup, vm};
 
 use crate::tools::{self, Case};
 
-/// The series on which the tools are asked unless all are wanted.
-const TOOLS_SERIES: &str = "6.1";
-
 /// What is recorded.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Scene {
@@ -29,16 +26,17 @@ impl Scene {
     const ALL: [Self; 3] = [Self::Workloads, Self::Endings, Self::Tools];
 
     /// Its scripts, and what is run of them in a guest.
-    fn guest_script(self) -> Result<String> {
+    fn guest_script(self, cases: &[Case]) -> Result<String> {
         Ok(match self {
             Self::Workloads => "sh /kernel/scenario.sh guest /kernel".into(),
             Self::Endings => "sh /kernel/endings.sh; sh /kernel/oom.sh; sh /kernel/identity.sh".into(),
             Self::Tools => format!(
-                "for script in /kernel/tools/*.sh; do
-                     name=$(basename $script .sh); mkdir $name
-                     (cd $name; sh $script guest >script.log 2>&1; echo $? >code)
+                "for name in {}; do
+                     mkdir $name
+                     (cd $name; sh /kernel/tools/$name.sh guest >script.log 2>&1; echo $? >code)
                  done
                  {}",
+                cases.iter().map(|case| case.name.as_str()).collect::<Vec<_>>().join(" "),
                 tools::try_to_record()?
             ),
         })
@@ -75,14 +73,7 @@ impl Place {
     pub fn all(scene: Scene) -> impl Iterator<Item = &'static Self> {
         static PLACES: OnceLock<Vec<Place>> = OnceLock::new();
         let places = PLACES.get_or_init(|| {
-            // What the tools are asked takes longest, and one kernel shows most of it.
-            let is_all = std::env::var_os(xtask::test::ALL).is_some();
-            let is_wanted =
-                move |scene, series: &&&str| is_all || scene != Scene::Tools || **series == TOOLS_SERIES;
-            let guests = |scene| {
-                let series = setup::SERIES.iter().filter(move |series| is_wanted(scene, series));
-                series.map(move |series| Self::new(Some(series), scene))
-            };
+            let guests = |scene| setup::SERIES.iter().map(move |series| Self::new(Some(series), scene));
             let mut places: Vec<_> = Scene::ALL.into_iter().flat_map(guests).collect();
             if setup::is_root() {
                 let native = Scene::ALL.into_iter().filter(|scene| scene.is_native());
@@ -107,6 +98,16 @@ impl Place {
         self.series.is_some()
     }
 
+    /// What the tools are asked here. That takes long in guests, so that they share it unless everything is wanted.
+    pub fn cases(&self) -> Vec<Case> {
+        let cases = Case::all().into_iter();
+        let Some(series) = self.series else { return cases.filter(Case::is_native).collect() };
+        let is_all = std::env::var_os(xtask::test::ALL).is_some();
+        let nth = setup::SERIES.iter().position(|other| *other == series);
+        let is_wanted = |index: usize| is_all || Some(index % setup::SERIES.len()) == nth;
+        cases.enumerate().filter(|(index, _)| is_wanted(*index)).map(|(_, case)| case).collect()
+    }
+
     /// The recordings of this place; the first caller makes them, and all get its error.
     pub fn recorded(&self) -> Result<&Recorded, &str> {
         let made = self.recorded.get_or_init(|| self.record().map_err(|error| format!("{error:#}")));
@@ -117,18 +118,19 @@ impl Place {
         let dir = host::target_dir()?.join("kernel-tests").join(self.scene.dir_name(self.name()));
         match self.series {
             Some(series) => {
-                let mut guest = vm::Guest::new(series, &self.scene.guest_script()?, dir.clone())?;
+                let cases = self.cases();
+                let mut guest = vm::Guest::new(series, &self.scene.guest_script(&cases)?, dir.clone())?;
                 host::built("recorder").context("the recorder is to be built first")?;
                 guest.files.push((host::repo().join("tests/kernel"), "/kernel".into()));
                 guest.timeout = Duration::from_secs(3000);
                 let disks = tempfile::tempdir().context("cannot make a temporary directory")?;
                 if self.scene == Scene::Tools {
-                    if let Some(size_mib) = Case::all().iter().filter_map(Case::disk_mib).max() {
+                    if let Some(size_mib) = cases.iter().filter_map(Case::disk_mib).max() {
                         let disk = disks.path().join("disk");
                         vm::make_disk(&disk, size_mib)?;
                         guest.disk = Some(disk);
                     }
-                    for name in Case::all().iter().flat_map(Case::with) {
+                    for name in cases.iter().flat_map(Case::with) {
                         guest.files.push(vm::tool_file(&name).with_context(|| format!("no {name} here"))?);
                     }
                 }
@@ -138,13 +140,13 @@ impl Place {
                 fs::write(dir.join("console.log"), outcome.console)?;
                 fs::write(dir.join("output.log"), outcome.output)?;
             }
-            None => natively(self.scene, &dir)?,
+            None => natively(self.scene, &self.cases(), &dir)?,
         }
         Ok(Recorded { dir })
     }
 }
 
-fn natively(scene: Scene, dir: &Path) -> Result<()> {
+fn natively(scene: Scene, cases: &[Case], dir: &Path) -> Result<()> {
     if dir.exists() {
         fs::remove_dir_all(dir).with_context(|| format!("cannot empty {}", dir.display()))?;
     }
@@ -159,7 +161,7 @@ fn natively(scene: Scene, dir: &Path) -> Result<()> {
         sh.output().context("cannot run sh")
     };
     if scene == Scene::Tools {
-        for case in Case::all().iter().filter(|case| case.is_native()) {
+        for case in cases {
             let dir = dir.join(&case.name);
             fs::create_dir(&dir)?;
             let output = run(&scripts.join("tools").join(&case.name).with_extension("sh"), &dir)?;
