@@ -7,11 +7,14 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::packages;
+use super::packages::Apt;
 use crate::host;
 
-/// The series that tests want.
+/// The series that tests want. This release of Debian, or the one after it, has them.
 pub const SERIES: &[&str] = &["6.1", "6.12"];
+
+/// Series that are fetched when a guest is to boot them, and the release of Debian that has them.
+pub const OTHERS: &[(&str, &str)] = &[("5.10", "bullseye"), ("7", "sid")];
 
 /// What guests load, as far as the kernel has it as module: the ports to the host, `ss`, interfaces, a disk with ext4
 /// and its checksums.
@@ -36,22 +39,33 @@ pub struct Kernel {
     pub modules: PathBuf,
 }
 
-/// The kernel of that series. Fails if set-up has not fetched it.
+/// The kernel of that series. Fails if set-up has not fetched it, unless it is one of [`OTHERS`], which is fetched now.
 pub fn kernel(series: &str) -> Result<Kernel> {
     let dir = dir()?.join(series);
     let kernel = Kernel { image: dir.join("vmlinuz"), modules: dir.join("modules") };
-    if !complete(&dir) {
-        let there: Vec<_> = SERIES.iter().copied().filter(|s| complete(&dir.with_file_name(s))).collect();
-        bail!("there is no guest kernel {series} (there is: {}); run: cargo xtask setup", there.join(", "));
+    if complete(&dir) {
+        return Ok(kernel);
     }
-    Ok(kernel)
+    if let Some((_, release)) = OTHERS.iter().find(|(other, _)| *other == series) {
+        let apt = Apt::of_release(release, &dir.with_file_name(release));
+        apt.and_then(|apt| fetch(series, &apt))
+            .with_context(|| format!("cannot get a guest kernel {series} of Debian {release}"))?;
+        return Ok(kernel);
+    }
+    let others = OTHERS.iter().map(|(series, _)| *series);
+    let there: Vec<_> = SERIES.iter().copied().filter(|s| complete(&dir.with_file_name(s))).collect();
+    bail!(
+        "there is no guest kernel {series} (there is: {}; to be fetched: {}); run: cargo xtask setup",
+        there.join(", "),
+        others.collect::<Vec<_>>().join(", ")
+    );
 }
 
-/// Fetch the newest kernel of each series that is not there yet.
+/// Fetch the newest kernel of each of [`SERIES`] that is not there yet.
 pub fn fetch_missing() -> Result<()> {
     for series in SERIES {
-        if kernel(series).is_err() {
-            fetch(series).with_context(|| format!("cannot get a guest kernel {series}"))?;
+        if !complete(&dir()?.join(series)) {
+            fetch(series, &Apt::default()).with_context(|| format!("cannot get a guest kernel {series}"))?;
         }
     }
     Ok(())
@@ -66,12 +80,12 @@ fn dir() -> Result<PathBuf> {
     Ok(host::target_dir()?.join("guest"))
 }
 
-fn fetch(series: &str) -> Result<()> {
+fn fetch(series: &str, apt: &Apt) -> Result<()> {
     let prefix = format!("linux-image-{series}.");
-    if packages::names(&prefix)?.is_empty() {
-        packages::refresh_lists(&format!("{prefix}0-cloud-amd64"))?;
+    if apt.names(&prefix)?.is_empty() {
+        apt.refresh_lists(&format!("{prefix}0-cloud-amd64"))?;
     }
-    let names = packages::names(&prefix)?;
+    let names = apt.names(&prefix)?;
     let cloud = names.into_iter().filter(|name| name.ends_with("-cloud-amd64"));
     let Some(package) = cloud.max_by_key(|name| numbers(name)) else {
         bail!(
@@ -82,7 +96,7 @@ fn fetch(series: &str) -> Result<()> {
     println!("setup: guest kernel {series}: {package}");
     let guest = dir()?;
     let unpacked = guest.join(format!("{series}.unpacked"));
-    packages::extract(std::slice::from_ref(&package), &unpacked)?;
+    apt.extract(std::slice::from_ref(&package), &unpacked)?;
     let into = guest.join(series);
     let modules = into.join("modules");
     fs::create_dir_all(&modules).with_context(|| format!("cannot make {}", modules.display()))?;

@@ -55,24 +55,103 @@ pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-/// Unpack packages into `into` without installing them.
+/// Packages as apt has them: those of this machine, or of another release in lists of its own, which leaves the machine's
+/// alone.
+#[derive(Default)]
+pub struct Apt {
+    options: Vec<String>,
+}
+
+impl Apt {
+    /// The packages of `release` of Debian, from where this machine has those of its own release. What apt keeps is in
+    /// `state`.
+    pub fn of_release(release: &str, state: &Path) -> Result<Self> {
+        let targets = host::output(Command::new("apt-get").args([
+            "indextargets",
+            "--format",
+            "$(REPO_URI) $(RELEASE) $(COMPONENT)",
+            "Created-By: Packages",
+        ]))?;
+        let mut targets = targets.lines().filter_map(|line| {
+            let mut words = line.split(' ');
+            Some((words.next()?, words.next()?, words.next()?))
+        });
+        let is_plain = |release: &str| release.bytes().all(|byte| byte.is_ascii_lowercase());
+        let (uri, ..) = targets
+            .find(|(_, of, component)| is_plain(of) && *component == "main")
+            .context("the package sources of this machine have no release of Debian with `main`")?;
+        const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+        fs::create_dir_all(state.join("lists/partial"))
+            .with_context(|| format!("cannot make {}", state.display()))?;
+        let sources = state.join("sources.list");
+        fs::write(&sources, format!("deb [signed-by={KEYS}] {uri} {release} main\n"))
+            .with_context(|| format!("cannot write {}", sources.display()))?;
+        let option = |name: &str, value: &Path| ["-o".to_owned(), format!("{name}={}", value.display())];
+        let options = [
+            option("Dir::Etc::SourceList", &sources),
+            option("Dir::Etc::SourceParts", Path::new("-")),
+            option("Dir::State::Lists", &state.join("lists")),
+            option("Dir::Cache", state),
+            option("APT::Sandbox::User", Path::new("root")),
+            option("Acquire::Languages", Path::new("none")),
+        ];
+        Ok(Self { options: options.concat() })
+    }
+
+    /// Unpack packages into `into` without installing them.
+    pub fn extract(&self, packages: &[String], into: &Path) -> Result<()> {
+        let debs = tempfile::tempdir().context("cannot make a temporary directory")?;
+        let debs = debs.path();
+        if let Some(first) = packages.first() {
+            self.refresh_lists(first)?;
+        }
+        let mut download = self.command("apt-get");
+        if is_root() {
+            // Else apt changes to a user that cannot write here, fails, warns and goes on as root.
+            download.args(["-o", "APT::Sandbox::User=root"]);
+        }
+        host::output(download.args(["download", "-q"]).args(packages).current_dir(debs))?;
+        fs::create_dir_all(into).with_context(|| format!("cannot make {}", into.display()))?;
+        for deb in fs::read_dir(debs).with_context(|| format!("cannot read {}", debs.display()))? {
+            host::output(Command::new("dpkg-deb").arg("-x").arg(deb?.path()).arg(into))?;
+        }
+        Ok(())
+    }
+
+    /// Names of all packages that begin with `prefix`.
+    pub fn names(&self, prefix: &str) -> Result<Vec<String>> {
+        let listing = host::output(self.command("apt-cache").args(["pkgnames", prefix]))?;
+        Ok(listing.lines().map(str::to_owned).collect())
+    }
+
+    /// Fetch the package lists if they do not know `package` (a fresh container has none).
+    pub fn refresh_lists(&self, package: &str) -> Result<()> {
+        let known = host::output(self.command("apt-cache").args(["show", "--no-all-versions", package]));
+        if known.is_ok_and(|text| !text.is_empty()) {
+            return Ok(());
+        }
+        println!("setup: fetching package lists");
+        match self.options.is_empty() {
+            true => as_root("apt-get", &["update", "-q"]),
+            false => host::status(self.command("apt-get").args(["update", "-q"])),
+        }
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.args(&self.options);
+        command
+    }
+}
+
+/// Unpack packages of this machine's release into `into` without installing them.
 pub fn extract(packages: &[String], into: &Path) -> Result<()> {
-    let debs = tempfile::tempdir().context("cannot make a temporary directory")?;
-    let debs = debs.path();
-    if let Some(first) = packages.first() {
-        refresh_lists(first)?;
-    }
-    let mut download = Command::new("apt-get");
-    if is_root() {
-        // Else apt changes to a user that cannot write here, fails, warns and goes on as root.
-        download.args(["-o", "APT::Sandbox::User=root"]);
-    }
-    host::output(download.args(["download", "-q"]).args(packages).current_dir(debs))?;
-    fs::create_dir_all(into).with_context(|| format!("cannot make {}", into.display()))?;
-    for deb in fs::read_dir(debs).with_context(|| format!("cannot read {}", debs.display()))? {
-        host::output(Command::new("dpkg-deb").arg("-x").arg(deb?.path()).arg(into))?;
-    }
-    Ok(())
+    Apt::default().extract(packages, into)
+}
+
+/// Fetch the package lists if they do not know `package`.
+pub fn refresh_lists(package: &str) -> Result<()> {
+    Apt::default().refresh_lists(package)
 }
 
 /// Packages of services unpacked, with those that they need and that are not installed here. Nothing is installed, and
@@ -100,22 +179,6 @@ pub fn library_dirs(root: &Path) -> Vec<PathBuf> {
     let architecture = format!("{}-linux-gnu", std::env::consts::ARCH);
     let places = ["usr/lib", "lib"].map(|place| root.join(place).join(&architecture));
     places.into_iter().filter(|dir| dir.is_dir()).collect()
-}
-
-/// Names of all packages that begin with `prefix`.
-pub fn names(prefix: &str) -> Result<Vec<String>> {
-    let listing = host::output(Command::new("apt-cache").args(["pkgnames", prefix]))?;
-    Ok(listing.lines().map(str::to_owned).collect())
-}
-
-/// Fetch the package lists if they do not know `package` (a fresh container has none).
-pub fn refresh_lists(package: &str) -> Result<()> {
-    let known = host::output(Command::new("apt-cache").args(["show", "--no-all-versions", package]));
-    if known.is_ok_and(|text| !text.is_empty()) {
-        return Ok(());
-    }
-    println!("setup: fetching package lists");
-    as_root("apt-get", &["update", "-q"])
 }
 
 fn as_root(program: &str, args: &[&str]) -> Result<()> {
