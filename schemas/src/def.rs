@@ -151,6 +151,8 @@ pub struct ColumnDef {
     pub doc: String,
     /// Whose it is, if not the current thread's although its name says so: a socket's network namespace.
     pub subject: Option<String>,
+    /// Whether it is NULL where the kernel has not what its value is made of. Otherwise the event is not observed there.
+    pub is_optional: bool,
     /// Its value, unless a probe sets another; without any it is NULL.
     pub expr: Option<Field>,
 }
@@ -205,7 +207,15 @@ pub fn parse_inline(text: &str) -> Result<EventDef, DefError> {
         let written = field.text[field.expr.span.start..field.expr.span.end].to_owned();
         let ty = field.ty.clone();
         let unit = (field.expr.kind == Kind::Duration).then(|| "ns".to_owned());
-        columns.push(ColumnDef { name, ty, unit, doc: written, subject: None, expr: Some(field) });
+        columns.push(ColumnDef {
+            name,
+            ty,
+            unit,
+            doc: written,
+            subject: None,
+            is_optional: false,
+            expr: Some(field),
+        });
     }
     let probe = ProbeDef {
         on: target.clone(),

@@ -82,9 +82,12 @@ fn section(out: &mut String, event: &EventDef) {
         ));
     }
     out.push_str("\n| column | type | unit | what | expression |\n|---|---|---|---|---|\n");
-    for ColumnDef { name, ty, unit, doc, subject: _, expr } in columns {
+    for ColumnDef { name, ty, unit, doc, subject: _, is_optional, expr } in columns {
         let ty = ty.as_ref().map_or_else(String::new, |ty| format!("`{ty}`"));
         let expr = match expr {
+            Some(field) if *is_optional => {
+                format!("`{}`; NULL where the kernel has no such thing", field.text)
+            }
             Some(field) => format!("`{}`", field.text),
             None => "set by each source".to_owned(),
         };

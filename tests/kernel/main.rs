@@ -8,6 +8,7 @@
 mod judge;
 mod place;
 mod power;
+mod support;
 mod systemd;
 mod tools;
 mod trace;
@@ -59,6 +60,10 @@ fn main() -> ExitCode {
     for series in setup::SERIES {
         let judge = || power::judge(series).map_err(|error| format!("{error:#}").into());
         trials.push(Trial::test(format!("{series}::{}", power::NAME), judge));
+    }
+    if place::is_all() {
+        let judge = || support::judge().map_err(|error| format!("{error:#}").into());
+        trials.push(Trial::test(support::NAME, judge));
     }
     let judge = || systemd::judge().map_err(|error| format!("{error:#}").into());
     trials.push(Trial::test(format!("{}::{}", systemd::SERIES, systemd::NAME), judge));

@@ -55,6 +55,11 @@ impl Scene {
     }
 }
 
+/// Whether everything is wanted, which takes long.
+pub fn is_all() -> bool {
+    std::env::var_os(xtask::test::ALL).is_some()
+}
+
 /// A kernel and what is recorded there.
 pub struct Place {
     /// `None`: the kernel of this machine.
@@ -102,7 +107,7 @@ impl Place {
     pub fn cases(&self) -> Vec<Case> {
         let cases = Case::all().into_iter();
         let Some(series) = self.series else { return cases.filter(Case::is_native).collect() };
-        let is_all = std::env::var_os(xtask::test::ALL).is_some();
+        let is_all = is_all();
         let nth = setup::SERIES.iter().position(|other| *other == series);
         let is_wanted = |index: usize| is_all || Some(index % setup::SERIES.len()) == nth;
         cases.enumerate().filter(|(index, _)| is_wanted(*index)).map(|(_, case)| case).collect()

@@ -18,7 +18,7 @@ const ANY_TRACE: &str = "x.trace";
 #[derive(Clone)]
 pub struct Case {
     pub name: String,
-    script: String,
+    pub script: String,
     questions: String,
 }
 

@@ -14,7 +14,7 @@ mod unpacked;
 use anyhow::Result;
 
 pub use emulator::{busybox, qemu};
-pub use kernels::{Kernel, SERIES, kernel};
+pub use kernels::{Kernel, OTHERS, SERIES, kernel};
 pub use packages::{extract, install, is_root, library_dirs, services};
 pub use python::python;
 pub use systemd::{Systemd, systemd};

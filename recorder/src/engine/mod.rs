@@ -13,6 +13,7 @@ mod mapped;
 mod misses;
 mod object;
 mod objects;
+mod old_kernels;
 mod pids;
 mod program;
 mod ring;
@@ -31,6 +32,7 @@ use zerocopy::FromBytes;
 
 pub use calls::Unfinished;
 pub use pids::{MAX_PIDS, PidSet};
+pub use sys::may_use_maps;
 
 use crate::kernel::{ProgramOffsets, TaskOffsets};
 pub use crate::resolve::{Candidate, Mechanism};

@@ -5,7 +5,9 @@ use std::sync::LazyLock;
 use anyhow::{Context, Result};
 use schemas::wire::MAX_COPIES;
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!("ktape.bpf.o");
+use super::old_kernels::{self, IS_OLD};
+
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!("ktape.bpf.o");
 
 /// The sections of the programs of the object, as recorder-ebpf/src/main.rs names them.
 const SECTIONS: [&str; 11] = [
@@ -57,9 +59,15 @@ impl Sections {
 /// to a copy of it, and there is a copy for each probe.
 static PLACES: LazyLock<[Vec<usize>; SECTIONS.len()]> = LazyLock::new(|| SECTIONS.map(places));
 
-/// The object with other section names, in memory that is aligned for ELF.
+/// What an old kernel does not know. Found once, too.
+static UNKNOWN: LazyLock<Vec<(usize, [u8; 8])>> = LazyLock::new(|| old_kernels::replacements(OBJECT));
+
+/// The object with other section names, as this kernel takes it, in memory that is aligned for ELF.
 pub fn with_sections(names: Sections) -> Result<Vec<u64>> {
     let mut bytes = OBJECT.to_vec();
+    if *IS_OLD {
+        old_kernels::replace(&mut bytes, &UNKNOWN);
+    }
     let Sections { events, entry, exit, follow, iterator } = names;
     let names = events.into_iter().flatten().chain([entry, exit, follow, follow, iterator]);
     for ((section, places), name) in SECTIONS.iter().zip(&*PLACES).zip(names) {

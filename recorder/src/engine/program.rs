@@ -16,6 +16,7 @@ use zerocopy::IntoBytes;
 use super::check;
 use super::mapped::Mapped;
 use super::object::{self, EVENTS, Sections};
+use super::old_kernels::IS_OLD;
 use super::sys::link_by_id;
 use crate::kernel::{ProgramOffsets, TaskOffsets, Tracefs};
 use crate::resolve::{Candidate, Mechanism};
@@ -147,9 +148,9 @@ impl Loader {
         let entry_plan = candidate.entry.as_deref().unwrap_or(&Plan::EMPTY);
         check::check(entry_plan).context("the entry plan")?;
         let ((kind, section), (entry_kind, entry_section)) = kinds(candidate.mechanism);
-        let interleaved = matches!(candidate.mechanism, Mechanism::Uprobe | Mechanism::Uretprobe);
+        let is_user = matches!(candidate.mechanism, Mechanism::Uprobe | Mechanism::Uretprobe);
         // A task makes system calls and runs programs, nobody else does.
-        let never = interleaved || candidate.mechanism == Mechanism::SyscallTracepoints;
+        let never = is_user || candidate.mechanism == Mechanism::SyscallTracepoints;
         let interrupts = if never { Interrupts::default() } else { self.interrupts };
         let entry = candidate.entry.is_some();
         self.loader
@@ -160,7 +161,7 @@ impl Loader {
             .override_global("INPUTS", keep(check::inputs(&candidate.plan)), true)
             .override_global("ENTRY_INPUTS", keep(check::entry_inputs(entry_plan, &candidate.plan)), true)
             .override_global("INTERRUPTS", keep(Telling(interrupts)), true)
-            .override_global("INTERLEAVED", keep(u8::from(interleaved)), true)
+            .override_global("INTERLEAVED", keep(u8::from(is_user && !*IS_OLD)), true)
             .map_max_entries("RINGS", self.cpus * candidate.copies())
             .map_max_entries("CPUS", candidate.copies())
             .map_max_entries("ONCE", if candidate.plan.once == NONE { 1 } else { ONCE })
@@ -325,9 +326,9 @@ impl Programs {
         };
         let program: &mut KProbe = self.program(name)?;
         let id = program.attach(function, offset).map_err(explain)?;
-        let link = program.take_link(id)?;
-        // Before 5.15 there is no such link; the program owns its perf event then.
-        if let Ok(link) = FdLink::try_from(link) {
+        // Before Linux 5.15 there is no link, but a perf event that the program owns: if it were taken, the probe would go.
+        if aya::features().bpf_perf_link() {
+            let link = FdLink::try_from(program.take_link(id)?)?;
             if name != ENTRY {
                 self.kprobe_link = link.info().ok().and_then(|info| link_by_id(info.id()).ok());
             }

@@ -10,6 +10,7 @@ const MAP_LOOKUP_ELEM: u32 = 1;
 const MAP_UPDATE_ELEM: u32 = 2;
 const MAP_DELETE_ELEM: u32 = 3;
 const MAP_GET_NEXT_KEY: u32 = 4;
+const PROG_LOAD: u32 = 5;
 const OBJ_GET_INFO_BY_FD: u32 = 15;
 const LINK_GET_FD_BY_ID: u32 = 30;
 
@@ -53,6 +54,15 @@ struct InfoByFd {
 
 #[repr(C)]
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+struct ProgLoad {
+    prog_type: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+}
+
+#[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 struct FdById {
     id: u32,
     next_id: u32,
@@ -92,6 +102,27 @@ pub fn map_create(
         ..MapCreate::new_zeroed()
     };
     bpf(MAP_CREATE, &mut attr).map(owned)
+}
+
+/// Whether the kernel takes a program of these instructions (as a socket filter, which is attached to nothing).
+pub fn loads(program: &[[u8; 8]]) -> bool {
+    const SOCKET_FILTER: u32 = 1;
+    let mut attr = ProgLoad {
+        prog_type: SOCKET_FILTER,
+        insn_cnt: program.len() as u32,
+        insns: program.as_ptr() as u64,
+        license: c"GPL".as_ptr() as u64,
+    };
+    bpf(PROG_LOAD, &mut attr).map(owned).is_ok()
+}
+
+/// Whether the kernel lets this thread use maps that it has descriptors of.
+pub fn may_use_maps() -> bool {
+    let key = 0u32;
+    let none = u32::MAX;
+    let mut attr = MapElem { map_fd: none, pad: 0, key: std::ptr::from_ref(&key) as u64, value: 0, flags: 0 };
+    // There is no such map, which only who may use maps is told.
+    bpf(MAP_LOOKUP_ELEM, &mut attr).is_err_and(|error| error.raw_os_error() != Some(libc::EPERM))
 }
 
 fn elem<K>(map: BorrowedFd<'_>, key: K, value: u64) -> (MapElem, Box<K>) {

@@ -100,10 +100,19 @@ impl Kernel {
 
     /// x86_64: 6.2 to 6.14 have both variables in one structure.
     fn per_cpu_count(&self) -> Option<Interrupts> {
-        let run_queue = self.btf.per_cpu("runqueues")?;
+        let text = OnceCell::new();
+        let per_cpu = |name| {
+            let named = || {
+                let text = text.get_or_init(|| if self.running { symbols::text() } else { String::new() });
+                symbols::per_cpu(text, name)
+            };
+            // Types of older kernels have no variables.
+            self.btf.per_cpu(name).or_else(named)
+        };
         let hot = |member| Some(self.btf.per_cpu("pcpu_hot")? + self.offset("pcpu_hot", &[member])?);
-        let count = self.btf.per_cpu("__preempt_count").or_else(|| hot("preempt_count"))?;
-        let current = self.btf.per_cpu("current_task").or_else(|| hot("current_task"))?;
+        let run_queue = per_cpu("runqueues")?;
+        let count = hot("preempt_count").or_else(|| per_cpu("__preempt_count"))?;
+        let current = hot("current_task").or_else(|| per_cpu("current_task"))?;
         Some(Interrupts {
             how: interrupts::PER_CPU,
             count: count - run_queue,

@@ -22,6 +22,11 @@ struct Line<'a> {
     module: Option<&'a str>,
 }
 
+/// The running kernel's kallsyms, empty if it cannot be read.
+pub fn text() -> String {
+    fs::read_to_string(KALLSYMS).unwrap_or_default()
+}
+
 fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
     text.lines().filter_map(|line| {
         let mut words = line.split_ascii_whitespace();
@@ -84,6 +89,14 @@ impl FunctionNames {
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(String::as_str)
     }
+}
+
+/// Where kallsyms has a variable of which each CPU has its own: how far behind the first of them.
+pub fn per_cpu(text: &str, name: &str) -> Option<i32> {
+    // Such variables have no place in memory of their own there, until Linux 6.15 on x86_64.
+    let of = |name| lines(text).find(|line| line.name == name && line.kind.eq_ignore_ascii_case(&b'a'));
+    let place = of(name)?.address.checked_sub(of("__per_cpu_start")?.address)?;
+    i32::try_from(place).ok().filter(|place| *place != 0)
 }
 
 /// What an address of the kernel belongs to.

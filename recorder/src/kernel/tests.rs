@@ -99,6 +99,16 @@ fn broken_bytes_are_refused_or_read_as_void() {
 }
 
 #[test]
+fn a_variable_of_each_cpu_is_found_where_types_lack_it() {
+    let text = "0000000000000000 A __per_cpu_start\n000000000001fb80 A __preempt_count\n\
+                ffffffff82000000 D runqueues\n0000000000000000 A hidden\n";
+    assert_eq!(symbols::per_cpu(text, "__preempt_count"), Some(0x1fb80));
+    for name in ["runqueues", "hidden", "absent"] {
+        assert_eq!(symbols::per_cpu(text, name), None, "{name}");
+    }
+}
+
+#[test]
 fn the_running_kernel_has_the_functions_that_events_need() {
     let kernel = Kernel::running().unwrap();
     assert_eq!(kernel.function("inet_listen"), FunctionSymbol::Unique);

@@ -8,7 +8,7 @@ use std::fs;
 use anyhow::{Result, bail};
 
 pub use identity::Identity;
-pub use renounce::renounce;
+pub use renounce::{renounce, without_rights};
 
 /// A capability that recording can need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@
 use std::io;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use super::identity::check;
 use super::{Capability, DAC_READ_SEARCH, Identity};
@@ -55,6 +55,15 @@ pub fn renounce(identity: Option<&Identity>, keep: &[Capability], trace: &Path) 
     set(keep, keep | search)
         .and_then(|()| if is_barred(trace) { set(keep | search, keep | search) } else { set(keep, keep) })
         .context("cannot give up capabilities")
+}
+
+/// What `ask` gives in a thread that can use none of our capabilities.
+pub fn without_rights<T: Send>(ask: impl FnOnce() -> T + Send) -> Result<T> {
+    let asking = || set(0, permitted()?).map(|()| ask());
+    let asked = std::thread::scope(|scope| scope.spawn(asking).join());
+    asked
+        .map_err(|_| anyhow!("the thread without rights has died"))?
+        .context("cannot be without capabilities")
 }
 
 fn is_barred(trace: &Path) -> bool {

@@ -216,10 +216,17 @@ impl<'a> Compiler<'a> {
                 // It would be that of the process in which the probe runs, and the row is about another.
                 Some(_) if self.probe.pid.is_some() && self.is_added(column) => vec![lower.null(place)],
                 Some(field) => {
+                    let before = column.is_optional.then(|| lower.nodes.clone());
                     lower.active.push(format!("column{}", column.name));
                     let outputs = lower.outputs(field, place, guard);
                     lower.active.pop();
-                    outputs.with_context(|| format!("column {}", column.name))?
+                    match (outputs, before) {
+                        (Err(_), Some(before)) => {
+                            *lower.nodes = before;
+                            vec![lower.null(place)]
+                        }
+                        (outputs, _) => outputs.with_context(|| format!("column {}", column.name))?,
+                    }
                 }
                 None => vec![lower.null(place)],
             };

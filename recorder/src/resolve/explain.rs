@@ -175,6 +175,10 @@ pub(super) fn candidate(compiler: &Compiler<'_>, scope: &Scope, candidate: &Cand
             (Some(steps), None) => steps,
             (None, None) => "nothing".to_owned(),
         };
+        let value = match (at.as_str(), column.is_optional) {
+            ("nothing", true) => format!("NULL, as this kernel lacks what it is made of ({value})"),
+            _ => value,
+        };
         let when = match compiler.probe.when.get(&column.name) {
             Some(field) => format!(", only if {}", field.text),
             None => String::new(),

@@ -47,6 +47,7 @@ pub(super) fn typed_columns(
                 unit: None,
                 doc: doc.to_owned(),
                 subject: None,
+                is_optional: false,
                 expr: Some(Field::parse(&expr)?),
             });
         }
@@ -84,7 +85,8 @@ fn everything(kernel: &Kernel, offers: &[Vec<Offer<'_>>]) -> Result<Vec<ColumnDe
             name.push('_');
         }
         let expr = Some(Field::parse(expr)?);
-        let mut column = ColumnDef { name, ty: None, unit: None, doc, subject: None, expr };
+        let mut column =
+            ColumnDef { name, ty: None, unit: None, doc, subject: None, is_optional: false, expr };
         // A pointer of which the kernel does not tell more is an address.
         column.ty = match compile::infer_in(kernel, &[], &column, offer.probe, scope) {
             // A register of unknown type has not got one by being recorded.

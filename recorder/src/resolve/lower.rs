@@ -218,7 +218,10 @@ impl<'a> Lower<'a> {
             self.active.pop();
             self.guards.get_or_insert_default().push(formula?);
         }
-        let value = self.within("column", &column.name, written)?;
+        let value = match self.within("column", &column.name, written) {
+            Err(_) if column.is_optional => return Ok(Value::Missing),
+            value => value?,
+        };
         match written.ty.as_ref().or(column.ty.as_ref()) {
             Some(ty) => Ok(self.typed(field, span, value.clone(), ty)?.unwrap_or(value)),
             None => Ok(value),

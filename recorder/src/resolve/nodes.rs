@@ -77,7 +77,7 @@ pub(super) enum Right {
 }
 
 /// All nodes of a plan.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Nodes {
     nodes: Vec<Node>,
     ids: HashMap<Node, NodeId>,

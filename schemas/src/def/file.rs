@@ -15,9 +15,12 @@ pub fn parse_toml(name: &str, text: &str) -> Result<EventDef, DefError> {
         .map_err(|error| DefError(format!("event {name}: {}", error.to_string().trim_end())))?;
     let RawEvent { summary, excludes, always, context, weight, source, column } = raw;
     let mut columns = Vec::new();
-    for RawColumn { name: column, ty, unit, doc, subject, expr } in column {
+    for RawColumn { name: column, ty, unit, doc, subject, optional: is_optional, expr } in column {
+        if is_optional && ty.is_none() {
+            return fail(format!("event {name}, column {column}: an optional column needs a type"));
+        }
         let expr = optional(expr.as_deref(), || format!("event {name}, column {column}, expr"))?;
-        columns.push(ColumnDef { name: column, ty, unit, doc, subject, expr });
+        columns.push(ColumnDef { name: column, ty, unit, doc, subject, is_optional, expr });
     }
     let mut sources = Vec::new();
     for raw in source {
@@ -115,6 +118,8 @@ struct RawColumn {
     unit: Option<String>,
     doc: String,
     subject: Option<String>,
+    #[serde(default)]
+    optional: bool,
     expr: Option<String>,
 }
 

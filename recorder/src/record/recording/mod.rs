@@ -27,10 +27,10 @@ use crate::cli::options::Options;
 use crate::cli::say;
 use crate::cli::units::show_size;
 use crate::command::Held;
-use crate::engine::Engine;
+use crate::engine::{Engine, may_use_maps};
 use crate::kernel::KernelSymbols;
 use crate::pipeline::{self, Priority, TraceWriter};
-use crate::privileges::{Identity, KILL, renounce};
+use crate::privileges::{BPF, Identity, KILL, renounce, without_rights};
 use crate::snapshot::cgroups::Hierarchy;
 use crate::snapshot::{cgroups, clock, processes};
 
@@ -203,8 +203,12 @@ impl<'a> Recording<'a> {
         }
         // All that needed rights is attached, open or read.
         self.look_for_names();
-        let keep = if command.is_some() { &[KILL][..] } else { &[] };
-        renounce(self.owner.as_ref(), keep, self.writer.dir())?;
+        let mut keep = Vec::from_iter(command.is_some().then_some(KILL));
+        // Before Linux 6.0 what the descriptor of a map allows hangs on it too, where kernel.unprivileged_bpf_disabled is set.
+        if !without_rights(may_use_maps)? {
+            keep.push(BPF);
+        }
+        renounce(self.owner.as_ref(), &keep, self.writer.dir())?;
         // Draining is short work that must not wait.
         pipeline::short_slices();
         if self.shown.is_some() {

@@ -1,0 +1,105 @@
+//! Instructions of the compiled kernel side that kernels before Linux 5.12 do not know, and what does their work there.
+//!
+//! A kernel refuses a program for an instruction that it does not know, also where the program never comes to it. So these
+//! are replaced, one for one, before the object is loaded.
+
+use std::sync::LazyLock;
+
+use object::{Object, ObjectSection, SectionKind};
+
+use super::sys;
+
+/// `BPF_STX | BPF_ATOMIC | BPF_DW`.
+const ATOMIC: u8 = 0xdb;
+/// Its immediate for an addition that gives the old value.
+const FETCH_ADD: i32 = 0x01;
+/// Its immediate for an exchange if the value is that of `r0`.
+const CMPXCHG: i32 = 0xf1;
+/// `BPF_ALU64 | BPF_MOV | BPF_K`.
+const MOVE: u8 = 0xb7;
+const SIZE: usize = 8;
+
+/// Whether this kernel lacks atomic instructions that give the old value. There, a program in a process runs to its end
+/// before another one runs on that CPU, so that nothing needs them to count.
+pub static IS_OLD: LazyLock<bool> = LazyLock::new(|| !sys::loads(&PROGRAM));
+
+/// A program with one of each: the least that shows whether the kernel knows them.
+const PROGRAM: [[u8; SIZE]; 6] = [
+    instruction(MOVE, 0, 0, 0, 0),
+    // *(u64 *)(r10 - 8) = r0
+    instruction(0x7b, 10, 0, -8, 0),
+    instruction(ATOMIC, 10, 0, -8, FETCH_ADD),
+    instruction(ATOMIC, 10, 0, -8, CMPXCHG),
+    instruction(MOVE, 0, 0, 0, 0),
+    // exit
+    instruction(0x95, 0, 0, 0, 0),
+];
+
+/// A place in the object with an instruction, and what replaces it.
+type Replacement = (usize, [u8; SIZE]);
+
+/// Replace in `bytes`, a copy of `object`, what an old kernel does not know.
+pub fn replace(bytes: &mut [u8], replacements: &[Replacement]) {
+    for (at, instruction) in replacements {
+        if let Some(place) = bytes.get_mut(*at..at + SIZE) {
+            place.copy_from_slice(instruction);
+        }
+    }
+}
+
+/// What is to be replaced in an object: none if it cannot be read.
+pub fn replacements(object: &[u8]) -> Vec<Replacement> {
+    let Ok(file) = object::File::parse(object) else { return Vec::new() };
+    let texts = file.sections().filter(|section| section.kind() == SectionKind::Text);
+    let texts = texts.filter_map(|section| Some((section.file_range()?.0 as usize, section.data().ok()?)));
+    let instructions = texts.flat_map(|(start, text)| {
+        let (all, _) = text.as_chunks::<SIZE>();
+        all.iter().enumerate().map(move |(nth, instruction)| (start + nth * SIZE, *instruction))
+    });
+    instructions.filter_map(|(at, instruction)| Some((at, replacement(instruction)?))).collect()
+}
+
+/// Additions that give the old value are not reached where [`IS_OLD`], and an exchange is taken to have found another value:
+/// the set of objects has a map for those that its buckets have no room for.
+fn replacement([opcode, registers, _, _, imm @ ..]: [u8; SIZE]) -> Option<[u8; SIZE]> {
+    match (opcode, i32::from_le_bytes(imm)) {
+        (ATOMIC, FETCH_ADD) => Some(instruction(MOVE, registers >> 4, 0, 0, 0)),
+        (ATOMIC, CMPXCHG) => Some(instruction(MOVE, 0, 0, 0, 1)),
+        _ => None,
+    }
+}
+
+const fn instruction(opcode: u8, dst: u8, src: u8, offset: i16, imm: i32) -> [u8; SIZE] {
+    let (offset, imm) = (offset.to_le_bytes(), imm.to_le_bytes());
+    [opcode, dst | src << 4, offset[0], offset[1], imm[0], imm[1], imm[2], imm[3]]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::object::OBJECT;
+
+    #[test]
+    fn nothing_is_left_that_an_old_kernel_does_not_know() {
+        let found = replacements(OBJECT);
+        assert!(!found.is_empty());
+        let mut bytes = OBJECT.to_vec();
+        replace(&mut bytes, &found);
+        assert_eq!(replacements(&bytes), []);
+        let atomics = |bytes: &[u8]| {
+            let file = object::File::parse(bytes).unwrap();
+            let texts = file.sections().filter(|section| section.kind() == SectionKind::Text);
+            let opcodes = texts.flat_map(|section| {
+                section.data().unwrap().chunks_exact(SIZE).map(|it| it[0]).collect::<Vec<_>>()
+            });
+            opcodes.filter(|opcode| *opcode == ATOMIC).count()
+        };
+        assert_eq!(atomics(OBJECT), found.len());
+        assert_eq!(atomics(&bytes), 0);
+    }
+
+    #[test]
+    fn this_kernel_is_not_old() {
+        assert!(!*IS_OLD || !nix::unistd::geteuid().is_root());
+    }
+}
