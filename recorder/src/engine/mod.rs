@@ -8,6 +8,7 @@
 
 mod calls;
 mod check;
+mod counted;
 mod gate;
 mod mapped;
 mod misses;
