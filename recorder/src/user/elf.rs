@@ -172,6 +172,29 @@ impl Image {
     }
 }
 
+/// What the linker gave the program or library `file` to tell it from others, without reading all of it.
+pub fn build_id(file: &File) -> Option<String> {
+    let cache = ReadCache::new(file);
+    let header = Header::parse(&cache).ok()?;
+    let endian = header.endian().ok()?;
+    let parts = header.program_headers(endian, &cache).ok()?;
+    parts.iter().find_map(|part| build_id_in(part, endian, &cache))
+}
+
+fn build_id_in(
+    part: &elf::ProgramHeader64<Endianness>,
+    endian: Endianness,
+    data: &ReadCache<&File>,
+) -> Option<String> {
+    let mut notes = part.notes(endian, data).ok()??;
+    while let Ok(Some(note)) = notes.next() {
+        if note.name() == elf::ELF_NOTE_GNU && note.n_type(endian) == elf::NT_GNU_BUILD_ID {
+            return Some(hexadecimal(note.desc()));
+        }
+    }
+    None
+}
+
 /// Fails unless the file is a program or library of this machine.
 fn check(file: &File) -> Result<()> {
     let mut start = Vec::new();
@@ -225,14 +248,8 @@ fn parse(file: &File) -> Result<Image> {
                 is_code: part.p_flags(endian) & elf::PF_X != 0,
             });
         }
-        if image.build_id.is_none()
-            && let Ok(Some(mut notes)) = part.notes(endian, data)
-        {
-            while let Ok(Some(note)) = notes.next() {
-                if note.name() == elf::ELF_NOTE_GNU && note.n_type(endian) == elf::NT_GNU_BUILD_ID {
-                    image.build_id = Some(hexadecimal(note.desc()));
-                }
-            }
+        if image.build_id.is_none() {
+            image.build_id = build_id_in(part, endian, data);
         }
     }
     let sections = header.sections(endian, data)?;

@@ -2,7 +2,7 @@
 //! in the file that the kernel is to probe.
 //!
 //! ```text
-//! PATH    file (paths, the PATH, containers), libraries (names of libraries)   -> an open file
+//! PATH    file (paths, the PATH, containers), libraries (names of libraries), running (what processes run) -> an open file
 //! SYMBOL  elf (symbol tables), debug (symbols kept elsewhere), indirect (IFUNC) -> offsets in that file
 //! PROVIDER:NAME  usdt (probes that the file has built in) -> offsets, and where arguments are (operand)
 //! ```
@@ -15,6 +15,7 @@ mod file;
 mod indirect;
 mod libraries;
 pub mod operand;
+mod running;
 pub mod usdt;
 
 use std::fmt;

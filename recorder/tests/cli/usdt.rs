@@ -215,3 +215,81 @@ fn a_file_of_an_event_may_name_one() {
     assert_eq!(mine.integers("which"), [Some(2); 3]);
     assert_eq!(mine.integers("what"), [Some(101), Some(102), Some(103)]);
 }
+
+#[test]
+fn the_file_of_a_running_process_is_found_though_it_is_nowhere_to_be_seen() {
+    let sandbox = Sandbox::for_recording();
+    build(&sandbox, &[]);
+    let id = Command::new("readelf").args(["-n", "marks"]).current_dir(sandbox.path("")).output().unwrap();
+    let id = String::from_utf8_lossy(&id.stdout).into_owned();
+    let id = id.split("Build ID: ").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+    // It lies in a file system that only its own namespace has, and has lost its name there.
+    let script = "mkdir own && mount -t tmpfs none own && cp marks own && rm marks && exec own/marks steps";
+    let mut child = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script])
+        .current_dir(sandbox.path(""))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut steps, mut said) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+    let mut step = || {
+        writeln!(steps, "go").unwrap();
+        let mut line = String::new();
+        said.read_line(&mut line).unwrap();
+        line.trim().to_owned()
+    };
+    assert_eq!(step(), "0 0");
+    let pid = child.id();
+    let probes = [
+        format!("a=usdt:pid={pid}:marks:heard"),
+        format!("b=usdt:build-id={id}:marks:heard"),
+        format!("c=uprobe:pid={pid}/libc:fgets{{ size=$arg2:s32 }} if $pid == {pid}"),
+        format!("d=uprobe:build-id={}:main{{}}", &id[..12]),
+    ];
+    let mut args = vec!["record"];
+    args.extend(probes.iter().map(String::as_str));
+    args.extend(["-o", "t"]);
+    let mut running = sandbox.start(&args);
+    // Who listens at one place counts once, for the kernel knows places.
+    assert_eq!((step(), step()), ("1 1".to_owned(), "1 1".to_owned()));
+    running.signal(libc::SIGINT);
+    assert_eq!(running.wait_soon(), Some(0), "{}", running.stderr());
+    let cases = [
+        (format!("uprobe:pid={pid}/libk:main{{}}"), "runs no code of a file of that name; it runs"),
+        ("uprobe:pid=abc:main{}".to_owned(), "'abc' is no process number"),
+        ("uprobe:pid=4194304:main{}".to_owned(), "there is no process 4194304"),
+        ("uprobe:build-id=12:main{}".to_owned(), "at least its first 8 digits"),
+        ("uprobe:build-id=0123456789abcdef0123:main{}".to_owned(), "no process runs"),
+    ];
+    for (probe, part) in cases {
+        let text = sandbox.expect(2, &["record", "--explain", &probe, "-o", "u"]).err;
+        assert!(text.contains(part), "{probe}: {text}");
+    }
+    drop(steps);
+    assert!(child.wait().unwrap().success());
+    let t = sandbox.path("t");
+    for event in ["a", "b"] {
+        assert_eq!(Table::read(&t, event).integers("arg0"), [Some(1), Some(2)], "{event}");
+    }
+    // What waits in it when the recording begins has been entered before.
+    let sizes = Table::read(&t, "c").integers("size");
+    assert!(sizes.len() >= 2 && sizes.iter().all(|size| *size == Some(100)), "{sizes:?}");
+}
+
+#[test]
+fn a_process_that_begins_later_in_a_container_of_the_same_image_is_seen() {
+    let sandbox = Sandbox::for_recording();
+    build(&sandbox, &[]);
+    fs::create_dir_all(sandbox.path("image")).unwrap();
+    fs::rename(sandbox.path("marks"), sandbox.path("image/marks")).unwrap();
+    // Files of an overlay are those of the layer below until they are written to.
+    let script = "mkdir -p layer root && mount -t tmpfs none layer && mkdir layer/up layer/work && \
+                  mount -t overlay none -o lowerdir=image,upperdir=layer/up,workdir=layer/work root && exec root/marks 7 > said";
+    let probes = ["usdt:./image/marks:marks:heard", "uprobe:./image/marks:main{}"];
+    record(&sandbox, 0, &probes, &format!("exec unshare --mount sh -c '{script}'"));
+    assert!(fs::read_to_string(sandbox.path("said")).unwrap().contains("7,7,1"));
+    let t = sandbox.path("t");
+    let lengths = ["heard", "main"].map(|event| Table::read(&t, event).len());
+    assert_eq!(lengths, [7, 1]);
+}
