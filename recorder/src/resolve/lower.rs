@@ -291,7 +291,13 @@ impl<'a> Lower<'a> {
                 Ok(Value::Memory(Memory { base: node, off: 0, ty, bitfield: None, place }))
             }
             ArgAt::Operand(argument) => self.noted(field, span, ty, &argument),
-            ArgAt::Elsewhere(_) => Ok(Value::Missing),
+            ArgAt::Elsewhere(_) => {
+                // It meets no condition, negated or not.
+                if let Some(guards) = &mut self.guards {
+                    guards.push(Formula::Never);
+                }
+                Ok(Value::Missing)
+            }
             ArgAt::Unreadable(why) => Err(field.error(span, why)),
             ArgAt::Nowhere => Err(field.error(
                 span,

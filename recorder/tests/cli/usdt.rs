@@ -95,7 +95,13 @@ fn a_probe_in_several_places_has_the_arguments_of_each() {
     let sandbox = Sandbox::for_recording();
     build(&sandbox, &[]);
     let n = TIMES as usize;
-    let probes = [("usdt:./marks:marks:places", 5 * n), ("first=usdt:./marks:marks:places{arg0}", 5 * n)];
+    let probes = [
+        ("usdt:./marks:marks:places", 5 * n),
+        ("first=usdt:./marks:marks:places{arg0}", 5 * n),
+        // An argument that is not there meets no condition, negated or not.
+        ("others=usdt:./marks:marks:places{arg0} if !(arg1 == 77)", 2 * n),
+        ("either=usdt:./marks:marks:places{arg0} if arg1 == 77 || arg0 == 4", 3 * n),
+    ];
     trace(&sandbox, &probes);
     let places = Table::read(&sandbox.path("t"), "places");
     let mut rows: Vec<_> = places.integers("arg0").into_iter().zip(places.integers("arg1")).collect();
@@ -292,4 +298,24 @@ fn a_process_that_begins_later_in_a_container_of_the_same_image_is_seen() {
     let t = sandbox.path("t");
     let lengths = ["heard", "main"].map(|event| Table::read(&t, event).len());
     assert_eq!(lengths, [7, 1]);
+}
+
+#[test]
+fn a_library_of_the_system_has_probes_of_its_own() {
+    let sandbox = Sandbox::for_recording();
+    let text = "#include <stdexcept>\nint main() {\n    int n = 0;\n    for (int i = 0; i < 37; i++)\n        try { throw \
+                std::runtime_error(\"x\"); } catch (const std::exception &) { n++; }\n    return n != 37;\n}\n";
+    fs::write(sandbox.path("thrower.cc"), text).unwrap();
+    cc(&sandbox, &["-x", "c++", "-o", "thrower", "thrower.cc", "-lstdc++"]);
+    let probes = ["throw", "catch"].map(|name| {
+        format!("{name}=usdt:libstdc++:libstdcxx:{name}{{ object=arg0, type=arg1 }} if $comm == \"thrower\"")
+    });
+    record(&sandbox, 0, &[&probes[0], &probes[1]], "exec ./thrower");
+    let t = sandbox.path("t");
+    let (thrown, caught) = (Table::read(&t, "throw"), Table::read(&t, "catch"));
+    assert_eq!((thrown.len(), caught.len()), (37, 37));
+    // What is thrown is caught, and is of one type.
+    assert_eq!(thrown.integers("object"), caught.integers("object"));
+    let types = thrown.integers("type");
+    assert!(types.iter().all(|ty| ty.is_some() && *ty == types[0]), "{types:?}");
 }
