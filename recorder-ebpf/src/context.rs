@@ -174,3 +174,19 @@ pub fn returned<const ENTRY: bool>(state: &State) -> (u64, u32) {
         }
     }
 }
+
+/// Word `index` of the context. A function of its own: the verifier follows each call of it with the one `index` that the plan
+/// says, and so many loads are in the object once.
+#[inline(never)]
+pub fn register(context: *mut c_void, index: u64) -> u64 {
+    macro_rules! words {
+        ($($index:literal $offset:literal)*) => {
+            match index {
+                $($index => load!(context, $offset),)*
+                _ => 0,
+            }
+        };
+    }
+    words!(0 0 1 8 2 16 3 24 4 32 5 40 6 48 7 56 8 64 9 72 10 80 11 88 12 96 13 104 14 112 15 120 16 128 17 136 18 144
+        19 152 20 160)
+}

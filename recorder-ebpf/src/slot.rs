@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::{
 };
 use schemas::wire::{MAX_ERRNO, NO_DST, NONE, RETURN_VALUE, flag, op, src};
 
-use crate::context::read;
+use crate::context::{read, register};
 use crate::headers;
 use crate::plan::{get, plan};
 use crate::predicate::holds;
@@ -199,6 +199,7 @@ fn source<const ENTRY: bool, const I: usize>(state: &State) -> Value {
         src::DURATION => Value::good(unsafe { core::ptr::read_volatile(&raw const (*state.stash).dur_ns) }),
         // SAFETY: helpers without arguments, here and below.
         src::TASK => Value::of_task(state, unsafe { bpf_get_current_task() }),
+        src::REG => Value::good(register(state.context, u64::from(index))),
         src::TEMP => Value {
             bits: state.temp(index),
             null: (state.temp_nulls >> index) & 1,

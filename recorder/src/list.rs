@@ -51,22 +51,27 @@ pub fn list(glob: Option<&str>, out: &mut impl Write) -> Result<u8> {
     Ok(EXIT_OK)
 }
 
-/// `uprobe:PATH:GLOB`, without the glob too: its kind, and the rest.
+/// `uprobe:PATH:GLOB`, `usdt:PATH:GLOB`, without the glob too: its kind, and the rest.
 fn user_functions(glob: &str) -> Option<(&str, &str)> {
     let (kind, target) = glob.split_once(':')?;
-    ["uprobe", "uretprobe"].contains(&kind).then_some((kind, target))
+    ["uprobe", "uretprobe", "usdt"].contains(&kind).then_some((kind, target))
 }
 
-/// Functions of a program or library.
+/// Functions of a program or library, or the probes that it has built in.
 fn list_user(kind: &str, target: &str, out: &mut impl Write) -> Result<u8> {
+    let is_usdt = kind == "usdt";
+    let example = if is_usdt { "python3:*" } else { "libc:*open*" };
     ensure!(
         !target.is_empty() && target != "*",
-        "name a program or library, as in 'recorder list {kind}:libc:*open*'"
+        "name a program or library, as in 'recorder list {kind}:{example}'"
     );
-    let all = user::list(target).or_else(|error| match target.contains(':') {
-        true => Err(error),
-        false => user::list(&format!("{target}:*")),
-    })?;
+    let all = match is_usdt {
+        true => user::usdt::list(target),
+        false => user::list(target).or_else(|error| match target.contains(':') {
+            true => Err(error),
+            false => user::list(&format!("{target}:*")),
+        }),
+    }?;
     let width = all.iter().map(|function| function.target.len()).max().unwrap_or(0);
     for user::Function { target, place } in all {
         writeln!(out, "{kind}:{target:width$}  {place}")?;

@@ -352,7 +352,8 @@ pub fn runs_at_return(kind: ProbeKind) -> bool {
         | ProbeKind::Fentry
         | ProbeKind::Tracepoint
         | ProbeKind::RawTracepoint
-        | ProbeKind::Uprobe => false,
+        | ProbeKind::Uprobe
+        | ProbeKind::Usdt => false,
     }
 }
 

@@ -47,6 +47,9 @@ pub const DURATION: usize = MAX_ARGS + 1;
 /// kernel has return probes of a thread wait for.)
 pub const MAX_NESTED: usize = 64;
 
+/// Registers in `struct pt_regs` of x86_64.
+pub const MAX_REGISTERS: u8 = 21;
+
 /// "No temporary", "no bit": the value of an unused `u8` index.
 pub const NONE: u8 = 0xff;
 /// "Not stored in the record": the value of an unused `dst`.
@@ -81,6 +84,8 @@ pub mod src {
     pub const ANCESTOR_ID: u8 = 11;
     /// Nanoseconds since the entry of the call that returns.
     pub const DURATION: u8 = 12;
+    /// Word `index` of the context, less than [`super::MAX_REGISTERS`]: a register in the order of `struct pt_regs`.
+    pub const REG: u8 = 13;
 }
 
 /// What a slot does with the address or value it has computed ([`Slot::op`]).

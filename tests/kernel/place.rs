@@ -138,6 +138,10 @@ impl Place {
                     for name in cases.iter().flat_map(Case::with) {
                         guest.files.push(vm::tool_file(&name).with_context(|| format!("no {name} here"))?);
                     }
+                    for program in tools::compile(disks.path())? {
+                        let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                        guest.files.push((program, format!("/usr/bin/{name}")));
+                    }
                 }
                 // Functions get and lose kprobes there while they are executed.
                 guest.in_turn = self.scene == Scene::Endings;
@@ -158,7 +162,12 @@ fn natively(scene: Scene, cases: &[Case], dir: &Path) -> Result<()> {
     fs::create_dir_all(dir)?;
     let programs = host::built("recorder")?;
     let programs = programs.parent().context("a program is in a directory")?;
-    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap_or_default());
+    let compiled = tempfile::tempdir().context("cannot make a temporary directory")?;
+    if scene == Scene::Tools {
+        tools::compile(compiled.path())?;
+    }
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{}:{}:{path}", programs.display(), compiled.path().display());
     let scripts = host::repo().join("tests/kernel");
     let run = |script: &Path, dir: &Path| {
         let mut sh = Command::new("sh");

@@ -58,6 +58,12 @@ impl Case {
         names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
     }
 
+    /// Programs that the script needs and that are compiled here, of `recorder/tests/cli/programs`.
+    pub fn compiled(&self) -> Vec<String> {
+        let names = self.remark("# compiled:").unwrap_or_default();
+        names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    }
+
     /// Size of the disk that it needs: `/dev/vda` with an ext4 in it, in guests only.
     pub fn disk_mib(&self) -> Option<u64> {
         let size = self.remark("# disk:")?;
@@ -112,6 +118,21 @@ impl Case {
         }
         Ok(())
     }
+}
+
+/// Compile what the cases need into `dir`, so that it needs nothing else where it runs.
+pub fn compile(dir: &Path) -> Result<Vec<PathBuf>> {
+    let sources = host::repo().join("recorder/tests/cli/programs");
+    let mut made = Vec::new();
+    for name in Case::all().iter().flat_map(Case::compiled) {
+        let program = dir.join(&name);
+        let mut cc = Command::new("cc");
+        cc.args(["-O1", "-g0", "-static", "-fno-omit-frame-pointer", "-o"]).arg(&program);
+        let output = cc.arg(sources.join(&name).with_extension("c")).output().context("cannot run cc")?;
+        ensure!(output.status.success(), "cc {name}: {}", String::from_utf8_lossy(&output.stderr));
+        made.push(program);
+    }
+    Ok(made)
 }
 
 /// A script that tries in a guest whether the command that records for each tool is possible there; it writes the ones

@@ -41,7 +41,8 @@ Examples:
   recorder list '*mkdir*'                          also tracepoints and functions whose names match
   recorder list 'tp:sock:*'                        the tracepoints of a category
   recorder list 'fn:tcp_*'                         functions
-  recorder list 'uprobe:libc:pthread_*'            functions of a program or library")]
+  recorder list 'uprobe:libc:pthread_*'            functions of a program or library
+  recorder list 'usdt:/usr/bin/python3:*'          probes that it has built in")]
     List {
         /// Only names that match, such as 'sched*' or '*mkdir*'; without it only the built-in events
         glob: Option<String>,

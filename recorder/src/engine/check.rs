@@ -2,8 +2,8 @@
 
 use anyhow::{Result, ensure};
 use schemas::wire::{
-    DURATION, MAX_ARGS, MAX_CLAUSES, MAX_COPIES, MAX_DEREFS, MAX_RECORD, MAX_STASH, MAX_TEMPS, MAX_TERMS,
-    NO_DST, NONE, Plan, RETURN_VALUE, RecordHeader, Slot, headers, op, src, stash,
+    DURATION, MAX_ARGS, MAX_CLAUSES, MAX_COPIES, MAX_DEREFS, MAX_RECORD, MAX_REGISTERS, MAX_STASH, MAX_TEMPS,
+    MAX_TERMS, NO_DST, NONE, Plan, RETURN_VALUE, RecordHeader, Slot, headers, op, src, stash,
 };
 
 /// Arguments that an entry program can keep.
@@ -49,7 +49,7 @@ fn check_slot(plan: &Plan, slot: &Slot) -> Result<()> {
     ensure!(temp(slot.guard) && temp(slot.add) && temp(slot.save), "temporary out of range");
     ensure!(slot.bit == NONE || slot.bit < MAX_BITS, "column bit {} out of range", slot.bit);
     ensure!(usize::from(slot.derefs) <= MAX_DEREFS, "more than {MAX_DEREFS} pointer loads");
-    ensure!(slot.src <= src::DURATION && slot.op <= op::HEADERS, "unknown source or operation");
+    ensure!(slot.src <= src::REG && slot.op <= op::HEADERS, "unknown source or operation");
     match slot.src {
         src::TEMP => ensure!(usize::from(slot.index) < MAX_TEMPS, "temporary out of range"),
         src::ARG if plan.use_stash == stash::ALL || plan.syscall_regs != 0 => {
@@ -59,6 +59,7 @@ fn check_slot(plan: &Plan, slot: &Slot) -> Result<()> {
                 slot.index
             );
         }
+        src::REG => ensure!(slot.index < MAX_REGISTERS, "register {} out of range", slot.index),
         src::ARG => ensure!(usize::from(slot.index) < MAX_ARGS, "argument {} out of range", slot.index),
         _ => {}
     }

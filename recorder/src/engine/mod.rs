@@ -8,6 +8,7 @@
 
 mod calls;
 mod check;
+mod counted;
 mod gate;
 mod mapped;
 mod misses;
@@ -23,6 +24,7 @@ mod tests;
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Error, Result, bail};
@@ -100,6 +102,8 @@ pub struct Engine {
     /// Counters of the programs that keep the pid set; they stay when those are detached.
     follow_states: Option<OwnedFd>,
     probes: Vec<Attached>,
+    /// One for each thread that detaches probes; closed when it has.
+    detaching: Vec<Receiver<()>>,
     /// Rings that are left alone, unless nothing comes from them but after ...
     paused: Vec<(ProbeId, u16)>,
     /// ... this boot time (ns).
@@ -154,6 +158,7 @@ impl Engine {
             follow: None,
             follow_states: None,
             probes: Vec::new(),
+            detaching: Vec::new(),
             paused: Vec::new(),
             paused_beyond_ns: 0,
             online_cpus: aya::util::online_cpus().map_err(cpus)?,
@@ -272,7 +277,10 @@ impl Engine {
             probe.skipped.get_or_insert(skipped);
             programs.extend(probe.programs.take());
         }
+        let (working, done) = mpsc::channel();
+        self.detaching.push(done);
         std::thread::spawn(move || {
+            let _working: Sender<()> = working;
             let each = programs.len().div_ceil(DETACH_THREADS).max(1);
             std::thread::scope(|scope| {
                 while !programs.is_empty() {
@@ -373,8 +381,14 @@ impl Attached {
 }
 
 impl Drop for Engine {
+    /// Waits until all is detached. A thread that is killed in the midst of it, as the end of the process kills threads, cannot
+    /// write to the memory of others any more: the kernel leaves the breakpoint of a uprobe there, and the semaphore as it is
+    /// ("failed to unregister, leaking uprobe").
     fn drop(&mut self) {
         self.detach_all();
+        for done in self.detaching.drain(..) {
+            let _ = done.recv();
+        }
     }
 }
 

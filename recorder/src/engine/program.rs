@@ -14,6 +14,7 @@ use schemas::wire::{Interrupts, NONE, Plan, context};
 use zerocopy::IntoBytes;
 
 use super::check;
+use super::counted;
 use super::mapped::Mapped;
 use super::object::{self, EVENTS, Sections};
 use super::old_kernels::IS_OLD;
@@ -55,6 +56,8 @@ pub struct Programs {
     /// Owns programs, maps and those links that are not in `links`.
     pub ebpf: Ebpf,
     links: Vec<FdLink>,
+    /// Probes in files that raise a semaphore there.
+    events_of_files: Vec<OwnedFd>,
     /// Names of the recording program and of its further copies.
     events: &'static [&'static str],
     /// The link of the recording program's kprobe once more, to ask for misses; none without CAP_SYS_ADMIN.
@@ -198,7 +201,7 @@ impl Loader {
     fn finish(&mut self, sections: Sections) -> Result<Programs> {
         let object = object::with_sections(sections)?;
         let ebpf = self.loader.load(object.as_bytes()).context("cannot load the eBPF object")?;
-        Ok(Programs { ebpf, links: Vec::new(), events: &[], kprobe_link: None })
+        Ok(Programs { ebpf, links: Vec::new(), events_of_files: Vec::new(), events: &[], kprobe_link: None })
     }
 }
 
@@ -347,6 +350,14 @@ impl Programs {
     }
 
     fn uprobe(&mut self, name: &'static str, place: &Place) -> Result<()> {
+        if let Some(semaphore) = place.semaphore {
+            for offset in &place.offsets {
+                let _mapped = Mapped::new(place.file(), *offset);
+                let event = counted::attach(self.fd(name)?, &place.path(), *offset, semaphore)?;
+                self.events_of_files.push(event);
+            }
+            return Ok(());
+        }
         let program: &mut UProbe = self.program(name)?;
         for offset in &place.offsets {
             // The kernel looks at the instruction when a process maps it: that is us, so that a refusal is told now.

@@ -3,16 +3,17 @@
 use anyhow::{Context as _, Result, anyhow, ensure};
 use schemas::column::{Layout, Type};
 use schemas::def::{ColumnDef, Context, EventDef, ProbeDef};
-use schemas::expr::{Field, Kind, ParseError};
+use schemas::expr::{Builtin, Expr, Field, Kind, ParseError};
 use schemas::wire::{MAX_COPIES, Plan, cmp, src, stash};
 
 use super::assemble::{Wanted, assemble};
 use super::layout::is_at_entry;
 use super::lower::{Lower, Value};
 use super::nodes::{Compare, Formula, Node, NodeId, Nodes, Right};
-use super::scope::{Offer, Scope};
+use super::scope::{ArgAt, Offer, Scope};
 use super::{Candidate, Filter, Mechanism, explain, ways};
 use crate::kernel::Kernel;
+use crate::user::Place;
 
 /// System calls that the child leaves too, which they make.
 const MAKING_CHILDREN: [&str; 4] = ["clone", "clone3", "fork", "vfork"];
@@ -156,7 +157,7 @@ impl<'a> Compiler<'a> {
             plan: Box::new(plan),
             entry,
             btf_id: scope.btf_id,
-            user: scope.user.clone(),
+            user: self.user(scope),
             better: 0,
             is_never,
             misses: ways::misses(self.kernel, self.probe, scope.mechanism),
@@ -164,6 +165,33 @@ impl<'a> Compiler<'a> {
         };
         candidate.explain = explain::candidate(self, scope, &candidate);
         Ok(candidate)
+    }
+
+    /// Where a probe in user space is, with the arguments that are NULL there.
+    fn user(&self, scope: &Scope) -> Option<Place> {
+        let mut place = scope.user.clone()?;
+        let columns = self.columns.iter().filter_map(|column| self.probe.value(column));
+        let others = self.probe.lets.values().chain(&self.probe.predicate).chain(self.probe.when.values());
+        let fields: Vec<&Field> =
+            columns.chain(others).chain(self.def.only_if.as_ref()).chain(self.extra).collect();
+        for (i, arg) in scope.args.iter().enumerate() {
+            let ArgAt::Elsewhere(why) = &arg.at else { continue };
+            let is_it = |expr: &Expr| match &expr.kind {
+                Kind::Name(name) => *name == arg.name,
+                Kind::Builtin(Builtin::Arg(index)) => usize::from(*index) == i,
+                _ => false,
+            };
+            if fields.iter().any(|field| field.expr.any(&mut |expr| is_it(expr))) {
+                let offsets: Vec<String> =
+                    place.offsets.iter().map(|offset| format!("{offset:#x}")).collect();
+                place.notes.push(format!(
+                    "{} is NULL at file offset {}: {why}",
+                    arg.name,
+                    offsets.join(", ")
+                ));
+            }
+        }
+        Some(place)
     }
 
     /// Whether only some events are recorded, so that the ends that go with them must be told from others.

@@ -11,6 +11,7 @@ use super::scope::Scope;
 use super::{Candidate, Filter, Request, ResolvedEvent, Stacks, Unobserved, resolve};
 use crate::kernel::Kernel;
 use crate::user::Place;
+use crate::user::operand::register_name;
 
 /// Types, offsets and mechanisms of a resolved event.
 pub fn explain(event: &ResolvedEvent) -> String {
@@ -113,12 +114,16 @@ pub fn describe(def: &EventDef, kernel: Option<&Kernel>) -> String {
         .iter()
         .flatten()
         .flat_map(|event| &event.sources)
-        .filter(|place| place.way.is_some() && def.sources.iter().all(|source| source.name != place.name))
+        .filter(|place| def.sources.iter().all(|source| source.name != place.name))
     {
         let targets: Vec<String> =
             place.candidates.iter().map(|c| format!("{} {}", c.mechanism, c.target)).collect();
-        let _ = writeln!(out, "  {}: {}", place.name, place.way.as_deref().unwrap_or_default());
+        let what = place.way.as_deref().unwrap_or("the same, with arguments elsewhere");
+        let _ = writeln!(out, "  {}: {what}", place.name);
         let _ = writeln!(out, "    tries here: {}", targets.join(", then "));
+        for at in place.candidates.iter().filter_map(|candidate| candidate.user.as_ref()) {
+            let _ = writeln!(out, "    at {at}");
+        }
     }
     if let Some(Err(error)) = resolved {
         let _ = writeln!(out, "\nnot on this kernel: {error:#}");
@@ -236,6 +241,7 @@ fn step(plan: &Plan, slot: &Slot) -> String {
         src::CGROUP_ID => "cgroup_id".to_owned(),
         src::UID_GID => "uid_gid".to_owned(),
         src::DURATION => "time since the entry".to_owned(),
+        src::REG => register_name(slot.index).to_owned(),
         src::ANCESTOR_ID => format!("cgroup_id at level {}", slot.index),
         _ => "item".to_owned(),
     };

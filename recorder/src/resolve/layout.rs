@@ -88,7 +88,12 @@ fn everything(kernel: &Kernel, offers: &[Vec<Offer<'_>>]) -> Result<Vec<ColumnDe
         let mut column =
             ColumnDef { name, ty: None, unit: None, doc, subject: None, is_optional: false, expr };
         // A pointer of which the kernel does not tell more is an address.
-        column.ty = match compile::infer_in(kernel, &[], &column, offer.probe, scope) {
+        // At another place of the same probe, if it is not there at this one.
+        let scopes = || std::iter::once(scope).chain(all().map(|(_, scope)| scope));
+        let types = scopes().map(|scope| compile::infer_in(kernel, &[], &column, offer.probe, scope));
+        let mut types = types.filter_map(Result::ok);
+        let own = compile::infer_in(kernel, &[], &column, offer.probe, scope);
+        column.ty = match own.or_else(|error| types.next().filter(|_| scope.is_noted()).ok_or(error)) {
             // A register of unknown type has not got one by being recorded.
             Ok(Type::Hex(64)) if !pointer => None,
             Ok(ty) => Some(ty),
@@ -99,7 +104,7 @@ fn everything(kernel: &Kernel, offers: &[Vec<Offer<'_>>]) -> Result<Vec<ColumnDe
         Ok(())
     };
     for (i, arg) in scope.args.iter().enumerate() {
-        if !matches!(arg.at, ArgAt::Nowhere) {
+        if !matches!(arg.at, ArgAt::Nowhere | ArgAt::Unreadable(_)) {
             let name = if arg.name.is_empty() { format!("arg{}", i + 1) } else { arg.name.clone() };
             let pointer = matches!(arg.ty.shape(&kernel.btf), Shape::Pointer { .. });
             column(&name, &format!("$arg{}", i + 1), pointer, format!("{name} of {}", scope.prototype))?;
@@ -120,6 +125,13 @@ fn keep_equal_types(kernel: &Kernel, columns: &[ColumnDef], types: &[Type], offe
             let Ok(scope) = way else { continue };
             let is_same = columns.iter().zip(types).all(|(column, ty)| {
                 let Some(Field { expr, .. }) = &column.expr else { return true };
+                let arg = match &expr.kind {
+                    Kind::Builtin(Builtin::Arg(i)) => scope.args.get(usize::from(*i)),
+                    _ => None,
+                };
+                if arg.is_some_and(|arg| matches!(arg.at, ArgAt::Elsewhere(_))) {
+                    return true;
+                }
                 let same_name = match &expr.kind {
                     Kind::Builtin(Builtin::Arg(i)) => scope.args.get(usize::from(*i)).is_some_and(|a| {
                         a.name.is_empty() || column.name.trim_end_matches('_') == a.name.trim_end_matches('_')

@@ -9,6 +9,7 @@ use super::scope::{ArgAt, Returns, Scope};
 use super::types::{S32, S64, Shape, Ty, U32, U64, cast_type};
 use crate::kernel::Kernel;
 use crate::kernel::btf::Kind as BtfKind;
+use crate::user::operand::{Address, Argument, Operand};
 
 /// What an expression is.
 #[derive(Clone, Debug)]
@@ -185,7 +186,7 @@ impl<'a> Lower<'a> {
             return self.within("let", name, value);
         }
         if let Some(arg) = self.scope.args.iter().find(|arg| arg.name == name) {
-            let (ty, at) = (arg.ty.clone(), arg.at);
+            let (ty, at) = (arg.ty.clone(), arg.at.clone());
             return self.argument(field, span, ty, at);
         }
         if let Some(column) = column {
@@ -292,11 +293,57 @@ impl<'a> Lower<'a> {
                 let node = self.nodes.add(Node::Sum { base, add: Some(offset), off });
                 Ok(Value::Memory(Memory { base: node, off: 0, ty, bitfield: None, place }))
             }
+            ArgAt::Operand(argument) => self.noted(field, span, ty, &argument),
+            ArgAt::Elsewhere(_) => {
+                // It meets no condition, negated or not.
+                if let Some(guards) = &mut self.guards {
+                    guards.push(Formula::Never);
+                }
+                Ok(Value::Missing)
+            }
+            ArgAt::Unreadable(why) => Err(field.error(span, why)),
             ArgAt::Nowhere => Err(field.error(
                 span,
                 "this argument is not in a register (passed by value as a struct, or on the stack), so it cannot be read",
             )),
         }
+    }
+
+    /// What a note says of an argument; `ty` has room for its value, and for those at the probe's other places.
+    fn noted(&mut self, field: &Field, span: Span, ty: Ty, argument: &Argument) -> Result<Value> {
+        let Argument { size, signed, at } = argument;
+        let own = Ty::Int { size: *size, signed: *signed };
+        let number = |node| Number { node, ty: ty.clone(), to_user: true, typed: false };
+        Ok(Value::Number(match at {
+            Operand::Constant(value) => number(self.nodes.constant(*value)),
+            Operand::Address(address) => number(self.sum(address)),
+            Operand::Register { word, from_bit } => {
+                let raw = self.nodes.source(src::REG, *word);
+                let keep = if *size < 8 { *size * 8 } else { 0 };
+                let signed = *signed && keep != 0;
+                number(self.nodes.bits(raw, Bits { rshift: *from_bit, keep, signed, ..Bits::default() }))
+            }
+            Operand::Memory(address) => {
+                let base = self.sum(&Address { offset: 0, ..address.clone() });
+                let place = Place { user: true, typed: false };
+                let memory = Memory { base, off: address.offset.into(), ty: own, bitfield: None, place };
+                number(self.read(field, span, Value::Memory(memory))?.node)
+            }
+        }))
+    }
+
+    fn sum(&mut self, address: &Address) -> NodeId {
+        let mut sum = None;
+        for (word, shift) in &address.registers {
+            let raw = self.nodes.source(src::REG, *word);
+            let add = self.nodes.bits(raw, Bits { lshift: *shift, ..Bits::default() });
+            sum = Some(match sum {
+                None => add,
+                Some(base) => self.nodes.add(Node::Sum { base, add: Some(add), off: 0 }),
+            });
+        }
+        let base = sum.unwrap_or_else(|| self.nodes.constant(0));
+        self.nodes.offset(base, address.offset)
     }
 
     fn register(&mut self, index: u8, ty: Ty) -> Value {
@@ -376,7 +423,7 @@ impl<'a> Lower<'a> {
                 if let Some(column) = self.register_column(&name, &Kind::Builtin(builtin)) {
                     return self.column(field, column, span);
                 }
-                let arg = self.scope.args.get(usize::from(index)).map(|arg| (arg.ty.clone(), arg.at));
+                let arg = self.scope.args.get(usize::from(index)).map(|arg| (arg.ty.clone(), arg.at.clone()));
                 match arg {
                     Some((ty, at)) => return self.argument(field, span, ty, at),
                     None if self.scope.unnamed_args && index < self.scope.n_args => {

@@ -37,15 +37,15 @@ use std::fmt;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use schemas::column::Layout;
-use schemas::def::EventDef;
-use schemas::expr::Field;
+use schemas::def::{EventDef, ProbeDef};
+use schemas::expr::{Field, ProbeKind};
 use schemas::wire::Plan;
 
 pub use explain::{describe, explain};
 
 use crate::kernel::Kernel;
 use crate::user::Place;
-use scope::{Offer, Refusal};
+use scope::{Offer, Refusal, Scope};
 
 /// What to resolve.
 #[derive(Clone, Copy, Debug)]
@@ -252,6 +252,21 @@ fn resolve_event(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent
     }
     let (columns, types) = layout::typed_columns(kernel, request, &mut offers)?;
     let layout = layout::layout(def, &columns, types)?;
+    let compiled = |source: &str, probe, scope: &Scope| {
+        let compiler = compile::Compiler {
+            kernel,
+            def,
+            source,
+            probe,
+            columns: &columns,
+            layout: &layout.0,
+            stash_size: layout.1,
+            filter: request.filter,
+            extra: extra.as_ref(),
+        };
+        compiler.candidate(scope)
+    };
+    join_places(&mut places, &mut offers, &compiled);
 
     let mut sources = Vec::new();
     let mut wrong: Vec<String> = Vec::new();
@@ -265,18 +280,7 @@ fn resolve_event(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent
                         continue;
                     }
                 };
-                let compiler = compile::Compiler {
-                    kernel,
-                    def,
-                    source: &resolved.name,
-                    probe,
-                    columns: &columns,
-                    layout: &layout.0,
-                    stash_size: layout.1,
-                    filter: request.filter,
-                    extra: extra.as_ref(),
-                };
-                match compiler.candidate(&scope) {
+                match compiled(&resolved.name, probe, &scope) {
                     Ok(candidate) => {
                         let better = resolved.refused.len();
                         resolved.candidates.push(Candidate { better, ..candidate });
@@ -307,6 +311,47 @@ fn resolve_event(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent
         }
     }
     Ok(ResolvedEvent { layout: layout.0, sources })
+}
+
+/// Places of a built-in probe that differ only in arguments which this event does not use are one place with one program.
+fn join_places<'a>(
+    places: &mut Vec<ResolvedSource>,
+    offers: &mut Vec<Vec<Offer<'a>>>,
+    compiled: &dyn Fn(&str, &'a ProbeDef, &Scope) -> Result<Candidate>,
+) {
+    let mut i = 0;
+    while i < offers.len() {
+        let built_in = |offers: &[Offer<'a>]| match offers {
+            [Offer { probe, ways }] if probe.on.kind == ProbeKind::Usdt => match ways.as_slice() {
+                [Ok(scope)] => Some((*probe, scope.clone())),
+                _ => None,
+            },
+            _ => None,
+        };
+        let plan = |probe, scope: &Scope| compiled("", probe, scope).ok().map(|candidate| candidate.plan);
+        let semaphore = |scope: &Scope| scope.user.as_ref().and_then(|place| place.semaphore);
+        let same = built_in(&offers[i]).and_then(|(probe, scope)| {
+            let own = plan(probe, &scope)?;
+            let is_same = |other: &Vec<Offer<'a>>| {
+                built_in(other).is_some_and(|(of, before)| {
+                    std::ptr::eq(of, probe)
+                        && semaphore(&before) == semaphore(&scope)
+                        && plan(of, &before).as_ref() == Some(&own)
+                })
+            };
+            Some((offers[..i].iter().position(is_same)?, scope))
+        });
+        match same {
+            Some((first, scope)) => {
+                if let Some(Ok(before)) = offers[first].first_mut().and_then(|offer| offer.ways.first_mut()) {
+                    points::join(before, &scope);
+                }
+                offers.remove(i);
+                places.remove(i);
+            }
+            None => i += 1,
+        }
+    }
 }
 
 fn reasons(sources: &[ResolvedSource]) -> impl Iterator<Item = (&str, &str)> {

@@ -11,7 +11,8 @@ use super::ways::Abi;
 use crate::kernel::btf::{Kind, TypeId};
 use crate::kernel::tracefs::Location;
 use crate::kernel::{FunctionSymbol, Kernel, Tracefs};
-use crate::user::Place;
+use crate::user::operand::{Argument, Operand};
+use crate::user::{Place, usdt};
 
 /// Arguments that are in registers when a kprobe runs.
 const REGISTER_ARGS: u8 = 6;
@@ -21,7 +22,7 @@ const TRAMPOLINE_ARGS: u8 = 12;
 const NO_RETURN: [&str; 6] =
     ["do_exit", "do_group_exit", "make_task_dead", "kthread_exit", "__x64_sys_exit", "__x64_sys_exit_group"];
 
-/// All mechanisms for a probe, best first.
+/// All mechanisms for a probe, best first. Of one that a program has built in: all places with arguments of their own.
 pub(super) fn offer<'a>(kernel: &Kernel, probe: &'a ProbeDef) -> Offer<'a> {
     let target = &probe.on;
     let mut offer = Offer { probe, ways: Vec::new() };
@@ -38,6 +39,14 @@ pub(super) fn offer<'a>(kernel: &Kernel, probe: &'a ProbeDef) -> Offer<'a> {
         ProbeKind::Syscall => &[Mechanism::Fexit, Mechanism::Kretprobe, Mechanism::SyscallTracepoints],
         ProbeKind::Uprobe => &[Mechanism::Uprobe],
         ProbeKind::Uretprobe => &[Mechanism::Uretprobe],
+        ProbeKind::Usdt => {
+            let refusal = |reason| Refusal::of(target, Mechanism::Uprobe, reason);
+            offer.ways = match built_in(kernel, name) {
+                Ok(scopes) => scopes.into_iter().map(Ok).collect(),
+                Err(reason) => vec![Err(refusal(reason))],
+            };
+            return offer;
+        }
     };
     for mechanism in mechanisms {
         let scope = match (target.kind, mechanism) {
@@ -308,6 +317,70 @@ pub(super) fn syscall_arguments(kernel: &Kernel, name: &str) -> Result<Vec<Arg>,
         (Some((params, _)), _) => Ok(arguments(kernel, &params, REGISTER_ARGS).0),
         (None, Err(error)) => Err(format!("the arguments of {name} are not known: {error:#}")),
         (None, Ok(_)) => Err(format!("the arguments of {name} are not known")),
+    }
+}
+
+/// The places of a probe that a program has built in, those with the same arguments together.
+fn built_in(kernel: &Kernel, target: &str) -> Result<Vec<Scope>, String> {
+    if !kernel.facts.uprobes {
+        return Err("this kernel is built without uprobes (CONFIG_UPROBE_EVENTS)".to_owned());
+    }
+    let sites = usdt::find(target).map_err(|error| format!("{error:#}"))?;
+    let n_args = sites.iter().map(|site| site.arguments.len()).max().unwrap_or(0);
+    let mut scopes: Vec<Scope> = sites.iter().map(|site| built_in_at(&site.place)).collect();
+    for i in 0..n_args {
+        let of_site = |site: &usdt::Site| site.arguments.get(i).cloned();
+        let known: Vec<Argument> = sites.iter().filter_map(of_site).filter_map(Result::ok).collect();
+        let ty = common_type(&known);
+        for (scope, site) in scopes.iter_mut().zip(&sites) {
+            let at = match of_site(site) {
+                Some(Ok(argument)) => ArgAt::Operand(argument),
+                Some(Err(why)) if known.is_empty() => ArgAt::Unreadable(why),
+                Some(Err(why)) => ArgAt::Elsewhere(why),
+                None if known.is_empty() => ArgAt::Unreadable("it is not read at any place".to_owned()),
+                None => ArgAt::Elsewhere("the probe has no such argument there".to_owned()),
+            };
+            scope.args.push(Arg { name: format!("arg{i}"), ty: ty.clone(), at });
+        }
+    }
+    Ok(scopes)
+}
+
+fn built_in_at(place: &Place) -> Scope {
+    let mut scope = Scope::new(Mechanism::Uprobe, &place.target);
+    scope.prototype = format!("{} at {place}", place.target);
+    scope.user = Some(place.clone());
+    scope.user_pointers = true;
+    scope.returns = Returns::NotHere(
+        "a probe that a program has built in has no result: its arguments are arg0, arg1, ...",
+    );
+    scope
+}
+
+/// Let `scope` be for the places of `other` too, whose arguments are found in the same way as far as they are used.
+pub(super) fn join(scope: &mut Scope, other: &Scope) {
+    let (Some(place), Some(others)) = (&mut scope.user, &other.user) else { return };
+    place.join(others);
+    scope.prototype = format!("{} at {place}", place.target);
+}
+
+/// A type that has room for an argument at all places. Compilers give a number that is written in the program the type
+/// `int`, whatever it is elsewhere.
+fn common_type(arguments: &[Argument]) -> Ty {
+    let is_any = |a: &&Argument| matches!(a.at, Operand::Constant(value) if value.cast_signed() >= 0);
+    let size = |signed: bool| {
+        let of_sign = arguments.iter().filter(|a| a.signed == signed);
+        let typed = of_sign.clone().filter(|a| !is_any(a)).map(|a| a.size).max();
+        (typed, of_sign.map(|a| a.size).max())
+    };
+    let ((unsigned, any_unsigned), (signed, any_signed)) = (size(false), size(true));
+    let largest = any_unsigned.max(any_signed).unwrap_or(8);
+    match (unsigned, signed) {
+        (Some(_), None) => Ty::Int { size: largest, signed: false },
+        (None, None) => Ty::Int { size: largest, signed: any_signed.is_some() },
+        (None, Some(_)) => Ty::Int { size: largest, signed: true },
+        // The smallest that holds both, if there is one.
+        (Some(unsigned), Some(_)) => Ty::Int { size: largest.max(unsigned * 2).min(8), signed: true },
     }
 }
 

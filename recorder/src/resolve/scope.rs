@@ -7,6 +7,7 @@ use super::Mechanism;
 use super::types::Ty;
 use super::ways::Abi;
 use crate::user::Place;
+use crate::user::operand::Argument;
 
 /// Arguments that an entry program keeps.
 const STASHED_ARGS: u8 = 6;
@@ -47,7 +48,7 @@ pub(super) struct Arg {
     pub at: ArgAt,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum ArgAt {
     /// Argument number.
     Register(u8),
@@ -58,6 +59,12 @@ pub(super) enum ArgAt {
     /// The low 32 bits of a register of the `struct pt_regs` that the first argument points to, at this offset; with its
     /// sign if a 64-bit integer has one.
     Narrow { offset: u16, is_signed: bool },
+    /// Where the note of a probe that a program has built in says.
+    Operand(Argument),
+    /// Cannot be had here, for this reason, but at other places of the same probe; so it is NULL.
+    Elsewhere(String),
+    /// Cannot be had at any place of the probe, for this reason.
+    Unreadable(String),
     /// Cannot be had: a struct passed by value, or on the stack.
     Nowhere,
 }
@@ -89,6 +96,13 @@ impl Scope {
             user: None,
             at_return: false,
         }
+    }
+
+    /// Whether notes of the program say where its arguments are.
+    pub fn is_noted(&self) -> bool {
+        let is_noted =
+            |arg: &Arg| matches!(arg.at, ArgAt::Operand(_) | ArgAt::Elsewhere(_) | ArgAt::Unreadable(_));
+        self.args.iter().any(is_noted)
     }
 
     /// This scope when the arguments come from the entry program, which keeps the first ones only.

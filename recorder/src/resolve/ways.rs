@@ -67,7 +67,9 @@ pub(super) struct Place<'a> {
 
 /// The places of `source`, its own first.
 pub(super) fn places<'a>(kernel: &Kernel, def: &EventDef, source: &'a SourceDef) -> Vec<Place<'a>> {
-    let offers = source.probes.iter().map(|probe| super::points::offer(kernel, probe)).collect();
+    let mut offers: Vec<Offer<'a>> =
+        source.probes.iter().map(|probe| super::points::offer(kernel, probe)).collect();
+    let more = more_places(&mut offers);
     // What the kernel's io_uring cannot be asked for, nobody asks for.
     if source.covers.as_ref().is_some_and(|operation| !has_operation(kernel, operation)) {
         return Vec::new();
@@ -80,6 +82,14 @@ pub(super) fn places<'a>(kernel: &Kernel, def: &EventDef, source: &'a SourceDef)
         unobserved: Vec::new(),
     };
     let mut places = vec![own];
+    // Their arguments are found in other ways, so that each takes a program of its own.
+    places.extend((2..).zip(more).map(|(number, offer)| Place {
+        name: format!("{} {number}", source.name),
+        optional: source.optional,
+        way: None,
+        offers: vec![offer],
+        unobserved: Vec::new(),
+    }));
     // Beside another kind of probe, which may see all ways at once, more places would see some calls twice.
     let [probe] = source.probes.as_slice() else { return places };
     if probe.on.kind != ProbeKind::Syscall {
@@ -110,6 +120,24 @@ pub(super) fn places<'a>(kernel: &Kernel, def: &EventDef, source: &'a SourceDef)
         });
     }
     places
+}
+
+/// All places but the first of the first probe that has any; of other probes nothing is known about that.
+fn more_places<'a>(offers: &mut [Offer<'a>]) -> Vec<Offer<'a>> {
+    let is_built_in = |offer: &Offer<'_>| offer.probe.on.kind == ProbeKind::Usdt && offer.ways.len() > 1;
+    let first = offers.iter().position(|offer| offer.scopes().next().is_some());
+    let mut more = Vec::new();
+    for (i, offer) in offers.iter_mut().enumerate().filter(|(_, offer)| is_built_in(offer)) {
+        if Some(i) == first {
+            let others = offer.ways.split_off(1).into_iter();
+            more.extend(others.map(|way| Offer { probe: offer.probe, ways: vec![way] }));
+        } else {
+            let reason =
+                "it has places with arguments of their own, so it cannot be an alternative to another probe";
+            offer.ways = vec![Err(Refusal::of(&offer.probe.on, Mechanism::Uprobe, reason))];
+        }
+    }
+    more
 }
 
 /// What a probe that is attached by `mechanism` does not see of what it is to see.

@@ -19,6 +19,10 @@ const SCRIPT_BYTES: usize = 256;
 /// What stands between a name and its version in a symbol table that is not for the loader.
 const VERSION_MARK: char = '@';
 
+/// Owner and type of notes about probes.
+const MARK_OWNER: &[u8] = b"stapsdt";
+const MARK_TYPE: u32 = 3;
+
 type Header = FileHeader64<Endianness>;
 
 /// What an ELF file says of itself.
@@ -36,6 +40,23 @@ pub struct Image {
     pub has_all_symbols: bool,
     /// Name and checksum of a file with the symbols that were taken out.
     pub debug_link: Option<(String, u32)>,
+    /// Where it says that it has probes built in.
+    pub marks: Vec<Mark>,
+}
+
+/// A place where a program has a probe built in: a note of type 3 of owner `stapsdt`, as `<sys/sdt.h>` makes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Who offers it.
+    pub provider: String,
+    /// Its name there.
+    pub name: String,
+    /// As in [`Segment::address`].
+    pub address: u64,
+    /// Address of the number of those who listen, which the program looks at before it prepares arguments.
+    pub semaphore: Option<u64>,
+    /// Where the arguments are, as the compiler wrote it.
+    pub arguments: String,
 }
 
 /// A part of the file that is loaded.
@@ -112,6 +133,12 @@ impl Image {
         self.segments.iter().find(holds).map(|s| (address - s.address).wrapping_add(s.offset))
     }
 
+    /// The place in the file of the initial value of a variable; `None` if it is not in the file.
+    pub fn variable(&self, address: u64) -> Option<u64> {
+        let holds = |s: &&Segment| address >= s.address && address - s.address < s.size;
+        self.segments.iter().find(holds).map(|s| (address - s.address).wrapping_add(s.offset))
+    }
+
     /// The code address of a place in the file; `None` if no code is there.
     pub fn address(&self, offset: u64) -> Option<u64> {
         let holds = |s: &&Segment| s.is_code && offset >= s.offset && offset - s.offset < s.size;
@@ -143,6 +170,29 @@ impl Image {
         }
         self.has_all_symbols |= debug.has_all_symbols;
     }
+}
+
+/// What the linker gave the program or library `file` to tell it from others, without reading all of it.
+pub fn build_id(file: &File) -> Option<String> {
+    let cache = ReadCache::new(file);
+    let header = Header::parse(&cache).ok()?;
+    let endian = header.endian().ok()?;
+    let parts = header.program_headers(endian, &cache).ok()?;
+    parts.iter().find_map(|part| build_id_in(part, endian, &cache))
+}
+
+fn build_id_in(
+    part: &elf::ProgramHeader64<Endianness>,
+    endian: Endianness,
+    data: &ReadCache<&File>,
+) -> Option<String> {
+    let mut notes = part.notes(endian, data).ok()??;
+    while let Ok(Some(note)) = notes.next() {
+        if note.name() == elf::ELF_NOTE_GNU && note.n_type(endian) == elf::NT_GNU_BUILD_ID {
+            return Some(hexadecimal(note.desc()));
+        }
+    }
+    None
 }
 
 /// Fails unless the file is a program or library of this machine.
@@ -198,14 +248,8 @@ fn parse(file: &File) -> Result<Image> {
                 is_code: part.p_flags(endian) & elf::PF_X != 0,
             });
         }
-        if image.build_id.is_none()
-            && let Ok(Some(mut notes)) = part.notes(endian, data)
-        {
-            while let Ok(Some(note)) = notes.next() {
-                if note.name() == elf::ELF_NOTE_GNU && note.n_type(endian) == elf::NT_GNU_BUILD_ID {
-                    image.build_id = Some(hexadecimal(note.desc()));
-                }
-            }
+        if image.build_id.is_none() {
+            image.build_id = build_id_in(part, endian, data);
         }
     }
     let sections = header.sections(endian, data)?;
@@ -213,6 +257,17 @@ fn parse(file: &File) -> Result<Image> {
         && let Ok(content) = section.data(endian, data)
     {
         image.debug_link = debug_link(content);
+    }
+    // Where the linker put this section says by how much it moved addresses that stand in no section that it looks at.
+    let base = sections.section_by_name(endian, b".stapsdt.base").map(|(_, section)| section.sh_addr(endian));
+    if let Some((_, section)) = sections.section_by_name(endian, b".note.stapsdt")
+        && let Ok(Some(mut notes)) = section.notes(endian, data)
+    {
+        while let Ok(Some(note)) = notes.next() {
+            if note.name() == MARK_OWNER && note.n_type(endian) == MARK_TYPE {
+                image.marks.extend(mark(note.desc(), base));
+            }
+        }
     }
     if let Ok(table) = sections.dynamic_table(endian, data) {
         let needed = table.iter().filter(|entry| entry.tag == elf::DT_NEEDED);
@@ -284,6 +339,22 @@ fn parse(file: &File) -> Result<Image> {
 /// The file has symbols and no code, as one with debugging information has.
 fn is_without_code(image: &Image) -> bool {
     image.segments.iter().all(|segment| !segment.is_code || segment.size == 0)
+}
+
+/// Three addresses (the probe's, that of `.stapsdt.base` as it was assembled, the semaphore's), then three texts with a NUL
+/// each.
+fn mark(content: &[u8], base: Option<u64>) -> Option<Mark> {
+    let address = |i: usize| Some(u64::from_le_bytes(*content.get(i * 8..)?.first_chunk()?));
+    let (at, assembled, semaphore) = (address(0)?, address(1)?, address(2)?);
+    let moved = base.map_or(0, |base| base.wrapping_sub(assembled));
+    let mut texts = content.get(24..)?.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+    Some(Mark {
+        provider: texts.next()?.into_owned(),
+        name: texts.next()?.into_owned(),
+        address: at.wrapping_add(moved),
+        semaphore: (semaphore != 0).then(|| semaphore.wrapping_add(moved)),
+        arguments: texts.next()?.into_owned(),
+    })
 }
 
 /// A name that ends with a NUL, padding to four bytes, and a checksum.

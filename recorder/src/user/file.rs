@@ -1,4 +1,4 @@
-//! Finds the file that the PATH of `uprobe:PATH:SYMBOL` means: a path, a program of the PATH, or a library.
+//! Finds the file that the PATH of `uprobe:PATH:SYMBOL` means: a path, a program of the PATH, a library, or what a process runs.
 
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::Mode;
 
-use super::libraries;
+use super::{libraries, running};
 use crate::command::search;
 
 /// Opening must not wait for anybody, as it would for a pipe.
@@ -27,11 +27,17 @@ pub struct Found {
 
 /// Whether something that can be opened has this name.
 pub fn exists(text: &str) -> bool {
+    if let Some(found) = running::find(text) {
+        return found.is_ok();
+    }
     if text.contains('/') { Path::new(text).exists() } else { by_name(text).is_ok() }
 }
 
 /// The file that `text` names. Fails if it is not there or cannot be read.
 pub fn find(text: &str) -> Result<Found> {
+    if let Some(found) = running::find(text) {
+        return found;
+    }
     let path = if text.contains('/') { PathBuf::from(text) } else { by_name(text)? };
     open(&path)
 }

@@ -2,8 +2,9 @@
 //! in the file that the kernel is to probe.
 //!
 //! ```text
-//! PATH    file (paths, the PATH, containers), libraries (names of libraries)   -> an open file
+//! PATH    file (paths, the PATH, containers), libraries (names of libraries), running (what processes run) -> an open file
 //! SYMBOL  elf (symbol tables), debug (symbols kept elsewhere), indirect (IFUNC) -> offsets in that file
+//! PROVIDER:NAME  usdt (probes that the file has built in) -> offsets, and where arguments are (operand)
 //! ```
 //! A name can stand for several places: several versions of a function, of which programs that are linked now get one, and
 //! functions of that name in several source files. What a name does not decide is refused, with what would.
@@ -13,6 +14,9 @@ mod elf;
 mod file;
 mod indirect;
 mod libraries;
+pub mod operand;
+mod running;
+pub mod usdt;
 
 use std::fmt;
 use std::fs::File;
@@ -36,7 +40,7 @@ const ALL: &str = "*";
 /// Where in a file a user's probe is, in all processes that run that file.
 #[derive(Clone, Debug)]
 pub struct Place {
-    /// `PATH:SYMBOL`, which means the same when it is given again.
+    /// `PATH:SYMBOL` or `PATH:PROVIDER:NAME`, which means the same when it is given again.
     pub target: String,
     /// Bytes from the start of the file, in order.
     pub offsets: Vec<u64>,
@@ -44,6 +48,8 @@ pub struct Place {
     pub aliases: Vec<String>,
     /// What is not seen here, or more than was asked for.
     pub notes: Vec<String>,
+    /// Where in the file the number of those who listen is, which is to be raised.
+    pub semaphore: Option<u64>,
     build_id: Option<String>,
     file: Arc<File>,
 }
@@ -67,6 +73,7 @@ impl Place {
             offsets,
             aliases,
             notes,
+            semaphore: None,
             build_id: program.image.build_id,
             file: Arc::new(program.file),
         })
@@ -80,6 +87,12 @@ impl Place {
     /// The file itself.
     pub fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Take over the places of another one of the same file.
+    pub fn join(&mut self, other: &Self) {
+        self.offsets.extend(&other.offsets);
+        self.offsets.sort_unstable();
     }
 
     /// What is to be known about rows from here, in one line.
@@ -97,6 +110,9 @@ impl fmt::Display for Place {
         let offsets: Vec<String> = self.offsets.iter().map(|offset| format!("{offset:#x}")).collect();
         let plural = if offsets.len() == 1 { "" } else { "s" };
         write!(f, "file offset{plural} {}", offsets.join(", "))?;
+        if let Some(semaphore) = self.semaphore {
+            write!(f, ", semaphore at {semaphore:#x}")?;
+        }
         match &self.build_id {
             Some(id) => write!(f, ", build id {id}"),
             None => Ok(()),
@@ -420,12 +436,12 @@ impl Program {
     }
 }
 
-/// A function that can be probed, as `recorder list` shows it.
+/// A function or a built-in probe, as `recorder list` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Function {
-    /// `PATH:SYMBOL`, to be given as it is.
+    /// `PATH:SYMBOL` or `PATH:PROVIDER:NAME`, to be given as it is.
     pub target: String,
-    /// File offset and length, or why it has none.
+    /// File offset and length, or why it has none; the arguments.
     pub place: String,
 }
 

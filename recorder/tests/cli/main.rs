@@ -37,3 +37,4 @@ mod types;
 mod unit;
 mod uprobes;
 mod uprobes_refused;
+mod usdt;

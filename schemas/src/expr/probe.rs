@@ -29,10 +29,12 @@ pub enum ProbeKind {
     Uprobe,
     /// `uretprobe`: at its return.
     Uretprobe,
+    /// `usdt`: at a probe that a program or library has built in (`<sys/sdt.h>`).
+    Usdt,
 }
 
 /// Names of the kinds.
-const KINDS: [(&str, ProbeKind); 10] = [
+const KINDS: [(&str, ProbeKind); 11] = [
     ("fn", ProbeKind::Function),
     ("kprobe", ProbeKind::Kprobe),
     ("kretprobe", ProbeKind::Kretprobe),
@@ -43,6 +45,7 @@ const KINDS: [(&str, ProbeKind); 10] = [
     ("syscall", ProbeKind::Syscall),
     ("uprobe", ProbeKind::Uprobe),
     ("uretprobe", ProbeKind::Uretprobe),
+    ("usdt", ProbeKind::Usdt),
 ];
 
 /// `KIND:TARGET`.
@@ -50,7 +53,7 @@ const KINDS: [(&str, ProbeKind); 10] = [
 pub struct Target {
     /// How to observe.
     pub kind: ProbeKind,
-    /// What: a function, `category:name`, a system call, `PATH:SYMBOL`.
+    /// What: a function, `category:name`, a system call, `PATH:SYMBOL`, `PATH:PROVIDER:NAME`.
     pub name: String,
 }
 
@@ -128,6 +131,18 @@ impl Target {
                         from,
                         end,
                         format!("expected a program or library and a function: {word}:PATH:SYMBOL"),
+                    );
+                }
+            },
+            ProbeKind::Usdt => match name.rsplitn(3, ':').collect::<Vec<_>>().as_slice() {
+                [probe, provider, path] if ![probe, provider, path].iter().any(|part| part.is_empty()) => {}
+                _ => {
+                    return error(
+                        from,
+                        end,
+                        "expected a program or library and a probe of it: usdt:PATH:PROVIDER:NAME; 'recorder list \
+                         usdt:PATH' shows them"
+                            .to_owned(),
                     );
                 }
             },
