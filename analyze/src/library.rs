@@ -92,6 +92,8 @@ const SHIPPED: &[(&str, &str)] = files![
     "files_gone",
     "mounts",
     "file_top",
+    "file_latency",
+    "file_slow",
     "dir_top",
     "vfs_rates",
 ];
