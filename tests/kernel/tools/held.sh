@@ -26,7 +26,8 @@ wait_for(sub { -e 'ready' });
 # Whatever is younger than half a second is not looked at.
 select undef, undef, undef, 0.7;
 open my $files, '>', 'files.csv' or die;
-my @null = grep { (readlink $_) eq '/dev/null' } glob "/proc/$holder/fd/*";
+opendir my $fds, "/proc/$holder/fd" or die;
+my @null = grep { (readlink("/proc/$holder/fd/$_") // '') eq '/dev/null' } readdir $fds;
 print $files "pid,held,opened\n$holder,", scalar @null, ",700\n";
 # LISTEN 0 7 127.0.0.1:1234 0.0.0.0:*
 open my $sockets, '>', 'sockets.csv' or die;
