@@ -30,6 +30,7 @@ const BUILTIN: &[(&str, &str)] = &[
     ("irqs", include_str!("../events/irqs.toml")),
     ("kmem", include_str!("../events/kmem.toml")),
     ("listens", include_str!("../events/listens.toml")),
+    ("lock_waits", include_str!("../events/lock_waits.toml")),
     ("mkdirs", include_str!("../events/mkdirs.toml")),
     ("mounts", include_str!("../events/mounts.toml")),
     ("netns_joins", include_str!("../events/netns_joins.toml")),
@@ -43,6 +44,7 @@ const BUILTIN: &[(&str, &str)] = &[
     ("syscalls", include_str!("../events/syscalls.toml")),
     ("tcp_conns", include_str!("../events/tcp_conns.toml")),
     ("tcp_events", include_str!("../events/tcp_events.toml")),
+    ("tcp_segments", include_str!("../events/tcp_segments.toml")),
     ("wakeups", include_str!("../events/wakeups.toml")),
     ("works", include_str!("../events/works.toml")),
 ];
