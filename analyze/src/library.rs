@@ -81,6 +81,7 @@ const SHIPPED: &[(&str, &str)] = files![
     "tcp_rtt",
     "tcp_read_delay",
     "lock_waits",
+    "memory_stalls",
     "drops",
     "cachestat",
     "cache_misses",

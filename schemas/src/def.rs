@@ -38,6 +38,7 @@ const BUILTIN: &[(&str, &str)] = &[
     ("opens", include_str!("../events/opens.toml")),
     ("packets", include_str!("../events/packets.toml")),
     ("processes", include_str!("../events/processes.toml")),
+    ("reclaims", include_str!("../events/reclaims.toml")),
     ("signals", include_str!("../events/signals.toml")),
     ("sock_io", include_str!("../events/sock_io.toml")),
     ("switches", include_str!("../events/switches.toml")),
