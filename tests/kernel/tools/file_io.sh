@@ -1,7 +1,12 @@
 #!/bin/sh
-# Reads and writes of known files. Truth: the kernel's account of the process in /proc/PID/io, and strace.
+# Reads and writes of known files. Truth: the kernel's account of the process in /proc/PID/io, strace, what other processes
+# were to do on two file systems, and how long one of these stood still.
 # with: perl
-mkdir near far
+# disk: 64
+calls=$(dirname "$0")/file_calls.pl
+mkdir -p near far /disk memory
+mount -t ext4 -o noinit_itable /dev/vda /disk || exit 1
+mount -t tmpfs none memory || exit 1
 dd if=/dev/zero of=near/in bs=4096 count=25 2>/dev/null
 cp near/in far/in
 cat >io.pl <<'END'
@@ -46,9 +51,29 @@ for my $key ("rchar", "wchar", "syscr", "syscw") {
 }
 print $truth "\n";
 END
-recorder record file_io 'stats=fn:vfs_statx{ dfd, path=filename->name:string[255], ret=retval }' -o file_io.trace -- \
-    sh -c 'perl io.pl; strace -qq -e signal=none -e trace=%%stat -o strace.txt perl -e "for (1 .. 100) { stat(qq(missing-\$_)) } for (1 .. 50) { stat(qq(near)) } lstat(qq(near)); stat(qq(near/in/none))"' \
-    >file_io.log 2>&1 || exit 1
+cat >work.sh <<END
+perl io.pl
+strace -qq -e signal=none -e trace=%%stat -o strace.txt perl -e "for (1 .. 100) { stat(qq(missing-\\\$_)) } for (1 .. 50) { stat(qq(near)) } lstat(qq(near)); stat(qq(near/in/none))"
+read -r from rest </proc/uptime
+perl $calls disk_io /disk frozen && perl $calls memory_io memory && read -r to rest </proc/uptime
+awk -v from="\$from" -v to="\$to" 'BEGIN { print "took_s"; print to - from + 0.02 }' >took.csv
+END
+recorder record file_io 'stats=fn:vfs_statx{ dfd, path=filename->name:string[255], ret=retval }' \
+    'slow_writes=fn:vfs_write{ fstype=file->f_path.dentry->d_sb->s_type->name:string, dur } if fstype == "ext4" && dur >= 200ms' \
+    -o file_io.trace -- sh work.sh >file_io.log 2>&1 || exit 1
+umount /disk memory
+# Besides the file, the one that freezes opens the directory.
+cat >work.csv <<'CSV'
+comm,fstype,op,calls,failed,bytes
+disk_io,ext4,read,31,0,122880
+disk_io,ext4,write,31,1,122880
+disk_io,ext4,fsync,5,0,
+disk_io,ext4,open,3,0,
+memory_io,tmpfs,read,31,0,122880
+memory_io,tmpfs,write,31,1,122880
+memory_io,tmpfs,fsync,5,0,
+memory_io,tmpfs,open,2,0,
+CSV
 {
     echo 'path,error'
     sed -n 's/^[a-z0-9]*stat[a-z0-9]*([^"]*"\([^"]*\)".* = -\{0,1\}[0-9]* *\([A-Z0-9]*\).*/\1,\2/p' strace.txt

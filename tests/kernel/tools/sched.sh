@@ -1,6 +1,6 @@
 # native
 # Threads that wait for a processor, sleep, wake each other, start and end, in numbers that the kernel or the load itself
-# tells. Leaves sched.trace, sched.log and the truth as spinners.csv, ticks.csv, pingpong.csv, children.csv, sleeps.csv.
+# tells. Leaves sched.trace, sched.log and the truth as spinners.csv, gate.csv, ticks.csv, pingpong.csv, children.csv, sleeps.csv.
 place=$1
 
 # Everything whose numbers are told is done by this program, so that natively only its processes are recorded.
@@ -26,11 +26,14 @@ for pid in $spinners; do
     read -r run wait runs </proc/$pid/schedstat
     echo "$pid,$run,$wait,$runs" >>spinners.csv
 done
-# A writer that opens the gate and leaves lets all of them read the end of the file.
-sleep 0.2 >gate
+# A writer that opens the gate and leaves lets all of them read the end of the file. What they do then takes until they are gone.
+read -r opened rest </proc/uptime
+: >gate
 wait $spinners
+read -r gone rest </proc/uptime
+awk -v from="$opened" -v to="$gone" 'BEGIN { print "gate_s"; print to - from + 0.02 }' >gate.csv
 
-# Two processes send a byte to and fro on one processor, so that each sleeps for each byte.
+# Two processes send a byte to and fro on one processor, so that one of them sleeps for each byte.
 taskset -c 0 xtask workload switches --rounds 200 --truth pingpong.json
 
 # Twenty sleeps of a tenth of a second, the same for each.

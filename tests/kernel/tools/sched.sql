@@ -11,14 +11,15 @@ LEFT JOIN (
 GROUP BY s.pid, s.runs, s.wait_ns
 HAVING count(w.nth) <> s.runs OR s.runs < 10 OR sum(w.wait_ns) NOT BETWEEN 0.95 * s.wait_ns AND 1.05 * s.wait_ns;
 
--- the wait after those is the one at the gate, for which the spinner was woken, and the one before was a preemption
-SELECT s.pid, s.runs, w.nth, w.why
+-- the wait after those is the one at the gate, for which the spinner was woken, and most of those before were preemptions
+SELECT s.pid, s.runs, count(w.nth) FILTER (WHERE w.nth > s.runs AND w.why = 'woken') AS at_gate, count(w.nth) FILTER (WHERE w.why = 'preempted') AS preempted
 FROM spinners AS s
 LEFT JOIN (
     SELECT tid, why, row_number() OVER (PARTITION BY tid ORDER BY ts) AS nth
     FROM runq_waits(since => 'wakeup')
-) AS w ON w.tid = s.pid AND w.nth BETWEEN s.runs AND s.runs + 1
-WHERE w.nth IS NULL OR w.why <> CASE WHEN w.nth = s.runs THEN 'preempted' ELSE 'woken' END;
+) AS w ON w.tid = s.pid AND w.nth <= s.runs + 1
+GROUP BY s.pid, s.runs
+HAVING count(w.nth) FILTER (WHERE w.nth > s.runs AND w.why = 'woken') <> 1 OR count(w.nth) FILTER (WHERE w.why = 'preempted') < s.runs / 2;
 
 -- from the waking it is as long or longer, and there are as many
 SELECT a.tid, a.waits, b.waits AS from_waking, a.wait_ns, b.wait_ns AS from_waking_ns
@@ -29,13 +30,14 @@ WHERE a.tid IN (SELECT pid FROM spinners) AND (b.waits IS NULL OR b.waits <> a.w
 -- runq_latency has the three spinners
 SELECT count(*) FROM runq_latency(by => 'thread', top => 100000) WHERE tid IN (SELECT pid FROM spinners) HAVING count(*) < 3;
 
--- each ran as long as the kernel says, and a moment more after the gate
-SELECT s.pid, s.run_ns, c.time_ns, c.stretches, s.runs
+-- each ran as long as the kernel says, and after the gate no longer than that took
+SELECT s.pid, s.run_ns, g.gate_s, c.time_ns, c.stretches, s.runs
 FROM spinners AS s
+CROSS JOIN gate AS g
 LEFT JOIN (
     SELECT pid, sum(time_ns) AS time_ns, sum(stretches) AS stretches FROM cpu_dist(by => 'process', top => 100000) GROUP BY pid
 ) AS c ON c.pid = s.pid
-WHERE c.pid IS NULL OR c.time_ns NOT BETWEEN 0.9 * s.run_ns AND 1.1 * s.run_ns + 50000000 OR c.stretches < s.runs;
+WHERE c.pid IS NULL OR c.time_ns NOT BETWEEN 0.9 * s.run_ns AND 1.1 * s.run_ns + 1e9 * g.gate_s OR c.stretches < s.runs;
 
 -- it was off the processor in between
 SELECT s.pid, s.runs, c.stretches, c.time_ns
@@ -56,13 +58,13 @@ SELECT q.thread_ns, s.wait_ns
 FROM (SELECT sum(length * time_ns) AS thread_ns FROM runq_length()) AS q, (SELECT sum(wait_ns) AS wait_ns FROM spinners) AS s
 WHERE q.thread_ns IS NULL OR q.thread_ns < 0.98 * s.wait_ns;
 
--- in a guest two waited while processor 1 was idle, and of a recording of some processes nobody knows
+-- in a guest two waited for as long as processor 1 was idle, and of a recording of some processes nobody knows
 SELECT u.unclaimed_ns, t.idle_ns, p.place
 FROM
     (SELECT coalesce(sum(unclaimed_ns), 0) AS unclaimed_ns FROM unclaimed()) AS u,
     (SELECT 10000000 * (max(idle_ticks) - min(idle_ticks)) AS idle_ns FROM ticks WHERE cpu = 1) AS t,
     place AS p
-WHERE CASE WHEN p.place = 'guest' THEN u.unclaimed_ns = 0 OR u.unclaimed_ns < 0.9 * t.idle_ns - 50000000 ELSE u.unclaimed_ns <> 0 END;
+WHERE CASE WHEN p.place = 'guest' THEN u.unclaimed_ns < 0.9 * t.idle_ns - 50000000 ELSE u.unclaimed_ns <> 0 END;
 
 -- processor 0 was busy at least while the spinners ran
 SELECT b.busy_ns, s.run_ns
@@ -75,24 +77,26 @@ FROM cpu_busy() AS b
 JOIN (SELECT cpu, 10000000 * (max(idle_ticks) - min(idle_ticks)) AS idle_ns FROM ticks GROUP BY cpu) AS t ON t.cpu = b.cpu
 WHERE b.busy_ns / b.share - b.busy_ns < 0.95 * t.idle_ns - 50000000 OR b.share > 1.001;
 
--- each slept for each byte, woken by the other, and besides one waits for the other's report and end
-SELECT p.tid, p.voluntary, coalesce(w.wakeups, 0) AS wakeups
+-- each slept as often as the kernel counts, and the other woke it no more often; besides one waits for the other's report and end
+SELECT p.tid, p.voluntary, sum(w.wakeups) AS wakeups, sum(w.wakeups) FILTER (WHERE w.waker_tid = p.other) AS by_other
 FROM pingpong AS p
-LEFT JOIN (
-    SELECT tid, waker_tid, sum(wakeups) AS wakeups FROM wakers(by => 'thread', top => 100000) GROUP BY tid, waker_tid
-) AS w ON w.tid = p.tid AND w.waker_tid = p.other
-WHERE coalesce(w.wakeups, 0) NOT BETWEEN p.voluntary AND p.voluntary + 4;
+LEFT JOIN wakers(by => 'thread', top => 100000) AS w ON w.tid = p.tid
+GROUP BY p.tid, p.voluntary
+HAVING coalesce(sum(w.wakeups), 0) < p.voluntary OR sum(w.wakeups) FILTER (WHERE w.waker_tid = p.other) > p.voluntary + 4;
 
--- it had to sleep for most bytes
+-- at least one of the two had to sleep for most bytes: which one is up to the scheduler
 SELECT sum(voluntary) FROM pingpong HAVING coalesce(sum(voluntary), 0) < 150;
 
--- it slept in a read of a pipe and the other woke it by a write
-SELECT p.tid, p.voluntary, sum(w.wakeups)
-FROM pingpong AS p
-LEFT JOIN wakers(by => 'thread', stacks => 'both', top => 100000) AS w
-    ON w.tid = p.tid AND w.waker_tid = p.other AND w.stack LIKE '%pipe_read%' AND w.waker_stack LIKE '%pipe_write%'
-GROUP BY p.tid, p.voluntary
-HAVING coalesce(sum(w.wakeups), 0) NOT BETWEEN p.voluntary AND p.voluntary + 4;
+-- nearly all these sleeps were in a read of a pipe, and the other ended them by a write
+SELECT * FROM
+    (SELECT sum(voluntary) AS voluntary FROM pingpong) AS p,
+    (
+        SELECT sum(w.wakeups) AS wakeups
+        FROM pingpong AS p
+        JOIN wakers(by => 'thread', stacks => 'both', top => 100000) AS w
+            ON w.tid = p.tid AND w.waker_tid = p.other AND w.stack LIKE '%pipe_read%' AND w.waker_stack LIKE '%pipe_write%'
+    ) AS w
+WHERE w.wakeups IS NULL OR w.wakeups < 0.9 * p.voluntary;
 
 -- a timer wakes who sleeps for a time, which is no thread (the timer runs already when the thread leaves its processor)
 SELECT s.pid, w.waker_comm, w.max_ns

@@ -25,6 +25,8 @@ kill -0 $target
 # With a value, as sigqueue does: by the program, not by what the shell has of that name.
 "$(which kill)" -q 7 -USR1 $target
 "$(which kill)" -q 8 -USR1 $target
+# What ends a process drops what still waits for it.
+until [ -z "$(sed -n 's/^S[ih][gd]Pnd:[[:space:]]*0*//p' /proc/$target/status)" ]; do sleep 0.02; done
 kill -TERM $target
 wait $target
 # A timer of its own tells it that the time is over, and then it tells its child.

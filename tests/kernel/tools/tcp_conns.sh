@@ -132,7 +132,7 @@ pair('mptcp', 2, in4(0), \&in4, 10, 10, 'client', 262);
         sleep 60;
         exit;
     }
-    select undef, undef, undef, 0.5;
+    wait_for(sub { my $told = text('truth.csv'); $told =~ /c_open/ && $told =~ /s_open/ });
     open my $f, '>', 'open.pids';
     print $f "$server $client\n";
 }
