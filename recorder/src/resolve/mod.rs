@@ -8,12 +8,14 @@
 //!           of C; predicates and text: comparisons; types: what there is;
 //!           packet: what is behind an IP header)
 //! columns   value + column type -> what to store
+//! aggregate what an event is counted by in the kernel, if its events are not recorded one by one
 //! ways      a source of system calls -> more places for calls that enter elsewhere, and what nothing observes
 //! compile   a scope and all of the above -> what is wanted of a plan; assemble: -> slots, terms, clauses
 //! ```
 //! Whether a candidate can be attached is found out by attaching it; here is decided whether it could mean what the
 //! definition says.
 
+mod aggregate;
 mod arith;
 mod assemble;
 mod columns;
@@ -250,8 +252,12 @@ fn resolve_event(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent
         let refused = own.iter().flat_map(|offer| &offer.ways).filter_map(|way| way.as_ref().err());
         return Err(unobservable(refused.map(|r| (r.probe.as_str(), r.reason.as_str()))).into());
     }
-    let (columns, types) = layout::typed_columns(kernel, request, &mut offers)?;
-    let layout = layout::layout(def, &columns, types)?;
+    let stacks = aggregate::stacks(def, request.stacks);
+    let (columns, types) = layout::typed_columns(kernel, &Request { stacks, ..*request }, &mut offers)?;
+    let recorded = match &def.aggregate {
+        None => layout::recorded(def, &columns, types)?,
+        Some(aggregate) => aggregate::recorded(kernel, def, aggregate, (&columns, &types), &offers)?,
+    };
 
     let mut sources = Vec::new();
     let mut wrong: Vec<String> = Vec::new();
@@ -271,8 +277,7 @@ fn resolve_event(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent
                     source: &resolved.name,
                     probe,
                     columns: &columns,
-                    layout: &layout.0,
-                    stash_size: layout.1,
+                    recorded: &recorded,
                     filter: request.filter,
                     extra: extra.as_ref(),
                 };
@@ -306,7 +311,7 @@ fn resolve_event(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent
             _ => return Err(unobservable(reasons(&sources)).into()),
         }
     }
-    Ok(ResolvedEvent { layout: layout.0, sources })
+    Ok(ResolvedEvent { layout: recorded.layout, sources })
 }
 
 fn reasons(sources: &[ResolvedSource]) -> impl Iterator<Item = (&str, &str)> {
