@@ -153,8 +153,7 @@ impl Loader {
         let never = interleaved || candidate.mechanism == Mechanism::SyscallTracepoints;
         let interrupts = if never { Interrupts::default() } else { self.interrupts };
         let entry = candidate.entry.is_some();
-        let plan = &candidate.plan;
-        let shape = (plan.aggregates != 0).then(|| Shape::of(plan));
+        let shape = (candidate.plan.aggregates != 0).then(|| Shape::of(candidate));
         let scratches = if shape.is_some() && interleaved { SCRATCHES } else { candidate.copies() };
         self.loader
             .override_global("PLAN", keep(Frozen(*candidate.plan)), true)

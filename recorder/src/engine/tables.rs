@@ -11,11 +11,11 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow};
-use schemas::wire::{Plan, RecordHeader, flag, src, subject, value_words};
+use schemas::wire::{RecordHeader, subject, value_words};
 
 use super::program::Programs;
 use super::{boot_ns, sys};
-use crate::resolve::Candidate;
+use crate::resolve::{Candidate, Power};
 use crate::source::ProbeId;
 
 /// Tables are exchanged by this many threads: each waits for the kernel.
@@ -30,33 +30,20 @@ pub struct Shape {
     subject: u64,
     keys: u32,
     sums: usize,
-    hist: Option<Hist>,
-}
-
-/// The key that is a power of two.
-#[derive(Clone, Copy, Debug)]
-struct Hist {
-    at: usize,
-    bit: u8,
-    signed: bool,
+    power: Option<Power>,
 }
 
 impl Shape {
-    /// Of a plan that aggregates.
-    pub fn of(plan: &Plan) -> Self {
-        let slots = plan.slots.iter().take_while(|slot| slot.src != src::END);
-        let hist = slots.into_iter().find(|slot| slot.flags & flag::POWER != 0).map(|slot| Hist {
-            at: slot.dst.into(),
-            bit: slot.bit,
-            signed: slot.flags & flag::SIGNED != 0,
-        });
+    /// Of a candidate whose plan aggregates.
+    pub fn of(candidate: &Candidate) -> Self {
+        let plan = &candidate.plan;
         Self {
             from: plan.key_from.into(),
             end: plan.key_end.into(),
             subject: plan.key_subject,
             keys: plan.key_bits.count_ones(),
             sums: plan.sums.into(),
-            hist,
+            power: candidate.power,
         }
     }
 
@@ -88,7 +75,8 @@ impl Shape {
             bit += 1;
             row.extend(value.unwrap_or(0).to_ne_bytes());
         };
-        if let Some(Hist { at, bit, signed }) = self.hist {
+        if let Some(Power { at, bit, signed }) = self.power {
+            let at = usize::from(at);
             let is_null = u64_at(&row, NULLS - 4) >> 32 >> bit & 1 != 0;
             let (from, to) = bounds(u64_at(&row, at), signed);
             if !is_null {
@@ -223,7 +211,7 @@ impl Tables {
 
     /// Tables for each copy of a program.
     pub fn make(&self, probe: ProbeId, candidate: &Candidate, programs: &Programs) -> Result<Vec<Table>> {
-        let shape = Shape::of(&candidate.plan);
+        let shape = Shape::of(candidate);
         let map = || {
             let (key_bytes, value_bytes) = (shape.key_bytes(), 8 * shape.words());
             sys::map_create(sys::PER_CPU_HASH, key_bytes, value_bytes, self.max_keys, 0, "ktape_table")

@@ -11,7 +11,7 @@ use super::layout::{How, Keys, Recorded, Stored, is_at_entry};
 use super::lower::{Lower, Value};
 use super::nodes::{Compare, Formula, Node, NodeId, Nodes, Right};
 use super::scope::{Offer, Scope};
-use super::{Candidate, Filter, Mechanism, explain, ways};
+use super::{Candidate, Filter, Mechanism, Power, explain, ways};
 use crate::kernel::Kernel;
 
 /// System calls that the child leaves too, which they make.
@@ -171,6 +171,11 @@ impl<'a> Compiler<'a> {
             entry,
             btf_id: scope.btf_id,
             user: scope.user.clone(),
+            power: self.recorded.stored.iter().find(|it| it.how == How::Power).map(|Stored { place, .. }| Power {
+                at: place.offset,
+                bit: place.bit,
+                signed: matches!(place.ty, Type::Signed(_)),
+            }),
             better: 0,
             is_never,
             misses: ways::misses(self.kernel, self.probe, scope.mechanism),

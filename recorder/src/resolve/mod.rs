@@ -162,6 +162,8 @@ pub struct Candidate {
     pub btf_id: Option<u32>,
     /// Where a probe in user space is attached.
     pub user: Option<Place>,
+    /// Of an event that is counted in the kernel by powers of two: the key that they are.
+    pub power: Option<Power>,
     /// How many of the probes that cannot be tried would be better than this one.
     pub better: usize,
     /// No event can pass its filter.
@@ -170,6 +172,17 @@ pub struct Candidate {
     pub misses: Vec<Unobserved>,
     /// Types and offsets, for people.
     pub explain: String,
+}
+
+/// A key that is a power of two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Power {
+    /// Offset in the record; 8 bytes.
+    pub at: u16,
+    /// Its bit in the header's bitmaps.
+    pub bit: u8,
+    /// Negative numbers have the opposites.
+    pub signed: bool,
 }
 
 /// A way into an event that is not observed.
