@@ -171,11 +171,13 @@ impl<'a> Compiler<'a> {
             entry,
             btf_id: scope.btf_id,
             user: scope.user.clone(),
-            power: self.recorded.stored.iter().find(|it| it.how == How::Power).map(|Stored { place, .. }| Power {
-                at: place.offset,
-                bit: place.bit,
-                signed: matches!(place.ty, Type::Signed(_)),
-            }),
+            power: self.recorded.stored.iter().find(|it| it.how == How::Power).map(
+                |Stored { place, .. }| Power {
+                    at: place.offset,
+                    bit: place.bit,
+                    signed: matches!(place.ty, Type::Signed(_)),
+                },
+            ),
             better: 0,
             is_never,
             misses: ways::misses(self.kernel, self.probe, scope.mechanism),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::sandbox::{Sandbox, Table, counts, record};
+use crate::sandbox::{Sandbox, Table, counts, meta, record};
 
 /// Enough system calls of several programs.
 const WORK: &str = "for i in 1 2 3 4 5 6 7 8 9 10; do mkdir d$i; ls d$i nowhere >/dev/null 2>&1; done; sleep 0.3; cat /proc/self/status >/dev/null";
@@ -30,6 +30,18 @@ fn grouped(table: &Table, keys: &[&str], values: &[&str]) -> BTreeMap<Vec<String
     all
 }
 
+/// The numbers with the same power of two: from the first to the last.
+fn power(number: i128) -> (i128, i128) {
+    match number {
+        0 => (0, 0),
+        1.. => (1 << number.ilog2(), (2 << number.ilog2()) - 1),
+        _ => {
+            let (from, to) = power(-number);
+            (-to, -from)
+        }
+    }
+}
+
 #[test]
 fn what_is_counted_in_the_kernel_is_what_would_be_counted_of_rows() {
     let sandbox = Sandbox::for_recording();
@@ -37,17 +49,20 @@ fn what_is_counted_in_the_kernel_is_what_would_be_counted_of_rows() {
     let powers = "powers=syscalls --hist nr";
     record(&sandbox, 0, &["syscalls", counted, powers, "--interval", "100ms"], WORK);
     let trace = sandbox.path("t");
-    let (rows, table, powers) =
-        (Table::read(&trace, "syscalls"), Table::read(&trace, "syscalls_counts"), Table::read(&trace, "powers"));
+    let (rows, table, powers) = (
+        Table::read(&trace, "syscalls"),
+        Table::read(&trace, "syscalls_counts"),
+        Table::read(&trace, "powers"),
+    );
     let keys = ["comm", "nr", "pid"];
     let mut wanted = BTreeMap::new();
     let known: Vec<usize> = rows.integers("ret").iter().map(|ret| usize::from(ret.is_some())).collect();
     let (nr, ret) = (rows.integers("nr"), rows.integers("ret"));
     let names: Vec<Vec<String>> = keys.iter().map(|key| rows.text(key)).collect();
-    let mut by_power: BTreeMap<i128, i128> = BTreeMap::new();
+    let mut by_power: BTreeMap<(i128, i128), i128> = BTreeMap::new();
     for row in 0..rows.len() {
         let number = nr[row].unwrap();
-        *by_power.entry(if number == 0 { 0 } else { 1 << number.ilog2() }).or_default() += 1;
+        *by_power.entry(power(number)).or_default() += 1;
         if number == 39 {
             continue;
         }
@@ -65,11 +80,9 @@ fn what_is_counted_in_the_kernel_is_what_would_be_counted_of_rows() {
     assert_eq!(found, wanted);
     assert!(grouped(&table, &["ts"], &[]).len() > 2, "one interval only");
     let (from, to, count) = (powers.integers("from_nr"), powers.integers("to_nr"), powers.integers("count"));
-    let mut found: BTreeMap<i128, i128> = BTreeMap::new();
+    let mut found: BTreeMap<(i128, i128), i128> = BTreeMap::new();
     for row in 0..powers.len() {
-        let from = from[row].unwrap();
-        assert_eq!(to[row].unwrap(), (2 * from - 1).max(0));
-        *found.entry(from).or_default() += count[row].unwrap();
+        *found.entry((from[row].unwrap(), to[row].unwrap())).or_default() += count[row].unwrap();
     }
     assert_eq!(found, by_power);
     for event in ["syscalls_counts", "powers"] {
@@ -96,9 +109,14 @@ fn functions_of_programs_are_counted_with_arguments_from_the_entry() {
     let sandbox = Sandbox::for_recording();
     let probe = "writes=syscall:write{ fd, name=entry(buf):ustring[7], retval, dur }";
     let counted = format!("{probe} --count fd,name,comm --sum retval --hist dur");
-    record(&sandbox, 0, &[&probe.replace("writes", "all"), &counted], "for i in 1 2 3; do echo one-$i; echo two; done >out");
+    record(
+        &sandbox,
+        0,
+        &[&probe.replace("writes", "single"), &counted],
+        "for i in 1 2 3; do echo one-$i; echo two; done >out",
+    );
     let trace = sandbox.path("t");
-    let (all, writes) = (Table::read(&trace, "all"), Table::read(&trace, "writes"));
+    let (all, writes) = (Table::read(&trace, "single"), Table::read(&trace, "writes"));
     let keys = ["fd", "name", "comm"];
     let wanted: BTreeMap<_, _> = grouped(&all, &keys, &["retval"]);
     let found = grouped(&writes, &keys, &["count", "sum_retval"]);
@@ -122,6 +140,25 @@ fn an_event_file_can_say_what_is_counted() {
 }
 
 #[test]
+fn a_key_that_comes_too_often_in_an_interval_sets_a_trigger_off() {
+    let sandbox = Sandbox::for_recording();
+    let often = "syscall:chdir{ filename:ustring[31] } --count comm: count > 400";
+    let never = "syscall:chdir{ filename:ustring[31] } --count comm: count > 100_000";
+    let script = "i=0; while [ $i -lt 1000 ]; do cd .; i=$((i+1)); done; sleep 1";
+    let args = ["mkdirs", "--interval", "500ms", "--trigger", often, "--trigger", never];
+    let text = record(&sandbox, 0, &args, script);
+    let snapshots: Vec<String> =
+        sandbox.files().into_iter().filter(|name| name.contains("-snapshot-")).collect();
+    assert_eq!(snapshots.len(), 1, "{text}");
+    let frozen = &meta(&sandbox.path(&snapshots[0]))["frozen"];
+    assert_eq!(frozen["text"], often);
+    assert!(frozen["event"]["count"].as_i64().unwrap() > 400, "{frozen}");
+    assert_eq!(frozen["event"]["comm"], "sh");
+    refused(&["mkdirs", "--trigger", "mkdirs --count comm"], &["count > 1000"]);
+    refused(&["mkdirs", "--trigger", "mkdirs --count comm: n > 5"], &["n is none of count"]);
+}
+
+#[test]
 fn what_cannot_be_counted_is_refused_with_the_reason() {
     refused(&["syscalls", "--count", "com"], &["--count com", "did you mean comm?", "nr", "pid"]);
     refused(&["syscalls", "--sum", "comm"], &["--sum comm", "char[16]", "no number"]);
@@ -129,7 +166,10 @@ fn what_cannot_be_counted_is_refused_with_the_reason() {
     refused(&["syscalls", "mkdirs", "--count", "comm"], &["there are 2", "'syscalls --count comm'"]);
     refused(&["syscalls --count comm", "--sample", "2"], &["--sample", "syscalls_counts"]);
     refused(&["syscalls", "--count", "comm", "--interval", "1ms"], &["--interval", "100ms"]);
-    refused(&["syscalls --count comm", "syscalls_counts=mkdirs --count"], &["two events are named syscalls_counts"]);
+    refused(
+        &["syscalls --count comm", "syscalls_counts=mkdirs --count"],
+        &["two events are named syscalls_counts"],
+    );
     refused(&["a=syscall:read{ count } --count count"], &["column count of its own"]);
     refused(&["a=syscall:read{ fd, was=entry(fd) } --sum was"], &["--sum was", "at the entry"]);
 }

@@ -71,7 +71,10 @@ fn each_event_is_in_one_row_while_intervals_end_under_load() {
             for _ in 0..60 {
                 thread::sleep(Duration::from_millis(10));
                 let (new, watermark) = drain(&mut engine);
-                assert!(new.iter().all(|row| row.header.ts_ns >= last), "{mechanism}: a row before the watermark");
+                assert!(
+                    new.iter().all(|row| row.header.ts_ns >= last),
+                    "{mechanism}: a row before the watermark"
+                );
                 last = watermark;
                 rows.extend(new);
             }
@@ -143,7 +146,8 @@ fn powers_of_two_are_those_of_the_numbers_with_their_sign() {
     for is_signed in [true, false] {
         let mut plan = by_argument();
         plan.slots[1].flags |= flag::POWER | if is_signed { flag::SIGNED } else { 0 };
-        plan.slots[2] = Slot { dst: NO_DST, ..Slot { bit: 1, width: 0, ..crate::support::slot(src::CONST, 0) } };
+        plan.slots[2] =
+            Slot { dst: NO_DST, ..Slot { bit: 1, width: 0, ..crate::support::slot(src::CONST, 0) } };
         let mut engine = engine_with(options(60_000, 64));
         engine.attach(PROBE, &candidate(Mechanism::RawTp, "sys_enter", plan, None)).unwrap();
         values.into_iter().for_each(call);
@@ -154,6 +158,9 @@ fn powers_of_two_are_those_of_the_numbers_with_their_sign() {
             *wanted.entry(power).or_default() += 1;
         }
         let found = by_key(&drain(&mut engine).0);
-        assert_eq!(found.into_iter().map(|(key, (count, _))| (key, count)).collect::<BTreeMap<_, _>>(), wanted);
+        assert_eq!(
+            found.into_iter().map(|(key, (count, _))| (key, count)).collect::<BTreeMap<_, _>>(),
+            wanted
+        );
     }
 }

@@ -5,7 +5,7 @@ LEFT JOIN (
     SELECT comm, sum(count) AS calls, sum(sum_retval) AS bytes, count(DISTINCT ts) AS intervals
     FROM blocks WHERE fd = 1 GROUP BY comm
 ) AS b ON b.comm = d.comm
-WHERE b.calls IS DISTINCT FROM d.calls OR b.bytes IS DISTINCT FROM d.bytes OR b.intervals < 2;
+WHERE (b.calls IS DISTINCT FROM d.calls) OR (b.bytes IS DISTINCT FROM d.bytes) OR b.intervals < 2;
 
 -- all of them have 7 bytes, which is from 4 to 7
 SELECT s.from_retval, s.to_retval, sum(s.count) AS calls
@@ -23,8 +23,8 @@ SELECT * FROM (
 
 -- no table has more keys in an interval than it has room for, and the one of masks was full
 SELECT ts, count(DISTINCT mask) AS keys FROM masks GROUP BY ts HAVING count(DISTINCT mask) > (SELECT most FROM keys)
-UNION ALL SELECT NULL, max(keys) FROM (SELECT count(DISTINCT mask) AS keys FROM masks GROUP BY ts)
-HAVING max(keys) < (SELECT most FROM keys);
+UNION ALL SELECT NULL, max(n) FROM (SELECT count(DISTINCT mask) AS n FROM masks GROUP BY ts)
+HAVING max(n) < (SELECT most FROM keys);
 
 -- what found it full is lost and counted: seen = recorded + lost, on each processor, and recorded is what rows stand for
 SELECT c.event, c.cpu, c.seen, c.recorded, c.lost, r.events
