@@ -15,51 +15,61 @@ use crate::state::{State, add_to, opaque};
 
 const ENTRY: bool = false;
 
-/// A scratch record that no other run uses, or NULL.
-#[inline(always)]
-pub fn take(copy: u32) -> *mut Scratch {
-    if interleaved() == 0 {
-        return lookup(raw(&SCRATCH), &copy);
-    }
-    let mut index = 0;
+/// Where `record` is in a [`Scratch`].
+const RECORD: usize = core::mem::offset_of!(Scratch, record);
+
+/// A scratch record that no other run uses, or NULL. (A function of its own for the same reason as `count`.)
+#[inline(never)]
+pub fn take(copy: u32) -> *mut u8 {
+    let mut index = if interleaved() == 0 { copy } else { 0 };
     while index < SCRATCHES {
         let scratch = lookup::<u32, Scratch>(raw(&SCRATCH), &index);
+        if scratch.is_null() {
+            break;
+        }
         // SAFETY: a field of this CPU's map value.
-        if !scratch.is_null() && exchange(unsafe { &raw mut (*scratch).busy }, 1) == 0 {
-            return scratch;
+        if interleaved() == 0 || exchange(unsafe { &raw mut (*scratch).busy }, 1) == 0 {
+            // SAFETY: as above.
+            return unsafe { scratch.cast::<u8>().add(RECORD) };
         }
         index = opaque(u64::from(index) + 1) as u32;
     }
     core::ptr::null_mut()
 }
 
-/// Others may use it.
-#[inline(always)]
-pub fn give_back(scratch: *mut Scratch) {
+/// Count the event whose record is in the scratch, and give that back; 0 if its key is new and there is no room for it. A
+/// function of its own, because the stack of all functions together is 512 bytes.
+#[inline(never)]
+pub fn count(state: &mut State) -> u64 {
+    // SAFETY: the record is that of `take`.
+    let scratch: *mut Scratch = unsafe { state.out.sub(RECORD).cast() };
+    let is_counted = counted(state, scratch);
     if interleaved() != 0 {
         // SAFETY: a field of a map value.
         unsafe { core::ptr::write_volatile(&raw mut (*scratch).busy, 0) };
     }
+    opaque(u64::from(is_counted))
 }
 
-/// Count the event whose columns are in `scratch`; false if its key is new and there is no room for it.
 #[inline(always)]
-pub fn count(state: &State, scratch: *mut Scratch, subject: u64) -> bool {
+fn counted(state: &State, scratch: *mut Scratch) -> bool {
     let table = lookup::<u32, c_void>(raw(&TABLES), &state.copy);
     if table.is_null() {
         return false;
     }
-    let (bits, subject) = (get!(ENTRY, key_bits), subject & get!(ENTRY, key_subject));
+    let bits = get!(ENTRY, key_bits);
     let from = usize::from(get!(ENTRY, key_from));
+    let mask = get!(ENTRY, key_subject);
     // SAFETY: places in the map value; the verifier checks them.
     let key = unsafe {
-        let record: *mut u8 = (&raw mut (*scratch).record).cast();
-        let header: *mut RecordHeader = record.cast();
-        core::ptr::write_volatile(&raw mut (*header).pid_tgid, subject);
+        let header: *mut RecordHeader = state.out.cast();
+        let subject = core::ptr::read_volatile(&raw const (*header).pid_tgid);
+        core::ptr::write_volatile(&raw mut (*header).pid_tgid, subject & mask);
+        core::ptr::write_volatile(&raw mut (*header).seq, 0);
         core::ptr::write_volatile(&raw mut (*header).nulls, state.nulls & bits);
         core::ptr::write_volatile(&raw mut (*header).faults, state.faults & bits);
         core::ptr::write_volatile(&raw mut (*header).cuts, state.cuts & bits);
-        record.add(from)
+        state.out.add(from)
     };
     let mut value = find(table, key);
     if value.is_null() {

@@ -252,14 +252,35 @@ fn event(state: &mut State) {
         count!(state.cpu, lost[lost::SAMPLED]);
         return;
     }
+    let size = get!(ENTRY, record_size);
+    let record =
+        if get!(ENTRY, aggregates) != 0 { aggregate::take(state.copy) } else { reserve(size, state.copy) };
+    if record.is_null() {
+        if get!(ENTRY, aggregates) != 0 {
+            count!(state.cpu, lost[lost::KEYS_FULL]);
+        } else {
+            count!(state.cpu, lost[lost::RING_FULL]);
+        }
+        return;
+    }
+    // The time is taken after the place in the ring: whoever sees an empty ring knows that all that is still to come
+    // is later.
+    let ts_ns = boot_ns();
+    zero(record, size);
+    state.out = record;
+    if get!(ENTRY, use_stash) == stash::ALL {
+        take_stash(state);
+    }
+    scalar(columns(state));
+    header(state, record.cast(), ts_ns, seq as u32);
     if get!(ENTRY, aggregates) != 0 {
-        if !aggregated(state) {
+        if aggregate::count(state) == 0 {
             count!(state.cpu, lost[lost::KEYS_FULL]);
             return;
         }
-    } else if !recorded(state, seq as u32) {
-        count!(state.cpu, lost[lost::RING_FULL]);
-        return;
+    } else {
+        // SAFETY: the record that was reserved above, not used any more.
+        unsafe { bpf_ringbuf_submit(record.cast(), BPF_RB_NO_WAKEUP) };
     }
     count!(state.cpu, recorded);
     begin_object(state);
@@ -268,51 +289,6 @@ fn event(state: &mut State) {
         add_to(counter!(state, cuts), u64::from(state.cuts.count_ones()));
         add_to(counter!(state, stack_faults), u64::from(state.stack_faults));
     }
-}
-
-/// Put a record into the ring; false if it has no room.
-#[inline(always)]
-fn recorded(state: &mut State, seq: u32) -> bool {
-    let size = get!(ENTRY, record_size);
-    let record = reserve(size, state.copy);
-    if record.is_null() {
-        return false;
-    }
-    // The time is taken after the place in the ring: whoever sees an empty ring knows that all that is still to come
-    // is later.
-    let ts_ns = boot_ns();
-    fill(state, record, size);
-    header(state, record.cast(), ts_ns, seq);
-    // SAFETY: the record that was reserved above, not used any more.
-    unsafe { bpf_ringbuf_submit(record.cast(), BPF_RB_NO_WAKEUP) };
-    true
-}
-
-/// Count the event by its key; false if there is no room for that.
-#[inline(always)]
-fn aggregated(state: &mut State) -> bool {
-    let scratch = aggregate::take(state.copy);
-    if scratch.is_null() {
-        return false;
-    }
-    // SAFETY: a field of a map value; only an address is taken.
-    let record: *mut u8 = unsafe { (&raw mut (*scratch).record).cast() };
-    fill(state, record, get!(ENTRY, record_size));
-    let subject = subject_of(state);
-    let is_counted = aggregate::count(state, scratch, subject);
-    aggregate::give_back(scratch);
-    is_counted
-}
-
-/// All columns of the event.
-#[inline(always)]
-fn fill(state: &mut State, record: *mut u8, size: u32) {
-    zero(record, size);
-    state.out = record;
-    if get!(ENTRY, use_stash) == stash::ALL {
-        take_stash(state);
-    }
-    scalar(columns(state));
 }
 
 /// Run the other slots.
@@ -422,21 +398,6 @@ fn take_stash(state: &mut State) {
 
 #[inline(always)]
 fn header(state: &State, header: *mut RecordHeader, ts_ns: u64, seq: u32) {
-    let subject = subject_of(state);
-    // SAFETY: every record starts with a header; the verifier checks its size.
-    unsafe {
-        core::ptr::write_volatile(&raw mut (*header).ts_ns, ts_ns);
-        core::ptr::write_volatile(&raw mut (*header).pid_tgid, subject);
-        core::ptr::write_volatile(&raw mut (*header).seq, seq);
-        core::ptr::write_volatile(&raw mut (*header).nulls, state.nulls as u32);
-        core::ptr::write_volatile(&raw mut (*header).faults, state.faults as u32);
-        core::ptr::write_volatile(&raw mut (*header).cuts, state.cuts as u32);
-    }
-}
-
-/// Whose row it is, and what the probe ran in.
-#[inline(always)]
-fn subject_of(state: &State) -> u64 {
     let mut subject = state.subject;
     let (pid, tid) = (get!(ENTRY, pid), get!(ENTRY, tid));
     if pid != NONE {
@@ -447,7 +408,15 @@ fn subject_of(state: &State) -> u64 {
         let number = known(state, tid, subject::NO_TID) & subject::NO_TID;
         subject = subject & !subject::NO_TID | number;
     }
-    subject
+    // SAFETY: every record starts with a header; the verifier checks its size.
+    unsafe {
+        core::ptr::write_volatile(&raw mut (*header).ts_ns, ts_ns);
+        core::ptr::write_volatile(&raw mut (*header).pid_tgid, subject);
+        core::ptr::write_volatile(&raw mut (*header).seq, seq);
+        core::ptr::write_volatile(&raw mut (*header).nulls, state.nulls as u32);
+        core::ptr::write_volatile(&raw mut (*header).faults, state.faults as u32);
+        core::ptr::write_volatile(&raw mut (*header).cuts, state.cuts as u32);
+    }
 }
 
 /// The value of a temporary, `unknown` if it is NULL.

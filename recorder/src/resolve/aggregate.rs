@@ -28,6 +28,11 @@ const SUBJECTS: [(&str, u64); 3] =
 /// The column that all rows are told apart by anyway.
 const CPU: &str = "cpu";
 
+/// The keys that are part of a record's subject: those of which `mask` has the bits.
+pub(super) fn subjects(mask: u64) -> Vec<&'static str> {
+    SUBJECTS.iter().filter(|(_, bits)| mask & bits == *bits).map(|(name, _)| *name).collect()
+}
+
 /// Stacks that are recorded because they are keys, too.
 pub(super) fn stacks(def: &EventDef, stacks: Stacks) -> Stacks {
     let has = |name: &str| def.aggregate.iter().flat_map(|aggregate| &aggregate.keys).any(|key| key == name);
@@ -75,7 +80,7 @@ pub(super) fn recorded(
                 None => String::new(),
             };
             bail!(
-                "--count {key}: there is no such column: {hint}There are {}",
+                "--count {key}: there is no such column: {hint}it has {}",
                 names().collect::<Vec<_>>().join(", ")
             );
         }

@@ -166,7 +166,9 @@ pub(super) fn candidate(compiler: &Compiler<'_>, scope: &Scope, candidate: &Cand
         out.push_str("\n  a program at the entry takes the time");
     }
     if compiler.recorded.keys.is_some() {
-        out.push_str("\n  events are counted in the kernel, by these:");
+        let subjects = super::aggregate::subjects(candidate.plan.key_subject);
+        let subjects = if subjects.is_empty() { String::new() } else { format!(" {} and", subjects.join(", ")) };
+        let _ = write!(out, "\n  events are counted in the kernel, by{subjects} these:");
     }
     for Stored { column, place, .. } in &compiler.recorded.stored {
         let value = match compiler.probe.value(column) {
