@@ -11,6 +11,7 @@ use schemas::wire::{MAX_SUMS, RecordHeader, SCRATCHES, Scratch};
 
 use crate::maps::{SCRATCH, TABLES, insert, lookup, raw};
 use crate::plan::{get, interleaved};
+use crate::body::unroll;
 use crate::state::{State, add_to, opaque};
 
 const ENTRY: bool = false;
@@ -21,20 +22,26 @@ const RECORD: usize = core::mem::offset_of!(Scratch, record);
 /// A scratch record that no other run uses, or NULL. (A function of its own for the same reason as `count`.)
 #[inline(never)]
 pub fn take(copy: u32) -> *mut u8 {
-    let mut index = if interleaved() == 0 { copy } else { 0 };
-    while index < SCRATCHES {
-        let scratch = lookup::<u32, Scratch>(raw(&SCRATCH), &index);
-        if scratch.is_null() {
-            break;
-        }
-        // SAFETY: a field of this CPU's map value.
-        if interleaved() == 0 || exchange(unsafe { &raw mut (*scratch).busy }, 1) == 0 {
-            // SAFETY: as above.
-            return unsafe { scratch.cast::<u8>().add(RECORD) };
-        }
-        index = opaque(u64::from(index) + 1) as u32;
+    if interleaved() == 0 {
+        return record(lookup(raw(&SCRATCH), &copy));
     }
+    // Written out, because the verifier would take a loop for one without end.
+    unroll!({
+        let index = I as u32;
+        let scratch = lookup::<u32, Scratch>(raw(&SCRATCH), &index);
+        // SAFETY: a field of this CPU's map value.
+        if !scratch.is_null() && exchange(unsafe { &raw mut (*scratch).busy }, 1) == 0 {
+            return record(scratch);
+        }
+    } 0 1 2 3 4 5 6 7);
+    const _: () = assert!(SCRATCHES == 8);
     core::ptr::null_mut()
+}
+
+#[inline(always)]
+fn record(scratch: *mut Scratch) -> *mut u8 {
+    // SAFETY: a place in a map value.
+    if scratch.is_null() { core::ptr::null_mut() } else { unsafe { scratch.cast::<u8>().add(RECORD) } }
 }
 
 /// Count the event whose record is in the scratch, and give that back; 0 if its key is new and there is no room for it. A
