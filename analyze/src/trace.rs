@@ -69,6 +69,16 @@ impl Table {
         self.segments.iter().map(|s| s.rows).sum()
     }
 
+    /// Events that its rows stand for, as the log says; `None` where there is none.
+    pub fn counted(&self) -> Option<u64> {
+        let mut events = 0;
+        for segment in &self.segments {
+            let sources = &segment.file.logged()?.segment.sources;
+            events += sources.iter().map(|(_, _, events)| events).sum::<u64>();
+        }
+        Some(events)
+    }
+
     /// First and last `ts`, UTC nanoseconds.
     pub fn span(&self) -> Option<(i64, i64)> {
         let spans = self.segments.iter().filter_map(|s| s.ts_range);
@@ -91,6 +101,11 @@ impl Trace {
     pub fn end_ns(&self) -> i64 {
         let last = self.tables.iter().filter(|t| t.name != "clock").filter_map(|t| Some(t.span()?.1)).max();
         self.meta.end_ns.or(last.max(self.until_ns)).unwrap_or(self.meta.start_ns).max(self.meta.start_ns)
+    }
+
+    /// Do the rows of this event stand for several events each?
+    pub fn is_aggregate(&self, event: &str) -> bool {
+        self.meta.events.iter().any(|layout| layout.event == event && layout.aggregate)
     }
 
     /// UTC nanoseconds until which all losses are known; `None`: to the end.

@@ -11,10 +11,11 @@ use std::thread;
 
 use anyhow::{Result, bail, ensure};
 use arrow_array::cast::AsArray;
-use arrow_array::types::{TimestampNanosecondType, UInt16Type};
+use arrow_array::types::{Int64Type, TimestampNanosecondType, UInt16Type};
 use arrow_array::{Array, RecordBatch};
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::errors::ParquetError;
+use schemas::column::COUNT;
 use schemas::trace::State;
 use schemas::trace::log::SegmentName;
 use schemas::trace::read::read;
@@ -100,7 +101,8 @@ pub fn verify(dir: &Path, threads: usize) -> Result<Found> {
         }
     }
     let mut problems = trace.warnings.clone();
-    for ((table, segment), error) in segments.iter().zip(check_all(&segments, threads)) {
+    let is_aggregate = |table: &str| trace.is_aggregate(table);
+    for ((table, segment), error) in segments.iter().zip(check_all(&segments, &is_aggregate, threads)) {
         if let Err(error) = error {
             problems.push(format!("{}: {}: copy it again", shown(dir, table, segment), why(&error)));
         }
@@ -139,15 +141,19 @@ fn why(error: &anyhow::Error) -> String {
 }
 
 /// Check each segment, several at a time; the results in their order.
-fn check_all(segments: &[(String, Segment)], threads: usize) -> Vec<Result<()>> {
+fn check_all(
+    segments: &[(String, Segment)],
+    is_aggregate: &(dyn Fn(&str) -> bool + Sync),
+    threads: usize,
+) -> Vec<Result<()>> {
     let (next, done) = (AtomicUsize::new(0), AtomicU64::new(0));
     let progress = Progress::of(segments.iter().map(|(_, segment)| segment.bytes).sum());
     let work = || {
         let mut results = Vec::new();
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some((_, segment)) = segments.get(at) else { return results };
-            let checked = catch_unwind(AssertUnwindSafe(|| check(segment)));
+            let Some((table, segment)) = segments.get(at) else { return results };
+            let checked = catch_unwind(AssertUnwindSafe(|| check(segment, is_aggregate(table))));
             results.push((at, checked.unwrap_or_else(|_| bail!("its pages make no sense"))));
             progress.show(done.fetch_add(segment.bytes, Ordering::Relaxed) + segment.bytes);
         }
@@ -161,7 +167,7 @@ fn check_all(segments: &[(String, Segment)], threads: usize) -> Vec<Result<()>> 
 }
 
 /// Read all of a segment. Fails if it is damaged, or its rows are others than the log says.
-fn check(segment: &Segment) -> Result<()> {
+fn check(segment: &Segment, is_aggregate: bool) -> Result<()> {
     let mut rows = 0;
     let mut last_ns = None;
     let mut sources: BTreeMap<(u16, u16), u64> = BTreeMap::new();
@@ -169,7 +175,7 @@ fn check(segment: &Segment) -> Result<()> {
         let batch = batch?;
         rows += batch.num_rows() as u64;
         last_ns = in_order(&batch, last_ns)?;
-        count_sources(&batch, &mut sources);
+        count_sources(&batch, is_aggregate, &mut sources);
     }
     ensure!(rows == segment.rows, "it has {rows} rows, and is said to have {}", segment.rows);
     if let Some((_, last)) = segment.ts_range {
@@ -197,12 +203,16 @@ fn in_order(batch: &RecordBatch, mut last_ns: Option<i64>) -> Result<Option<i64>
     Ok(last_ns)
 }
 
-fn count_sources(batch: &RecordBatch, sources: &mut BTreeMap<(u16, u16), u64>) {
+/// Rows by probe and CPU, or the events that they stand for.
+fn count_sources(batch: &RecordBatch, is_aggregate: bool, sources: &mut BTreeMap<(u16, u16), u64>) {
     let numbers =
         |name: &str| batch.column_by_name(name).and_then(|column| column.as_primitive_opt::<UInt16Type>());
     let (Some(probes), Some(cpus)) = (numbers("probe"), numbers("cpu")) else { return };
+    let counts = batch.column_by_name(COUNT).filter(|_| is_aggregate);
+    let counts = counts.and_then(|column| column.as_primitive_opt::<Int64Type>());
     for row in (0..batch.num_rows()).filter(|row| probes.is_valid(*row) && cpus.is_valid(*row)) {
-        *sources.entry((probes.value(row), cpus.value(row))).or_default() += 1;
+        let events = counts.map_or(1, |counts| counts.value(row).cast_unsigned());
+        *sources.entry((probes.value(row), cpus.value(row))).or_default() += events;
     }
 }
 

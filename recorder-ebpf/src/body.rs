@@ -8,6 +8,7 @@ use aya_ebpf::helpers::generated::{
 };
 use schemas::wire::{CpuState, MAX_EACH, MAX_RECORD, NONE, RecordHeader, lost, stash, subject};
 
+use crate::aggregate;
 use crate::calls;
 use crate::context::{gather, read, read_u64, returned};
 use crate::interrupt::{is_interrupt, running_in};
@@ -260,9 +261,14 @@ fn event(state: &mut State) {
         return;
     }
     let size = get!(ENTRY, record_size);
-    let record = reserve(size, state.copy);
+    let record =
+        if get!(ENTRY, aggregates) != 0 { aggregate::take(state.copy) } else { reserve(size, state.copy) };
     if record.is_null() {
-        count!(state.cpu, lost[lost::RING_FULL]);
+        if get!(ENTRY, aggregates) != 0 {
+            count!(state.cpu, lost[lost::KEYS_FULL]);
+        } else {
+            count!(state.cpu, lost[lost::RING_FULL]);
+        }
         return;
     }
     // The time is taken after the place in the ring: whoever sees an empty ring knows that all that is still to come
@@ -275,8 +281,15 @@ fn event(state: &mut State) {
     }
     scalar(columns(state));
     header(state, record.cast(), ts_ns, seq as u32);
-    // SAFETY: the record that was reserved above, not used any more.
-    unsafe { bpf_ringbuf_submit(record.cast(), BPF_RB_NO_WAKEUP) };
+    if get!(ENTRY, aggregates) != 0 {
+        if aggregate::count(state) == 0 {
+            count!(state.cpu, lost[lost::KEYS_FULL]);
+            return;
+        }
+    } else {
+        // SAFETY: the record that was reserved above, not used any more.
+        unsafe { bpf_ringbuf_submit(record.cast(), BPF_RB_NO_WAKEUP) };
+    }
     count!(state.cpu, recorded);
     begin_object(state);
     if state.faults | state.cuts | state.stack_faults != 0 {

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! PLAN (.rodata) + context --body--> filter -> ring record: header, columns
+//!                                           or (aggregate) key, sums -> TABLES[key]
 //! ENTRY_PLAN     + context --entry-> STASH[thread, depth]: arguments, columns, time  --(return probe)--> body
 //! ```
 //! The recorder loads one copy of this object per probe. Everything that depends on the plan alone is a constant to
@@ -12,6 +13,7 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod aggregate;
 mod body;
 mod calls;
 mod context;

@@ -1,11 +1,16 @@
-//! The maps: rings, counters, pid set, stash.
+//! The maps: rings, counters, tables of keys, pid set, stash.
 
 use core::ffi::c_void;
 
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
+use aya_ebpf::btf_maps::{
+    Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, ProgramArray, RingBuf,
+};
 use aya_ebpf::helpers::generated::{bpf_map_delete_elem, bpf_map_lookup_elem, bpf_map_update_elem};
 use aya_ebpf::macros::btf_map;
-use schemas::wire::{CpuState, MAX_COPIES, OBJECT_MAP_FLAGS, OBJECT_WAYS, Shared, Stash, gate};
+use schemas::wire::{
+    CpuState, KEY_TEMPLATE, MAX_COPIES, OBJECT_MAP_FLAGS, OBJECT_WAYS, Scratch, Shared, Stash,
+    VALUE_TEMPLATE, gate,
+};
 
 /// One ring per CPU, then as many for each further copy of a program that nests; the recorder makes the rings and sets
 /// the number of entries.
@@ -46,6 +51,17 @@ pub static STASH: HashMap<u64, Stash, 1> = HashMap::new();
 /// The latest values of which each counts once.
 #[btf_map]
 pub static ONCE: LruHashMap<u64, u64, 1> = LruHashMap::new();
+
+/// What an aggregated event was counted in: a table of keys for each copy of the program. The recorder puts an empty one in
+/// its place at the end of each interval.
+#[btf_map]
+pub static TABLES: ArrayOfMaps<PerCpuHashMap<[u8; KEY_TEMPLATE], [u64; VALUE_TEMPLATE], 1>, 1> =
+    ArrayOfMaps::new();
+
+/// Where the columns of an aggregated event are put together: one for each copy of the program, or several where runs
+/// can interleave.
+#[btf_map]
+pub static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 
 /// Address of a map for the raw helpers.
 #[inline(always)]

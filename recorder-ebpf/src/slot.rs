@@ -240,7 +240,24 @@ fn transform<const ENTRY: bool, const I: usize>(bits: u64, flags: u8, size: u32)
         };
     }
     v <<= get!(ENTRY, slots[I].lshift) & 63;
-    if flags & flag::NEGATE != 0 { v.wrapping_neg() } else { v }
+    if flags & flag::NEGATE != 0 {
+        v = v.wrapping_neg();
+    }
+    if flags & flag::POWER != 0 { power(v, signed) } else { v }
+}
+
+/// The highest bit of a number, alone; of a negative one that of its opposite, with its sign.
+#[inline(always)]
+fn power(v: u64, signed: bool) -> u64 {
+    let sign = if signed { negative(v as i64).wrapping_neg() } else { 0 };
+    let mut bits = (v ^ sign).wrapping_sub(sign);
+    bits |= bits >> 1;
+    bits |= bits >> 2;
+    bits |= bits >> 4;
+    bits |= bits >> 8;
+    bits |= bits >> 16;
+    bits |= bits >> 32;
+    ((bits ^ bits >> 1) ^ sign).wrapping_sub(sign)
 }
 
 #[inline(always)]

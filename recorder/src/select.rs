@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use glob::Pattern;
-use schemas::def::{EventDef, builtin, parse_inline, parse_toml};
+use schemas::def::{Aggregate, EventDef, builtin, parse_inline, parse_toml};
 use schemas::expr::near;
 
 const SUFFIX: &str = ".toml";
@@ -69,6 +69,9 @@ impl Selection {
 
 /// The definitions that `word` stands for; patterns may stand for several.
 pub fn find(word: &str) -> Result<Vec<EventDef>> {
+    if let Some((event, aggregate)) = Aggregate::split(word)? {
+        return aggregated(event, &aggregate).with_context(|| format!("'{word}'"));
+    }
     if let Some((head, condition)) = word.split_once(" if ")
         && !head.contains([':', '{', '='])
     {
@@ -108,6 +111,29 @@ pub fn find(word: &str) -> Result<Vec<EventDef>> {
     )
 }
 
+/// `EVENT` or `NAME=EVENT`, counted in the kernel.
+fn aggregated(event: &str, aggregate: &Aggregate) -> Result<Vec<EventDef>> {
+    let (name, event) = match event.split_once('=') {
+        // The name of an inline probe is the table's as well.
+        Some((name, other)) if is_named(name) => (Some(name), if is_inline(other) { event } else { other }),
+        _ => (None, event),
+    };
+    let found = find(event.trim())?;
+    ensure!(name.is_none() || found.len() == 1, "{} events cannot have one name", found.len());
+    let name = name.map(str::trim);
+    found.into_iter().map(|def| Ok(def.aggregated(aggregate.clone(), name)?)).collect()
+}
+
+/// Whether the text in front of `=` is a name, and not the beginning of a condition.
+fn is_named(text: &str) -> bool {
+    let text = text.trim();
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+fn is_inline(event: &str) -> bool {
+    event.split(" if ").next().is_some_and(|probe| probe.contains([':', '{']))
+}
+
 fn file(path: &Path) -> Result<EventDef> {
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read event file {}", path.display()))?;
@@ -145,6 +171,23 @@ mod tests {
         for event in ["listens if port == 80", "processes if pid == 1"] {
             assert!(error(&[event]).contains("rows of what was there before"), "{}", error(&[event]));
         }
+    }
+
+    #[test]
+    fn an_event_that_is_counted_has_another_table_than_one_that_is_recorded() {
+        let words = [
+            "mkdirs",
+            "mkdirs --count dfd",
+            "made=mkdirs if ret == 0 --count dfd",
+            "r=fn:vfs_rmdir{ retval } --hist retval",
+        ];
+        assert_eq!(select(&words).unwrap().asked_names(), ["mkdirs", "mkdirs_counts", "made", "r"]);
+        let counted = select(&["listens --count"]).unwrap();
+        assert_eq!(counted.asked_names(), ["listens_counts"]);
+        assert!(counted.events[0].aggregate.is_some());
+        assert!(error(&["x=* --count"]).contains("cannot have one name"), "{}", error(&["x=* --count"]));
+        assert!(error(&["mkdirs --count a --count a"]).contains("twice"));
+        assert!(error(&["counts=mkdirs --count"]).contains("taken by table counts"));
     }
 
     #[test]

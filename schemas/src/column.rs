@@ -292,7 +292,13 @@ pub struct Layout {
     pub columns: Vec<Column>,
     /// Bytes of a record, header included, a multiple of 8.
     pub record_size: u32,
+    /// A row stands for the events of an interval: as many as column [`COUNT`] says.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub aggregate: bool,
 }
+
+/// Column of an aggregated event that says how many events a row stands for.
+pub const COUNT: &str = "count";
 
 impl Layout {
     /// Lay out `columns` (their `offset` and `bit` are set here). The ones in `stash` come first, so that an entry
@@ -322,6 +328,7 @@ impl Layout {
             summary: summary.to_owned(),
             columns,
             record_size: u32::from(end).next_multiple_of(8),
+            aggregate: false,
         };
         (layout, stash_end - size_of::<RecordHeader>() as u16)
     }
@@ -331,6 +338,11 @@ impl Layout {
         self.columns.iter().find(|c| c.name == name)
     }
 
+    /// Where in a record it is said how many events it stands for, if it may be other than one.
+    pub fn count_at(&self) -> Option<usize> {
+        self.column(COUNT).filter(|_| self.aggregate).map(|column| usize::from(column.offset))
+    }
+
     /// The Arrow schema of the event's table: standard columns, then its own. Doc, unit and type travel as field
     /// metadata (`doc`, `unit`, `ktape_type`), the summary as schema metadata.
     pub fn schema(&self) -> Schema {
@@ -338,7 +350,8 @@ impl Layout {
             .columns
             .iter()
             .map(|c| typed(&c.ty.to_string(), field(&c.name, c.ty.arrow(), true, c.unit.as_deref(), &c.doc)));
-        let fields: Vec<Field> = standard_fields().into_iter().chain(own).collect();
+        let standard = if self.aggregate { aggregate_fields() } else { standard_fields() };
+        let fields: Vec<Field> = standard.into_iter().chain(own).collect();
         Schema::new(fields).with_metadata(HashMap::from([("doc".to_owned(), self.summary.clone())]))
     }
 }
@@ -405,6 +418,35 @@ pub fn standard_fields() -> Vec<Field> {
             "bit i is set if the string in column i (after the standard ones) was cut",
         ),
     ]
+}
+
+/// The same columns of an aggregated event, whose rows are about other things.
+fn aggregate_fields() -> Vec<Field> {
+    let doc = |name: &str| match name {
+        "ts" => {
+            "end of the interval, which began at ts - interval_ns: CLOCK_BOOTTIME plus the offset to UTC fixed at the start"
+        }
+        "cpu" => "processor on which the events of this row were counted: each has rows of its own",
+        "ctx" => {
+            "what the probe ran in: task, softirq, hardirq or nmi; NULL unless ctx is a key, and where it is not known"
+        }
+        "pid" => {
+            "process (thread group), numbered in the initial pid namespace; NULL unless pid is a key, and in an interrupt"
+        }
+        "tid" => {
+            "thread, numbered in the initial pid namespace; NULL unless tid is a key, and in an interrupt"
+        }
+        "probe" => "the probe that counted them: row of table probes",
+        "seq" => "number of the row within its probe and cpu",
+        "faults" => "bit i is set if key i (after the standard columns) is NULL because reading it faulted",
+        _ => "bit i is set if the string in key i (after the standard columns) was cut",
+    };
+    let fields = standard_fields().into_iter().map(|field| {
+        let mut metadata = field.metadata().clone();
+        metadata.insert("doc".to_owned(), doc(field.name()).to_owned());
+        field.with_metadata(metadata)
+    });
+    fields.collect()
 }
 
 /// A documented Arrow field.

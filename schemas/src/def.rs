@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::OnceLock;
 
+mod aggregate;
 mod file;
 mod names;
 
+pub use aggregate::{Aggregate, Measure};
 pub use file::parse_toml;
 
 use serde::Deserialize;
@@ -73,6 +75,8 @@ pub struct EventDef {
     pub everything: bool,
     /// What somebody who records it asks of its rows, beside the conditions of its sources: `EVENT if CONDITION`.
     pub only_if: Option<Field>,
+    /// Its events are counted in the kernel instead of being recorded one by one.
+    pub aggregate: Option<Aggregate>,
 }
 
 /// Whether the current process has to do with an event.
@@ -251,6 +255,7 @@ pub fn parse_inline(text: &str) -> Result<EventDef, DefError> {
         columns,
         everything,
         only_if: None,
+        aggregate: None,
         name,
     };
     check(&event)?;

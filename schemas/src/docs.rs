@@ -40,6 +40,7 @@ fn section(out: &mut String, event: &EventDef) {
         columns,
         everything: _,
         only_if: _,
+        aggregate: _,
     } = event;
     let mut line = |text: String| {
         out.push_str(&text);

@@ -4,7 +4,7 @@
 //! follow, and in them frames, one after another; no frame spans two blocks. Integers are little-endian.
 //!
 //! ```text
-//! file  = "ktapefr4" block*
+//! file  = "ktapefr5" block*
 //! block = u32 crc, u8 codec, u32 stored, u32 length, payload[stored]
 //! frame = u8 kind, u32 length, payload[length]
 //! ```
@@ -36,7 +36,7 @@ use crate::wire::{Counters, MAX_RECORD};
 use cursor::Cursor;
 
 /// The first bytes of a frame file.
-pub const MAGIC: &[u8; 8] = b"ktapefr4";
+pub const MAGIC: &[u8; 8] = b"ktapefr5";
 /// Most processors that the kernel can be built for.
 pub const MAX_CPUS: u32 = 8192;
 /// Times behind this (146 years) cannot be: with any offset to UTC they are no timestamps.

@@ -21,6 +21,10 @@ pub const MAX_RECORD: usize = 2048;
 pub const MAX_STASH: usize = 400;
 /// Most characters of a recorded string.
 pub const MAX_STRING: usize = 510;
+/// Most bytes of the keys of an aggregated event, with their bitmaps (and, of a stack, its frames).
+pub const MAX_KEY: usize = 576;
+/// Most sums of an aggregated event.
+pub const MAX_SUMS: usize = 4;
 /// Most frames of a recorded stack.
 pub const MAX_FRAMES: usize = 64;
 /// Most array items that one run of an `each` program can turn into records.
@@ -157,6 +161,9 @@ pub mod flag {
     pub const TYPED: u8 = 16;
     /// The value's opposite, after `lshift`.
     pub const NEGATE: u8 = 32;
+    /// Last of all, the largest power of two that is not more than the value; 0 of 0. Of a negative number
+    /// ([`SIGNED`]) the opposite of that of its opposite.
+    pub const POWER: u8 = 64;
 }
 
 /// One step of a plan.
@@ -310,6 +317,48 @@ pub struct Plan {
     pub exclude_pid: u32,
     /// Record every event of this number that passes the filter, per probe and CPU; 0 and 1 record all.
     pub sample: u32,
+    /// Of an aggregated event: bits of [`RecordHeader::pid_tgid`] that are part of the key.
+    pub key_subject: u64,
+    /// Columns that are part of the key: bits of the header's bitmaps. The sums have the bits after those.
+    pub key_bits: u32,
+    /// Where the key begins in the record: at `pid_tgid` if that is part of it, else at `seq`, which is 0.
+    pub key_from: u16,
+    /// Where it ends. The values of the sums are behind it, 8 bytes each.
+    pub key_end: u16,
+    /// 1 if events are not recorded but counted, by key ([`KEY_TEMPLATE`]).
+    pub aggregates: u8,
+    /// How many values are added up, at most [`MAX_SUMS`].
+    pub sums: u8,
+    /// Bit of the first of them.
+    pub sum_bit: u8,
+    /// Zero.
+    pub pad: [u8; 5],
+}
+
+/// Bytes of a key and words of a value of the tables of aggregated events, as the object has them: the recorder writes
+/// those of the event in their place before it loads a copy. (No other bytes of the object look like these.)
+pub const KEY_TEMPLATE: usize = 0x6b_5365;
+/// See [`KEY_TEMPLATE`].
+pub const VALUE_TEMPLATE: usize = 0x76_5761;
+
+/// Words of the value of a key: how many events there were and, for each sum, how many of them had a value, and the sum.
+pub const fn value_words(sums: usize) -> usize {
+    1 + 2 * sums
+}
+
+/// Runs of an aggregating program that can interleave on one CPU (uprobes): those beyond count as lost.
+pub const SCRATCHES: u32 = 8;
+
+/// Where an aggregating program puts the columns of an event.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scratch {
+    /// 1 while a run uses it, where runs can interleave.
+    pub busy: u64,
+    /// As a record in a ring.
+    pub record: [u8; size_of::<RecordHeader>() + MAX_KEY + 8 * MAX_SUMS],
+    /// The value of a new key.
+    pub zeros: [u64; value_words(MAX_SUMS)],
 }
 
 /// The head of every record.
@@ -447,8 +496,10 @@ pub mod lost {
     pub const EACH_CUT: usize = 2;
     /// Only every [`super::Plan::sample`]th event was asked for.
     pub const SAMPLED: usize = 3;
+    /// An aggregated event had a key for which the table had no room.
+    pub const KEYS_FULL: usize = 4;
     /// How many reasons there are.
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = 5;
 }
 
 /// What one probe counted on one CPU since it was attached.
@@ -464,7 +515,7 @@ pub struct Counters {
     pub fired: u64,
     /// The filter said no.
     pub filtered: u64,
-    /// A record was put into the ring.
+    /// A record was put into the ring, or the event was counted in the table of an aggregated event.
     pub recorded: u64,
     /// Events that passed the filter and were not recorded, by reason.
     pub lost: [u64; lost::COUNT],
@@ -685,9 +736,17 @@ impl Plan {
         once: NONE,
         exclude_pid: 0,
         sample: 0,
+        key_subject: 0,
+        key_bits: 0,
+        key_from: 0,
+        key_end: 0,
+        aggregates: 0,
+        sums: 0,
+        sum_bit: 0,
+        pad: [0; 5],
     };
 }
 
 const _: () = assert!(size_of::<Slot>() == 48 && size_of::<Term>() == 24 && size_of::<RecordHeader>() == 32);
-const _: () = assert!(size_of::<Plan>() == MAX_SLOTS * 48 + MAX_TERMS * 24 + MAX_CLAUSES * 4 + 32);
+const _: () = assert!(size_of::<Plan>() == MAX_SLOTS * 48 + MAX_TERMS * 24 + MAX_CLAUSES * 4 + 56);
 const _: () = assert!(size_of::<Interrupts>() == 24);

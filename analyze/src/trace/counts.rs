@@ -35,7 +35,7 @@ pub fn miscounted(trace: &Trace) -> Vec<String> {
     let events = trace.tables.iter().filter(|table| table.is_event);
     let told = events.filter_map(|table| {
         let told = recorded.get(table.recorded.as_str()).copied().unwrap_or(0);
-        let rows = table.rows();
+        let rows = if trace.is_aggregate(&table.recorded) { table.counted()? } else { table.rows() };
         (i128::from(rows) != told).then(|| {
             format!(
                 "{dir}: table {} has {rows} rows, and {told} were recorded (table counts): files are missing, or are not \

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use super::counting::Counting;
 use super::flight::Flight;
 use super::frames::Frames;
 use super::units;
@@ -108,6 +109,8 @@ Examples:
   recorder record 'tp:writeback:writeback_dirty_folio' --explain
   recorder record 'big=fn:vfs_read{ count, retval } if retval > 4096' -d 5
   recorder record 'mkdirs if ret < 0' 'syscalls if nr == 74'    only rows that meet a condition
+  recorder record switches --count prev_comm -d 10     a million a second, counted in the kernel: a row for each name
+  recorder record mkdirs 'packets --count proto --sum len_bytes'    of several events, one is counted
   recorder record ./my-event.toml --print=ndjson -o none
   recorder record mkdirs --print=ndjson:made.json -- make    events apart from what make writes
   recorder record listens switches --max-age 10m --max-size 2GiB --trigger 'listens: port == 4444'
@@ -120,7 +123,7 @@ a third ends at once, as Ctrl-\\ does. The death of the parent changes nothing.
 Under sudo the command runs as root, and the trace is written as you. See docs/running.md.")]
 pub struct Record {
     /// Built-in event ('recorder list'; patterns allowed) or TOML file, both also as 'EVENT if condition', or inline probe
-    /// 'NAME=KIND:TARGET{ field, name=expr:type } if condition'
+    /// 'NAME=KIND:TARGET{ field, name=expr:type } if condition'; any of them also with --count, --sum and --hist, in quotes
     #[arg(value_name = "EVENT")]
     pub events: Vec<String>,
 
@@ -154,6 +157,9 @@ pub struct Record {
 
     #[command(flatten)]
     pub tuning: Tuning,
+
+    #[command(flatten)]
+    pub counting: Counting,
 
     #[command(flatten)]
     pub flight: Flight,

@@ -2,6 +2,7 @@
 //! and calls the module that does it.
 
 pub mod args;
+pub mod counting;
 pub mod flight;
 pub mod frames;
 pub mod options;

@@ -56,6 +56,10 @@ pub struct Options {
     pub require: bool,
     /// Losses make the exit code 1.
     pub fail_on_loss: bool,
+    /// How long events are counted that are counted in the kernel.
+    pub interval: Duration,
+    /// Most keys of such an event.
+    pub max_keys: u32,
     /// What stays, and what is frozen.
     pub flight: Flight,
     /// Where frames are kept.
@@ -80,7 +84,8 @@ pub enum Output {
 impl Options {
     /// Check `args` and look up what they name. `command_line` is the whole line, for the record.
     pub fn new(args: Box<Record>, command_line: &[OsString]) -> Result<Self> {
-        let Record { mut events, command, output, duration, print, filter, tuning, flight, frames } = *args;
+        let Record { mut events, command, output, duration, print, filter, tuning, counting, flight, frames } =
+            *args;
         for file in tuning.files {
             ensure!(file.exists(), "event file {} does not exist", file.display());
             events.push(definition_path(&file));
@@ -89,6 +94,7 @@ impl Options {
             !events.is_empty(),
             "no event given: name one, such as 'recorder record listens'; 'recorder list' shows what there is"
         );
+        counting.apply(&mut events)?;
         let output = Output::new(output);
         ensure!(
             output != Output::None || print.is_some() || frames.keep_frames.is_some(),
@@ -131,6 +137,8 @@ impl Options {
             segment_age: tuning.segment_age,
             require: tuning.require,
             fail_on_loss: tuning.fail_on_loss,
+            interval: counting.interval,
+            max_keys: counting.max_keys,
             flight,
             keep_frames: frames.keep_frames,
             explain: tuning.explain,

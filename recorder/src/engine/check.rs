@@ -1,9 +1,12 @@
 //! Plan -> is it within what the kernel side can do, and which inputs does it use.
 
+use std::mem::offset_of;
+
 use anyhow::{Result, ensure};
 use schemas::wire::{
-    DURATION, MAX_ARGS, MAX_CLAUSES, MAX_COPIES, MAX_DEREFS, MAX_RECORD, MAX_REGISTERS, MAX_STASH, MAX_TEMPS,
-    MAX_TERMS, NO_DST, NONE, Plan, RETURN_VALUE, RecordHeader, Slot, headers, op, src, stash,
+    DURATION, MAX_ARGS, MAX_CLAUSES, MAX_COPIES, MAX_DEREFS, MAX_KEY, MAX_RECORD, MAX_REGISTERS, MAX_STASH,
+    MAX_SUMS, MAX_TEMPS, MAX_TERMS, NO_DST, NONE, Plan, RETURN_VALUE, RecordHeader, Slot, headers, op, src,
+    stash,
 };
 
 /// Arguments that an entry program can keep.
@@ -16,6 +19,7 @@ pub fn check(plan: &Plan) -> Result<()> {
     let temp = |index: u8| index == NONE || usize::from(index) < MAX_TEMPS;
     let clauses = |from: u8, to: u8| from <= to && usize::from(to) <= MAX_CLAUSES;
     let size = plan.record_size as usize;
+    check_table(plan)?;
     ensure!(
         size >= size_of::<RecordHeader>() && size <= MAX_RECORD && size.is_multiple_of(8),
         "a record of {size} bytes: {} to {MAX_RECORD} are possible, in steps of 8",
@@ -41,6 +45,28 @@ pub fn check(plan: &Plan) -> Result<()> {
     for (i, slot) in plan.slots.iter().enumerate().filter(|(_, slot)| slot.src != src::END) {
         check_slot(plan, slot).map_err(|error| error.context(format!("step {i} of the plan")))?;
     }
+    Ok(())
+}
+
+/// What an aggregating plan has beside that of others.
+fn check_table(plan: &Plan) -> Result<()> {
+    if plan.aggregates == 0 {
+        return Ok(());
+    }
+    let (from, end, sums) = (usize::from(plan.key_from), usize::from(plan.key_end), usize::from(plan.sums));
+    ensure!(
+        [offset_of!(RecordHeader, pid_tgid), offset_of!(RecordHeader, seq)].contains(&from),
+        "a key that begins at {from}"
+    );
+    ensure!(
+        (size_of::<RecordHeader>()..=size_of::<RecordHeader>() + MAX_KEY).contains(&end)
+            && end.is_multiple_of(8),
+        "a key that ends at {end}"
+    );
+    ensure!(sums <= MAX_SUMS, "{sums} sums: {MAX_SUMS} are possible");
+    ensure!(plan.record_size as usize == end + 8 * sums, "sums that are not behind the key");
+    let last_bit = plan.key_bits.count_ones() as usize + sums;
+    ensure!(last_bit <= usize::from(MAX_BITS), "more than {MAX_BITS} keys and sums");
     Ok(())
 }
 

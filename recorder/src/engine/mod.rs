@@ -4,6 +4,7 @@
 //! candidate -> check -> program (one copy of the eBPF object per probe: object) -> kernel
 //! pids, objects, gate: what probes share      hold -> attach ... -> start -> drain ... -> start_detaching
 //! kernel -> ring (one per probe and CPU) -> Engine::drain          sys: bpf(2); misses: what nobody saw
+//! kernel -> table of keys (one per aggregating probe) -> tables, each interval -> Engine::drain
 //! ```
 
 mod calls;
@@ -19,6 +20,7 @@ mod pids;
 mod program;
 mod ring;
 mod sys;
+mod tables;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +28,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context, Error, Result, bail};
 use aya::Btf;
@@ -44,6 +47,7 @@ use misses::Misses;
 use objects::ObjectSets;
 use program::{Loader, Programs};
 use ring::Ring;
+use tables::Tables;
 
 /// Smallest and largest ring of one probe and CPU.
 const RING_BYTES: std::ops::RangeInclusive<u64> = (64 << 10)..=(64 << 20);
@@ -53,6 +57,8 @@ const NESTED_SHARE: u64 = 8;
 const DETACH_THREADS: usize = 16;
 /// How often a loss by skips is looked at again before it is believed.
 const LOOKS: usize = 4;
+/// Most keys of an aggregated event, unless [`EngineOptions`] says otherwise.
+pub const MAX_KEYS: u32 = 8192;
 /// The kernel side's clock, `ktime_get_boot_fast_ns`, may be behind ours: by some nanoseconds always, by more while
 /// the clock is being adjusted.
 const CLOCK_SLACK_NS: u64 = 1_000_000;
@@ -74,6 +80,10 @@ pub struct EngineOptions {
     pub interrupts: Interrupts,
     /// Needed to record what happens in interrupts of a probe that nests (`Kernel::program_offsets`).
     pub program_offsets: Option<ProgramOffsets>,
+    /// How long events of an aggregated event are counted before that becomes rows (1 s).
+    pub interval: Duration,
+    /// Most keys of an aggregated event, for each probe (8192).
+    pub max_keys: u32,
 }
 
 impl Default for EngineOptions {
@@ -86,6 +96,8 @@ impl Default for EngineOptions {
             task_offsets: None,
             interrupts: Interrupts::default(),
             program_offsets: None,
+            interval: Duration::from_secs(1),
+            max_keys: MAX_KEYS,
         }
     }
 }
@@ -104,6 +116,7 @@ pub struct Engine {
     probes: Vec<Attached>,
     /// One for each thread that detaches probes; closed when it has.
     detaching: Vec<Receiver<()>>,
+    tables: Tables,
     /// Rings that are left alone, unless nothing comes from them but after ...
     paused: Vec<(ProbeId, u16)>,
     /// ... this boot time (ns).
@@ -159,6 +172,7 @@ impl Engine {
             follow_states: None,
             probes: Vec::new(),
             detaching: Vec::new(),
+            tables: Tables::new(options.interval, options.max_keys, possible_cpus),
             paused: Vec::new(),
             paused_beyond_ns: 0,
             online_cpus: aya::util::online_cpus().map_err(cpus)?,
@@ -179,6 +193,7 @@ impl Engine {
         }
         let start_ns = boot_ns().saturating_sub(CLOCK_SLACK_NS);
         self.gate.open()?;
+        self.tables.start(start_ns);
         Ok(start_ns)
     }
 
@@ -204,7 +219,8 @@ impl Engine {
         }
         let mut programs = self.loader.load(candidate)?;
         let mut rings = Vec::new();
-        for copy in 0..candidate.copies() {
+        let is_recorded = plan.aggregates == 0;
+        for copy in (0..candidate.copies()).filter(|_| is_recorded) {
             let bytes = self.ring_bytes(weight, copy);
             for &cpu in &self.online_cpus {
                 let ring = Ring::new(bytes)
@@ -224,10 +240,13 @@ impl Engine {
             let copy = u32::from(id - probe);
             ("RINGS", u32::from(*cpu) + copy * self.possible_cpus as u32, ring.fd())
         }));
+        let tables = if is_recorded { Vec::new() } else { self.tables.make(probe, candidate, &programs)? };
+        maps.extend(tables.iter().zip(0..).map(|(table, copy)| ("TABLES", copy, table.current())));
         programs.set_inner(&maps)?;
         programs
             .attach(candidate, self.btf.as_ref())
             .with_context(|| format!("cannot attach {} {}", candidate.mechanism, candidate.target))?;
+        self.tables.add(tables);
         self.probes.push(Attached {
             id: probe,
             mechanism: candidate.mechanism,
@@ -271,6 +290,7 @@ impl Engine {
     pub fn start_detaching(&mut self) -> JoinHandle<()> {
         // A gate that could not be closed is no gate: the probes end one by one.
         let _ = self.gate.close();
+        self.tables.finish();
         let mut programs: Vec<Programs> = self.follow.take().into_iter().collect();
         for probe in &mut self.probes {
             let skipped = probe.skipped_until_now(self.possible_cpus);
@@ -395,7 +415,7 @@ impl Drop for Engine {
 impl EventSource for Engine {
     fn drain(&mut self, visit: &mut dyn FnMut(ProbeId, u16, &[u8])) -> Result<u64> {
         let now_ns = boot_ns().saturating_sub(CLOCK_SLACK_NS);
-        let mut watermark_ns = now_ns;
+        let mut watermark_ns = self.tables.drain(now_ns, visit)?.min(now_ns);
         for probe in &mut self.probes {
             for (id, cpu, ring) in &mut probe.rings {
                 if ring.floor_ns() > self.paused_beyond_ns && self.paused.contains(&(*id, *cpu)) {

@@ -1,9 +1,10 @@
-//! The compiled kernel side -> a copy whose sections are named after the kinds of program that a probe needs.
+//! The compiled kernel side -> a copy whose sections are named after the kinds of program that a probe needs, and whose
+//! tables have keys and values of the sizes that it needs.
 
 use std::sync::LazyLock;
 
-use anyhow::{Context, Result};
-use schemas::wire::MAX_COPIES;
+use anyhow::{Context, Result, bail};
+use schemas::wire::{KEY_TEMPLATE, MAX_COPIES, VALUE_TEMPLATE};
 
 use super::old_kernels::{self, IS_OLD};
 
@@ -43,6 +44,8 @@ pub struct Sections {
     pub follow: Option<&'static str>,
     /// Of the iterator over tasks.
     pub iterator: Option<&'static str>,
+    /// Bytes of keys and words of values of the tables of an aggregated event; none: as small as can be.
+    pub table: Option<(u32, u32)>,
 }
 
 impl Sections {
@@ -62,13 +65,24 @@ static PLACES: LazyLock<[Vec<usize>; SECTIONS.len()]> = LazyLock::new(|| SECTION
 /// What an old kernel does not know. Found once, too.
 static UNKNOWN: LazyLock<Vec<(usize, [u8; 8])>> = LazyLock::new(|| old_kernels::replacements(OBJECT));
 
-/// The object with other section names, as this kernel takes it, in memory that is aligned for ELF.
+/// Where the types of the tables of an aggregated event say how long keys and values are.
+static SIZES: LazyLock<[Vec<usize>; 2]> =
+    LazyLock::new(|| [KEY_TEMPLATE, VALUE_TEMPLATE].map(|size| find(&(size as u32).to_ne_bytes())));
+
+/// The object with other section names and sizes, in memory that is aligned for ELF.
 pub fn with_sections(names: Sections) -> Result<Vec<u64>> {
     let mut bytes = OBJECT.to_vec();
     if *IS_OLD {
         old_kernels::replace(&mut bytes, &UNKNOWN);
     }
-    let Sections { events, entry, exit, follow, iterator } = names;
+    let Sections { events, entry, exit, follow, iterator, table } = names;
+    let (key_bytes, value_words) = table.unwrap_or((8, 1));
+    for (place, size) in SIZES.iter().zip([key_bytes, value_words]) {
+        let [at] = place.as_slice() else {
+            bail!("the eBPF object has other tables: rebuild it (cargo xtask ebpf)")
+        };
+        bytes[*at..at + 4].copy_from_slice(&size.to_ne_bytes());
+    }
     let names = events.into_iter().flatten().chain([entry, exit, follow, follow, iterator]);
     for ((section, places), name) in SECTIONS.iter().zip(&*PLACES).zip(names) {
         rename(&mut bytes, places, section.len(), name.unwrap_or(UNUSED)).with_context(|| {
@@ -81,9 +95,12 @@ pub fn with_sections(names: Sections) -> Result<Vec<u64>> {
 
 /// Places of a name in the string tables (of ELF and BTF).
 fn places(name: &str) -> Vec<usize> {
-    let text = [name.as_bytes(), &[0]].concat();
-    let windows = OBJECT.windows(text.len()).enumerate();
-    windows.filter(|(_, window)| *window == text).map(|(at, _)| at).collect()
+    find(&[name.as_bytes(), &[0]].concat())
+}
+
+fn find(bytes: &[u8]) -> Vec<usize> {
+    let windows = OBJECT.windows(bytes.len()).enumerate();
+    windows.filter(|(_, window)| *window == bytes).map(|(at, _)| at).collect()
 }
 
 /// Put another name there; a shorter one ends with NUL. (The name of the section's relocations, `.rel` before its own,

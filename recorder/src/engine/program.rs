@@ -10,7 +10,7 @@ use aya::programs::{
     BtfTracePoint, FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint, TracePoint, UProbe,
 };
 use aya::{Btf, Ebpf, EbpfLoader, Pod, VerifierLogLevel};
-use schemas::wire::{Interrupts, NONE, Plan, context};
+use schemas::wire::{Interrupts, NONE, Plan, SCRATCHES, context};
 use zerocopy::IntoBytes;
 
 use super::check;
@@ -19,6 +19,7 @@ use super::mapped::Mapped;
 use super::object::{self, EVENTS, Sections};
 use super::old_kernels::IS_OLD;
 use super::sys::link_by_id;
+use super::tables::Shape;
 use crate::kernel::{ProgramOffsets, TaskOffsets, Tracefs};
 use crate::resolve::{Candidate, Mechanism};
 use crate::user::Place;
@@ -152,10 +153,13 @@ impl Loader {
         check::check(entry_plan).context("the entry plan")?;
         let ((kind, section), (entry_kind, entry_section)) = kinds(candidate.mechanism);
         let is_user = matches!(candidate.mechanism, Mechanism::Uprobe | Mechanism::Uretprobe);
+        let interleaved = is_user && !*IS_OLD;
         // A task makes system calls and runs programs, nobody else does.
         let never = is_user || candidate.mechanism == Mechanism::SyscallTracepoints;
         let interrupts = if never { Interrupts::default() } else { self.interrupts };
         let entry = candidate.entry.is_some();
+        let shape = (candidate.plan.aggregates != 0).then(|| Shape::of(candidate));
+        let scratches = if shape.is_some() && interleaved { SCRATCHES } else { candidate.copies() };
         self.loader
             .override_global("PLAN", keep(Frozen(*candidate.plan)), true)
             .override_global("ENTRY_PLAN", keep(Frozen(*entry_plan)), true)
@@ -164,15 +168,18 @@ impl Loader {
             .override_global("INPUTS", keep(check::inputs(&candidate.plan)), true)
             .override_global("ENTRY_INPUTS", keep(check::entry_inputs(entry_plan, &candidate.plan)), true)
             .override_global("INTERRUPTS", keep(Telling(interrupts)), true)
-            .override_global("INTERLEAVED", keep(u8::from(is_user && !*IS_OLD)), true)
+            .override_global("INTERLEAVED", keep(u8::from(interleaved)), true)
             .map_max_entries("RINGS", self.cpus * candidate.copies())
             .map_max_entries("CPUS", candidate.copies())
+            .map_max_entries("TABLES", candidate.copies())
+            .map_max_entries("SCRATCH", scratches)
             .map_max_entries("ONCE", if candidate.plan.once == NONE { 1 } else { ONCE })
             .map_max_entries("STASH", if entry { self.stash_entries } else { 1 });
         let each = candidate.plan.each_count != NONE;
         let sections = Sections {
             entry: entry.then_some(entry_section),
             exit: entry.then_some(RAW_TP.1),
+            table: shape.map(|shape| (shape.key_bytes(), shape.words())),
             ..Sections::of_events(section, each, candidate.copies())
         };
         let events = &EVENTS[usize::from(each)][..candidate.copies() as usize];
@@ -193,7 +200,7 @@ impl Loader {
 
     /// Maps that a copy does not use.
     fn small(&mut self) {
-        for map in ["RINGS", "CPUS", "STASH", "ONCE"] {
+        for map in ["RINGS", "CPUS", "STASH", "ONCE", "TABLES", "SCRATCH"] {
             self.loader.map_max_entries(map, 1);
         }
     }

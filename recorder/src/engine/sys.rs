@@ -11,6 +11,7 @@ const MAP_UPDATE_ELEM: u32 = 2;
 const MAP_DELETE_ELEM: u32 = 3;
 const MAP_GET_NEXT_KEY: u32 = 4;
 const PROG_LOAD: u32 = 5;
+const MAP_LOOKUP_AND_DELETE_ELEM: u32 = 21;
 const OBJ_GET_INFO_BY_FD: u32 = 15;
 const LINK_GET_FD_BY_ID: u32 = 30;
 
@@ -18,6 +19,8 @@ const LINK_GET_FD_BY_ID: u32 = 30;
 pub const HASH: u32 = 1;
 /// `BPF_MAP_TYPE_ARRAY`.
 pub const ARRAY: u32 = 2;
+/// `BPF_MAP_TYPE_PERCPU_HASH`.
+pub const PER_CPU_HASH: u32 = 5;
 /// `BPF_MAP_TYPE_RINGBUF`.
 pub const RINGBUF: u32 = 27;
 
@@ -180,6 +183,26 @@ pub fn map_next_key<K: IntoBytes + FromBytes>(map: BorrowedFd<'_>, key: Option<K
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The key behind `key`, or the first one, of a map whose keys are as long as `next`, into `next`; false at the end.
+pub fn map_next_bytes(map: BorrowedFd<'_>, key: Option<&[u8]>, next: &mut [u8]) -> io::Result<bool> {
+    let key = key.map_or(0, |key| key.as_ptr() as u64);
+    let mut attr =
+        MapElem { map_fd: map.as_raw_fd() as u32, pad: 0, key, value: next.as_mut_ptr() as u64, flags: 0 };
+    match bpf(MAP_GET_NEXT_KEY, &mut attr) {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Take an entry out of a map whose keys are as long as `key`, with its value, which must be as long as the map says,
+/// times the number of possible CPUs if it is per CPU. Fails if there is none.
+pub fn map_take(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<()> {
+    let (key, value) = (key.as_ptr() as u64, value.as_mut_ptr() as u64);
+    let mut attr = MapElem { map_fd: map.as_raw_fd() as u32, pad: 0, key, value, flags: 0 };
+    bpf(MAP_LOOKUP_AND_DELETE_ELEM, &mut attr).map(drop)
 }
 
 /// What the kernel says of a program or link; the first bytes of its `bpf_prog_info` or `bpf_link_info`.

@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::{Context, Result};
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, UInt16Type, UInt64Type};
+use arrow_array::types::{Int32Type, Int64Type, UInt16Type, UInt64Type};
 use arrow_array::{
     Array, Int32Array, RecordBatch, StringArray, TimestampNanosecondArray, UInt32Array, new_null_array,
 };
 use arrow_schema::Field;
 use arrow_select::interleave::interleave_record_batch;
-use schemas::column::Type;
+use schemas::column::{COUNT, Type};
 use schemas::trace::PROCESSES;
 
 use crate::source::ProbeId;
@@ -88,13 +88,17 @@ impl Alive {
     }
 }
 
-/// Rows of `batch` by probe and CPU.
-pub fn sources(batch: &RecordBatch) -> Result<BTreeMap<(ProbeId, u16), u64>> {
+/// Rows of `batch` by probe and CPU, or the events that they stand for, if they are those of an aggregated event.
+pub fn sources(batch: &RecordBatch, is_aggregate: bool) -> Result<BTreeMap<(ProbeId, u16), u64>> {
     let number = |name| column(batch, name)?.as_primitive_opt::<UInt16Type>().context("it is no u16");
     let (probes, cpus) = (number("probe")?, number("cpu")?);
+    let counts =
+        is_aggregate.then(|| column(batch, COUNT)?.as_primitive_opt::<Int64Type>().context("it is no i64"));
+    let counts = counts.transpose()?;
     let mut sources = BTreeMap::new();
     for row in 0..batch.num_rows() {
-        *sources.entry((probes.value(row), cpus.value(row))).or_default() += 1;
+        let events = counts.map_or(1, |counts| counts.value(row).cast_unsigned());
+        *sources.entry((probes.value(row), cpus.value(row))).or_default() += events;
     }
     Ok(sources)
 }

@@ -166,6 +166,7 @@ impl Counts {
             let reasons = [
                 ("ring_full", d.lost[lost::RING_FULL]),
                 ("sampled", d.lost[lost::SAMPLED]),
+                ("keys_full", d.lost[lost::KEYS_FULL]),
                 ("no_entry", d.lost[lost::NO_ENTRY] - map_full),
                 ("map_full", map_full),
                 ("each_cut", d.lost[lost::EACH_CUT]),

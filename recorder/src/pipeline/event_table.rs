@@ -14,6 +14,7 @@ use super::count_rows::side_schema;
 use super::decode::Decoder;
 use super::merge::{Chunk, SeqCounter};
 use super::segment::{Segment, writer_properties};
+use super::staging::events;
 use crate::source::ProbeId;
 use crate::store::NewSegment;
 
@@ -31,11 +32,13 @@ pub struct EventTable {
     pub open: Option<Segment>,
     /// Its number and epoch.
     pub number: (u64, u64),
-    /// Rows in `open`, or on their way into it.
+    /// Rows in `open`, or on their way into it; of an aggregated event, the events that they stand for.
     pub unpublished: HashMap<(ProbeId, u16), u64>,
     /// Of the last segment; `None`: nothing is known yet.
     pub bytes_per_row: Option<u64>,
     record_bytes: u64,
+    /// Where a record says how many events it stands for, if that may be other than one.
+    count_at: Option<usize>,
 }
 
 impl EventTable {
@@ -53,6 +56,7 @@ impl EventTable {
             unpublished: HashMap::new(),
             bytes_per_row: None,
             record_bytes: layout.record_size.into(),
+            count_at: layout.count_at(),
         })
     }
 
@@ -65,8 +69,8 @@ impl EventTable {
     /// batch](Self::count_batch), into several.
     pub fn count(&mut self, chunk: &Chunk, is_by_batch: bool) {
         for buffer in chunk.buffers.iter().filter(|_| !is_by_batch) {
-            let rows = (buffer.bytes.len() / chunk.record_size) as u64;
-            *self.unpublished.entry((buffer.probe, buffer.cpu)).or_default() += rows;
+            let events = events(&buffer.bytes, chunk.record_size, self.count_at);
+            *self.unpublished.entry((buffer.probe, buffer.cpu)).or_default() += events;
         }
         let sources = chunk.buffers.iter().map(|buffer| buffer.source + 1).max().unwrap_or(0);
         if sources > self.counters.len() {
@@ -76,7 +80,7 @@ impl EventTable {
 
     /// The rows of `batch` are in the open segment.
     pub fn count_batch(&mut self, batch: &RecordBatch) -> Result<()> {
-        for (source, rows) in sources(batch)? {
+        for (source, rows) in sources(batch, self.count_at.is_some())? {
             *self.unpublished.entry(source).or_default() += rows;
         }
         Ok(())

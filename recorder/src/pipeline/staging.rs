@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::merge::{Buffer, Chunk, seq, ts_ns};
+use super::merge::{Buffer, Chunk, bytes_at, seq, ts_ns};
 use crate::source::ProbeId;
 
 /// Bytes of the buffers kept for reuse.
@@ -133,7 +133,7 @@ pub struct Fed {
     pub probe: ProbeId,
     /// Which CPU.
     pub cpu: u16,
-    /// Records, late ones included.
+    /// Events, of those in late records too: one for each record, or as many as it says.
     pub rows: u64,
     /// Of these, those that were cut.
     pub handed: u64,
@@ -141,9 +141,17 @@ pub struct Fed {
     pub late: u64,
 }
 
+/// How many events the records in `bytes` stand for: each for one, or for as many as it says at `count_at`.
+pub fn events(bytes: &[u8], record_size: usize, count_at: Option<usize>) -> u64 {
+    let Some(at) = count_at else { return (bytes.len() / record_size) as u64 };
+    let counts = bytes.chunks_exact(record_size).map(|record| u64::from_ne_bytes(bytes_at(record, at)));
+    counts.fold(0, u64::wrapping_add)
+}
+
 /// Records of one event that are not yet on their way to the disk.
 pub struct Staging {
     record_size: usize,
+    count_at: Option<usize>,
     sources: Vec<Source>,
     /// No record before this boot time (ns) may go into an ordinary segment any more.
     pub cut_until_ns: u64,
@@ -163,6 +171,7 @@ impl Staging {
     pub fn new(record_size: usize, pool: Pool) -> Self {
         Self {
             record_size,
+            count_at: None,
             sources: Vec::new(),
             cut_until_ns: 0,
             first_ns: None,
@@ -171,6 +180,11 @@ impl Staging {
             late_bytes: 0,
             pool,
         }
+    }
+
+    /// Of records that stand for as many events as they say at `count_at`.
+    pub fn counting(self, count_at: Option<usize>) -> Self {
+        Self { count_at, ..self }
     }
 
     /// A new probe and CPU; the result is its number.
@@ -185,7 +199,7 @@ impl Staging {
     /// Keep a copy of `record`, whose length was checked.
     pub fn push(&mut self, source: usize, record: &[u8]) {
         let source = &mut self.sources[source];
-        source.fed += 1;
+        source.fed += events(record, self.record_size, self.count_at);
         let ts = ts_ns(record);
         if ts < self.cut_until_ns {
             source.late.push(record);
@@ -204,10 +218,10 @@ impl Staging {
     /// Everything before `watermark_ns`, or everything (`None`).
     pub fn cut(&mut self, watermark_ns: Option<u64>) -> Chunk {
         self.cut_until_ns = watermark_ns.unwrap_or(u64::MAX).max(self.cut_until_ns);
-        let Self { sources, record_size, pool, .. } = self;
+        let Self { sources, record_size, count_at, pool, .. } = self;
         let cut = |source: &mut Source| {
             let buffer = source.on_time.cut(watermark_ns, *record_size, pool)?;
-            source.handed += (buffer.bytes.len() / *record_size) as u64;
+            source.handed += events(&buffer.bytes, *record_size, *count_at);
             Some(buffer)
         };
         let buffers: Vec<Buffer> = sources.iter_mut().filter_map(cut).collect();
@@ -221,10 +235,10 @@ impl Staging {
     pub fn cut_late(&mut self) -> Chunk {
         self.late_since_ns = None;
         self.late_bytes = 0;
-        let Self { sources, record_size, pool, .. } = self;
+        let Self { sources, record_size, count_at, pool, .. } = self;
         let cut = |source: &mut Source| {
             let buffer = source.late.cut(None, *record_size, pool)?;
-            source.handed += (buffer.bytes.len() / *record_size) as u64;
+            source.handed += events(&buffer.bytes, *record_size, *count_at);
             Some(buffer)
         };
         let buffers = sources.iter_mut().filter_map(cut).collect();

@@ -324,7 +324,7 @@ impl Worker {
             self.carry(table, &[batch])?;
         }
         let Some(rows) = self.alive.as_mut().map(Alive::rows).transpose()?.flatten() else { return Ok(()) };
-        let sources = alive::sources(&rows)?;
+        let sources = alive::sources(&rows, false)?;
         alive::cgroups(&rows)?.into_iter().for_each(|id| self.collector.cgroup(id));
         let Some(event) = self.events.iter().find(|event| event.name == PROCESSES) else { return Ok(()) };
         let properties = writer_properties(&rows.schema(), self.zstd_level, false)?;

@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use schemas::column::Layout;
 use schemas::frames::{ClockReading, Frame, ProbeRow};
 use schemas::trace::read::{check_events, check_tables};
 use schemas::trace::{CGROUP_CHANGES, Meta};
@@ -224,9 +225,13 @@ impl TraceWriter {
             cgroups.and_then(|(event, layout)| Some((event, CgroupReader::new(layout, cgroup_names)?)));
         let clock = is_live.then(|| ClockWatch::start(meta.utc_minus_boottime_ns)).transpose()?;
         let record_sizes: Vec<usize> = meta.events.iter().map(|e| e.record_size as usize).collect();
-        let events = record_sizes
+        let staging = |layout: &Layout| {
+            Staging::new(layout.record_size as usize, pool.clone()).counting(layout.count_at())
+        };
+        let events = meta
+            .events
             .iter()
-            .map(|&size| Event { staging: Staging::new(size, pool.clone()), open_since_ns: None })
+            .map(|layout| Event { staging: staging(layout), open_since_ns: None })
             .collect();
         Ok(Self {
             dir: dir.to_owned(),

@@ -7,6 +7,7 @@
 //! until the recording has begun. What attaching and the snapshot took of rights is given up before the command runs.
 //! `replay` makes the trace of frames that a recording has kept.
 
+mod amounts;
 mod ask;
 mod attach;
 mod budget;

@@ -1,7 +1,9 @@
 //! Options and the running kernel in, resolved events out: everything that can be wrong with what was asked for is
 //! found here, before anything is made.
 
-use anyhow::{Result, ensure};
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
 use schemas::column::{Layout, Type};
 use schemas::def::{Context, EventDef};
 use schemas::trace::CGROUP_CHANGES;
@@ -43,6 +45,8 @@ pub struct Plan {
     /// How to tell interrupts.
     pub interrupts: Interrupts,
     program_offsets: Option<ProgramOffsets>,
+    interval: Duration,
+    max_keys: u32,
 }
 
 impl Plan {
@@ -50,6 +54,13 @@ impl Plan {
     /// for all that was asked for.
     pub fn new(kernel: &Kernel, options: &Options, selection: Selection) -> Result<Self> {
         let filter = filter(options);
+        let counted = selection.events.iter().find(|event| event.aggregate.is_some());
+        if let Some(event) = counted.filter(|_| options.sample > 1) {
+            bail!(
+                "--sample leaves events out, which {} would not count: record it without --sample",
+                event.name
+            );
+        }
         let Selection { events: defs, asked } = selection;
         let (mut events, mut denied) = (Vec::new(), Vec::new());
         for (i, def) in defs.into_iter().enumerate() {
@@ -96,7 +107,18 @@ impl Plan {
         let (task_offsets, program_offsets) = (kernel.task_offsets(), kernel.program_offsets());
         let interrupts = kernel.interrupts();
         let asked = asked - denied.len();
-        let plan = Self { events, asked, denied, triggers, task_offsets, program_offsets, interrupts };
+        let (interval, max_keys) = (options.interval, options.max_keys);
+        let plan = Self {
+            events,
+            asked,
+            denied,
+            triggers,
+            task_offsets,
+            program_offsets,
+            interrupts,
+            interval,
+            max_keys,
+        };
         let has_own = plan.events.iter().any(|event| event.def.name == UNFINISHED);
         ensure!(
             !has_own || !plan.is_timed(),
@@ -118,7 +140,8 @@ impl Plan {
 
     /// An engine that has room for all of this in `ring_bytes` of rings.
     pub fn engine(&self, ring_bytes: u64) -> Result<Engine> {
-        let weights = self.events.iter().map(|event| {
+        // What is counted in the kernel needs no ring.
+        let weights = self.events.iter().filter(|event| event.def.aggregate.is_none()).map(|event| {
             let sources = event.resolved.sources.iter().filter(|source| !source.candidates.is_empty());
             let weight = event.def.weight;
             let weight = |source: &ResolvedSource| match source.way {
@@ -134,6 +157,8 @@ impl Plan {
             task_offsets: self.task_offsets,
             interrupts: self.interrupts,
             program_offsets: self.program_offsets,
+            interval: self.interval,
+            max_keys: self.max_keys,
             ..EngineOptions::default()
         })
     }

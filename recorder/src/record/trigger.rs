@@ -5,11 +5,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use anyhow::{Context, Result, bail};
-use schemas::def::{EventDef, builtin, parse_inline, parse_toml};
+use anyhow::{Context, Result, bail, ensure};
+use schemas::def::{Aggregate, EventDef, builtin, parse_inline, parse_toml};
 use schemas::trace::PROCESSES;
 use schemas::wire::NONE;
 
+use super::amounts::{Amounts, Limit};
 use super::attach::{Attached, brief};
 use super::plan::filter;
 use super::signals::{ENDED_EARLY, Signals};
@@ -66,8 +67,9 @@ const NAMED: [Named; 2] = [
 pub fn help() -> String {
     let named: Vec<String> = NAMED.iter().map(|named| format!("'{}' ({})", named.name, named.doc)).collect();
     format!(
-        "Make a snapshot when this happens: 'EVENT: CONDITION', such as 'listens: port == 4444', an inline probe, or \
-         {}. The event need not be recorded (repeatable)",
+        "Make a snapshot when this happens: 'EVENT: CONDITION', such as 'listens: port == 4444', an inline probe, \
+         'EVENT --count KEY: count > N' for a key that comes more often in an interval, or {}. The event need not be \
+         recorded (repeatable)",
         named.join(", ")
     )
 }
@@ -79,6 +81,8 @@ pub struct Trigger {
     text: String,
     def: EventDef,
     predicate: Option<String>,
+    /// Of an event that is counted: what has to be more than how much.
+    limit: Option<Limit>,
     is_global: bool,
 }
 
@@ -89,6 +93,19 @@ impl Trigger {
     }
 
     fn parse_plain(text: &str) -> Result<Self> {
+        // An event that is counted, and how much is too much: 'EVENT --count KEY: count > N'.
+        if let Some((event, limit)) = text.rsplit_once(':')
+            && Aggregate::split(event)?.is_some()
+        {
+            let limit = Some(Limit::parse(limit)?);
+            return Ok(Self {
+                text: text.to_owned(),
+                def: one(event)?,
+                predicate: None,
+                limit,
+                is_global: false,
+            });
+        }
         let dense: String = text.split_whitespace().collect();
         if let Some(named) = NAMED.iter().find(|named| named.name == dense) {
             let def = match named.event {
@@ -100,7 +117,8 @@ impl Trigger {
                 }
             };
             let predicate = named.predicate.map(str::to_owned);
-            return Ok(Self { text: text.to_owned(), def, predicate, is_global: named.is_global });
+            let is_global = named.is_global;
+            return Ok(Self { text: text.to_owned(), def, predicate, limit: None, is_global });
         }
         // KIND:TARGET has no blank behind the colon.
         let (def, predicate) = match text.split_once(':') {
@@ -112,7 +130,11 @@ impl Trigger {
             Some(_) => (parse_inline(text)?, None),
             None => (one(text.trim())?, None),
         };
-        Ok(Self { text: text.to_owned(), def, predicate, is_global: false })
+        ensure!(
+            def.aggregate.is_none(),
+            "an event that is counted sets a trigger off by how much there is: '{text}: count > 1000'"
+        );
+        Ok(Self { text: text.to_owned(), def, predicate, limit: None, is_global: false })
     }
 
     /// What may set it off, where rows pass the filter `rows`.
@@ -139,6 +161,7 @@ fn one(event: &str) -> Result<EventDef> {
 pub struct PlannedTrigger {
     trigger: Trigger,
     resolved: ResolvedEvent,
+    amounts: Option<Amounts>,
 }
 
 impl PlannedTrigger {
@@ -156,12 +179,16 @@ impl PlannedTrigger {
         for candidate in resolved.sources.iter_mut().flat_map(|source| &mut source.candidates) {
             candidate.event = format!("{} of --trigger '{}'", candidate.event, trigger.text);
         }
-        Ok(Self { trigger, resolved })
+        let amounts = trigger.limit.as_ref().map(|limit| Amounts::new(limit, &resolved)).transpose();
+        let amounts = amounts.with_context(|| format!("--trigger '{}'", trigger.text))?;
+        Ok(Self { trigger, resolved, amounts })
     }
 
     /// Rings that it needs.
     pub fn sources(&self) -> u32 {
-        self.resolved.sources.iter().filter(|source| !source.candidates.is_empty()).count() as u32
+        let is_counted = self.amounts.is_some();
+        let sources = self.resolved.sources.iter().filter(|source| !source.candidates.is_empty());
+        if is_counted { 0 } else { sources.count() as u32 }
     }
 }
 
@@ -217,7 +244,7 @@ impl Triggers {
         signals: &Signals,
     ) -> Result<Self> {
         let mut triggers = Self { utc_minus_boottime_ns, ..Self::default() };
-        for (index, PlannedTrigger { trigger, resolved }) in planned.iter().enumerate() {
+        for (index, PlannedTrigger { trigger, resolved, .. }) in planned.iter().enumerate() {
             let (mut all, mut missing) = (Vec::new(), Vec::new());
             for source in &resolved.sources {
                 anyhow::ensure!(signals.next().is_none(), ENDED_EARLY);
@@ -279,12 +306,20 @@ impl Triggers {
     /// Take a record if it is of a trigger.
     pub fn take(&mut self, probe: ProbeId, cpu: u16, record: &[u8]) -> bool {
         let Some(&index) = self.probes.get(&probe) else { return false };
+        let mut total = None;
+        if let Some(amounts) = &mut self.planned[index].amounts {
+            total = amounts.add(record);
+            if total.is_none() {
+                return true;
+            }
+        }
+        let record = total.as_deref().unwrap_or(record);
         // Each on its own: a frequent one does not hide a rare one.
         if self.hits.iter().filter(|hit| hit.trigger == index).count() >= MOST_HITS {
             self.more += 1;
             return true;
         }
-        let PlannedTrigger { trigger, resolved } = &self.planned[index];
+        let PlannedTrigger { trigger, resolved, .. } = &self.planned[index];
         let ts_ns = record.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
         let batch = decode_record(&resolved.layout, self.utc_minus_boottime_ns, probe, cpu, record);
         // What cannot be shown sets it off all the same.
@@ -329,8 +364,8 @@ impl Triggers {
         let text = |(index, missed): (usize, u64)| {
             let trigger = &self.planned[index].trigger.text;
             format!(
-                "trigger '{trigger}' was missed, {missed} times at most: its ring buffer was full, or the kernel skipped \
-                 its program; raise --buffer-size, or narrow its condition"
+                "trigger '{trigger}' was missed, {missed} times at most: its ring buffer or its table of keys was full, or \
+                 the kernel skipped its program; raise --buffer-size or --max-keys, or narrow its condition"
             )
         };
         by_trigger.into_iter().map(text).collect()

@@ -122,7 +122,7 @@ impl Lower<'_> {
         field.error(field.expr.span, message)
     }
 
-    fn integer(&mut self, field: &Field, value: Value) -> Result<Number> {
+    pub(super) fn integer(&mut self, field: &Field, value: Value) -> Result<Number> {
         match value {
             Value::Text(_) => Err(self.wants(field, "text fits into a column of type enum(..) only")),
             Value::Comm => Err(self.wants(field, "the name of a thread is a char[16]")),

@@ -1,17 +1,17 @@
 //! One probe point, with the definition's expressions and the request's filters -> a candidate.
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use schemas::column::{Layout, Type};
+use schemas::column::Type;
 use schemas::def::{ColumnDef, Context, EventDef, ProbeDef};
 use schemas::expr::{Builtin, Expr, Field, Kind, ParseError};
 use schemas::wire::{MAX_COPIES, Plan, cmp, src, stash};
 
 use super::assemble::{Wanted, assemble};
-use super::layout::is_at_entry;
+use super::layout::{How, Keys, Recorded, Stored, is_at_entry};
 use super::lower::{Lower, Value};
 use super::nodes::{Compare, Formula, Node, NodeId, Nodes, Right};
 use super::scope::{ArgAt, Offer, Scope};
-use super::{Candidate, Filter, Mechanism, explain, ways};
+use super::{Candidate, Filter, Mechanism, Power, explain, ways};
 use crate::kernel::Kernel;
 use crate::user::Place;
 
@@ -25,8 +25,7 @@ pub(super) struct Compiler<'a> {
     pub source: &'a str,
     pub probe: &'a ProbeDef,
     pub columns: &'a [ColumnDef],
-    pub layout: &'a Layout,
-    pub stash_size: u16,
+    pub recorded: &'a Recorded,
     pub filter: &'a Filter,
     pub extra: Option<&'a Field>,
 }
@@ -37,11 +36,12 @@ pub(super) fn infer(
     columns: &[ColumnDef],
     column: &ColumnDef,
     offers: &[Vec<Offer<'_>>],
+    how: How,
 ) -> Result<Type> {
     let mut first_error = None;
     for offer in offers.iter().flatten() {
         for scope in offer.scopes() {
-            match infer_in(kernel, columns, column, offer.probe, scope) {
+            match infer_as(kernel, columns, column, offer.probe, scope, how) {
                 Ok(ty) => return Ok(ty),
                 Err(error) => first_error.get_or_insert(error),
             };
@@ -60,6 +60,17 @@ pub(super) fn infer_in(
     column: &ColumnDef,
     probe: &ProbeDef,
     scope: &Scope,
+) -> Result<Type> {
+    infer_as(kernel, columns, column, probe, scope, How::Column)
+}
+
+fn infer_as(
+    kernel: &Kernel,
+    columns: &[ColumnDef],
+    column: &ColumnDef,
+    probe: &ProbeDef,
+    scope: &Scope,
+    how: How,
 ) -> Result<Type> {
     let Some(field) = probe.value(column) else {
         return Err(anyhow!("a column without an expression needs a type"));
@@ -80,7 +91,7 @@ pub(super) fn infer_in(
         scope,
         probe,
         columns,
-        columns_first: false,
+        columns_first: how != How::Column,
         guards: None,
         nodes: &mut nodes,
         active: Vec::new(),
@@ -93,12 +104,10 @@ impl<'a> Compiler<'a> {
     /// The plans for one probe point.
     pub fn candidate(&self, scope: &Scope) -> Result<Candidate> {
         let entry_scope = scope.at_entry();
-        let at_entry: Vec<&str> = self
-            .columns
-            .iter()
-            .zip(&self.layout.columns)
-            .filter(|(column, place)| scope.at_return && is_at_entry(self.probe, column, &place.ty))
-            .map(|(column, _)| column.name.as_str())
+        let stored = self.recorded.stored.iter();
+        let at_entry: Vec<&str> = stored
+            .filter(|it| scope.at_return && is_at_entry(self.probe, &it.column, &it.place.ty))
+            .map(|it| it.column.name.as_str())
             .collect();
         let uses_stash = scope.stash_args || !at_entry.is_empty();
         let stashed;
@@ -109,7 +118,7 @@ impl<'a> Compiler<'a> {
             scope
         };
 
-        let mut plan = Plan { record_size: self.layout.record_size, ..Plan::EMPTY };
+        let mut plan = Plan { record_size: self.recorded.record_size, ..Plan::EMPTY };
         plan.n_args = scope.n_args;
         plan.syscall_regs = scope.syscall_regs.into();
         if self.def.context == Context::Process && self.probe.ends.is_none() {
@@ -129,7 +138,12 @@ impl<'a> Compiler<'a> {
             plan.use_stash = stash::ALL;
             let makes_child = MAKING_CHILDREN.contains(&scope.target.as_str());
             plan.child_leaves = (scope.mechanism == Mechanism::SyscallTracepoints && makes_child).into();
-            plan.stash_size = if at_entry.is_empty() { 0 } else { self.stash_size };
+            plan.stash_size = if at_entry.is_empty() { 0 } else { self.recorded.stash_size };
+        }
+        if let Some(Keys { subject, bits, from, end, sums }) = self.recorded.keys {
+            plan.aggregates = 1;
+            (plan.key_subject, plan.key_bits, plan.key_from, plan.key_end) = (subject, bits, from, end);
+            (plan.sums, plan.sum_bit) = (sums, bits.count_ones() as u8);
         }
         let (mut plan, is_never) = self.plan(scope, plan, |name| !at_entry.contains(&name), true)?;
         if plan.is_timed() && !uses_stash {
@@ -158,6 +172,13 @@ impl<'a> Compiler<'a> {
             entry,
             btf_id: scope.btf_id,
             user: self.user(scope),
+            power: self.recorded.stored.iter().find(|it| it.how == How::Power).map(
+                |Stored { place, .. }| Power {
+                    at: place.offset,
+                    bit: place.bit,
+                    signed: matches!(place.ty, Type::Signed(_)),
+                },
+            ),
             better: 0,
             is_never,
             misses: ways::misses(self.kernel, self.probe, scope.mechanism),
@@ -232,7 +253,7 @@ impl<'a> Compiler<'a> {
         if whole {
             self.filters(&mut lower, &mut wanted, plan.filter_pids != 0)?;
         }
-        for (column, place) in self.columns.iter().zip(&self.layout.columns) {
+        for Stored { column, place, how } in &self.recorded.stored {
             if !wants(&column.name) {
                 continue;
             }
@@ -243,6 +264,9 @@ impl<'a> Compiler<'a> {
             let outputs = match self.probe.value(column) {
                 // It would be that of the process in which the probe runs, and the row is about another.
                 Some(_) if self.probe.pid.is_some() && self.is_added(column) => vec![lower.null(place)],
+                Some(field) if *how != How::Column => lower
+                    .measure(field, place, *how == How::Power)
+                    .with_context(|| format!("column {}", column.name))?,
                 Some(field) => {
                     let before = column.is_optional.then(|| lower.nodes.clone());
                     lower.active.push(format!("column{}", column.name));

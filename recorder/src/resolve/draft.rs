@@ -26,7 +26,7 @@ impl Draft {
     }
 
     pub fn set_bits(&mut self, bits: Bits) {
-        let Bits { rshift, keep, signed, swap, lshift, negate } = bits;
+        let Bits { rshift, keep, signed, swap, lshift, negate, power } = bits;
         let slot = &mut self.slot;
         (slot.rshift, slot.bits, slot.lshift) = (rshift, keep, lshift);
         if signed {
@@ -34,6 +34,9 @@ impl Draft {
         }
         if negate {
             slot.flags |= flag::NEGATE;
+        }
+        if power {
+            slot.flags |= flag::POWER;
         }
         if swap != 0 {
             slot.flags |= flag::SWAP;
@@ -45,6 +48,6 @@ impl Draft {
 /// Work on bits after other such work, as one step, where that is possible: a shift left after anything without one.
 pub(super) fn merged(slot: &Slot, bits: Bits) -> Option<Slot> {
     let only_left = Bits { lshift: 0, ..bits } == Bits::default();
-    (only_left && slot.lshift == 0 && slot.flags & flag::NEGATE == 0)
+    (only_left && slot.lshift == 0 && slot.flags & (flag::NEGATE | flag::POWER) == 0)
         .then_some(Slot { lshift: bits.lshift, ..*slot })
 }

@@ -7,6 +7,7 @@ use schemas::def::{Context, EventDef};
 use schemas::wire::{NONE, Plan, Slot, flag, headers, op, src};
 
 use super::compile::Compiler;
+use super::layout::Stored;
 use super::scope::Scope;
 use super::{Candidate, Filter, Request, ResolvedEvent, Stacks, Unobserved, resolve};
 use crate::kernel::Kernel;
@@ -169,7 +170,13 @@ pub(super) fn candidate(compiler: &Compiler<'_>, scope: &Scope, candidate: &Cand
     if candidate.plan.is_timed() {
         out.push_str("\n  a program at the entry takes the time");
     }
-    for (column, place) in compiler.columns.iter().zip(&compiler.layout.columns) {
+    if compiler.recorded.keys.is_some() {
+        let subjects = super::aggregate::subjects(candidate.plan.key_subject);
+        let subjects =
+            if subjects.is_empty() { String::new() } else { format!(" {} and", subjects.join(", ")) };
+        let _ = write!(out, "\n  events are counted in the kernel, by{subjects} these:");
+    }
+    for Stored { column, place, .. } in &compiler.recorded.stored {
         let value = match compiler.probe.value(column) {
             Some(field) => field.text[field.expr.span.start..field.expr.span.end].to_owned(),
             None => "NULL".to_owned(),
@@ -277,6 +284,7 @@ fn step(plan: &Plan, slot: &Slot) -> String {
         (flag::SWAP, "swapped"),
         (flag::USER, "user memory"),
         (flag::NEGATE, "negated"),
+        (flag::POWER, "power of two"),
     ] {
         if slot.flags & bit != 0 {
             let _ = write!(out, " {word}");

@@ -62,7 +62,7 @@ pub(super) fn typed_columns(
     for column in &columns {
         let ty = match &column.ty {
             Some(ty) => with_kernel_names(&kernel.btf, ty),
-            None => compile::infer(kernel, &columns, column, offers)?,
+            None => compile::infer(kernel, &columns, column, offers, How::Column)?,
         };
         types.push(ty);
     }
@@ -156,6 +156,59 @@ pub(super) fn is_at_entry(probe: &ProbeDef, column: &ColumnDef, ty: &Type) -> bo
     probe.value(column).is_some_and(|field| {
         matches!(field.expr.kind, Kind::Entry(_)) || (is_replaced && matches!(ty, Type::UserStr(_)))
     })
+}
+
+/// What the programs of an event store.
+pub(super) struct Recorded {
+    /// The rows.
+    pub layout: Layout,
+    /// Columns that programs fill.
+    pub stored: Vec<Stored>,
+    /// Bytes that are filled at the entry.
+    pub stash_size: u16,
+    /// Bytes of all, header included.
+    pub record_size: u32,
+    /// Of an aggregated event.
+    pub keys: Option<Keys>,
+}
+
+/// A column that programs fill.
+pub(super) struct Stored {
+    pub column: ColumnDef,
+    pub place: Column,
+    pub how: How,
+}
+
+/// Where the value of a column comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    /// From its expression.
+    Column,
+    /// From an expression about the row.
+    Measure,
+    /// The same, and of that a power of two.
+    Power,
+}
+
+/// What of the record is the key of an aggregated event, and how much is added up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Keys {
+    pub subject: u64,
+    pub bits: u32,
+    pub from: u16,
+    pub end: u16,
+    pub sums: u8,
+}
+
+/// Each event is a record with all columns.
+pub(super) fn recorded(def: &EventDef, columns: &[ColumnDef], types: Vec<Type>) -> Result<Recorded> {
+    let (layout, stash_size) = layout(def, columns, types)?;
+    let stored = columns.iter().zip(&layout.columns).map(|(column, place)| Stored {
+        column: column.clone(),
+        place: place.clone(),
+        how: How::Column,
+    });
+    Ok(Recorded { stored: stored.collect(), stash_size, record_size: layout.record_size, keys: None, layout })
 }
 
 /// Lay out the columns; those that any probe reads at entry come first.

@@ -8,12 +8,14 @@
 //!           of C; predicates and text: comparisons; types: what there is;
 //!           packet: what is behind an IP header)
 //! columns   value + column type -> what to store
+//! aggregate what an event is counted by in the kernel, if its events are not recorded one by one
 //! ways      a source of system calls -> more places for calls that enter elsewhere, and what nothing observes
 //! compile   a scope and all of the above -> what is wanted of a plan; assemble: -> slots, terms, clauses
 //! ```
 //! Whether a candidate can be attached is found out by attaching it; here is decided whether it could mean what the
 //! definition says.
 
+mod aggregate;
 mod arith;
 mod assemble;
 mod columns;
@@ -160,6 +162,8 @@ pub struct Candidate {
     pub btf_id: Option<u32>,
     /// Where a probe in user space is attached.
     pub user: Option<Place>,
+    /// Of an event that is counted in the kernel by powers of two: the key that they are.
+    pub power: Option<Power>,
     /// How many of the probes that cannot be tried would be better than this one.
     pub better: usize,
     /// No event can pass its filter.
@@ -168,6 +172,17 @@ pub struct Candidate {
     pub misses: Vec<Unobserved>,
     /// Types and offsets, for people.
     pub explain: String,
+}
+
+/// A key that is a power of two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Power {
+    /// Offset in the record; 8 bytes.
+    pub at: u16,
+    /// Its bit in the header's bitmaps.
+    pub bit: u8,
+    /// Negative numbers have the opposites.
+    pub signed: bool,
 }
 
 /// A way into an event that is not observed.
@@ -250,8 +265,12 @@ fn resolve_event(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent
         let refused = own.iter().flat_map(|offer| &offer.ways).filter_map(|way| way.as_ref().err());
         return Err(unobservable(refused.map(|r| (r.probe.as_str(), r.reason.as_str()))).into());
     }
-    let (columns, types) = layout::typed_columns(kernel, request, &mut offers)?;
-    let layout = layout::layout(def, &columns, types)?;
+    let stacks = aggregate::stacks(def, request.stacks);
+    let (columns, types) = layout::typed_columns(kernel, &Request { stacks, ..*request }, &mut offers)?;
+    let recorded = match &def.aggregate {
+        None => layout::recorded(def, &columns, types)?,
+        Some(aggregate) => aggregate::recorded(kernel, def, aggregate, (&columns, &types), &offers)?,
+    };
     let compiled = |source: &str, probe, scope: &Scope| {
         let compiler = compile::Compiler {
             kernel,
@@ -259,8 +278,7 @@ fn resolve_event(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent
             source,
             probe,
             columns: &columns,
-            layout: &layout.0,
-            stash_size: layout.1,
+            recorded: &recorded,
             filter: request.filter,
             extra: extra.as_ref(),
         };
@@ -310,7 +328,7 @@ fn resolve_event(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent
             _ => return Err(unobservable(reasons(&sources)).into()),
         }
     }
-    Ok(ResolvedEvent { layout: layout.0, sources })
+    Ok(ResolvedEvent { layout: recorded.layout, sources })
 }
 
 /// Places of a built-in probe that differ only in arguments which this event does not use are one place with one program.

@@ -49,6 +49,8 @@ pub(super) struct Bits {
     pub lshift: u8,
     /// The opposite number at the end.
     pub negate: bool,
+    /// The highest bit alone, last of all; of what is `signed` with the sign.
+    pub power: bool,
 }
 
 /// A predicate over nodes.

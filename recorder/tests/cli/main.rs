@@ -3,6 +3,7 @@
 mod cgroups;
 mod children;
 mod compact;
+mod counting;
 mod disk;
 mod elsewhere;
 mod endings;

@@ -66,6 +66,7 @@ pub fn candidate(mechanism: Mechanism, target: &str, plan: Plan, entry: Option<P
         entry: entry.map(Box::new),
         btf_id: None,
         user: user.then(|| Place::find(target, false).unwrap()),
+        power: None,
         better: 0,
         is_never: false,
         misses: Vec::new(),

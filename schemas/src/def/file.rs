@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{ColumnDef, Context, DEFAULT_WEIGHT, DefError, Each, EventDef, ProbeDef, SourceDef, check, fail};
+use super::{
+    Aggregate, ColumnDef, Context, DEFAULT_WEIGHT, DefError, Each, EventDef, ProbeDef, SourceDef, check, fail,
+};
 use crate::column::Type;
 use crate::expr::{Field, Target};
 
@@ -13,7 +15,7 @@ use crate::expr::{Field, Target};
 pub fn parse_toml(name: &str, text: &str) -> Result<EventDef, DefError> {
     let raw: RawEvent = toml::from_str(text)
         .map_err(|error| DefError(format!("event {name}: {}", error.to_string().trim_end())))?;
-    let RawEvent { summary, excludes, always, context, weight, source, column } = raw;
+    let RawEvent { summary, excludes, always, context, weight, source, column, aggregate } = raw;
     let mut columns = Vec::new();
     for RawColumn { name: column, ty, unit, doc, subject, optional: is_optional, expr } in column {
         if is_optional && ty.is_none() {
@@ -38,6 +40,7 @@ pub fn parse_toml(name: &str, text: &str) -> Result<EventDef, DefError> {
         columns,
         everything: false,
         only_if: None,
+        aggregate: aggregate.map(RawAggregate::parse).transpose().map_err(|e| e.within(name))?,
     };
     check(&event)?;
     Ok(event)
@@ -55,6 +58,24 @@ struct RawEvent {
     weight: Option<u32>,
     source: Vec<RawSource>,
     column: Vec<RawColumn>,
+    aggregate: Option<RawAggregate>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAggregate {
+    #[serde(default)]
+    count: Vec<String>,
+    #[serde(default)]
+    sum: Vec<String>,
+    hist: Option<String>,
+}
+
+impl RawAggregate {
+    fn parse(self) -> Result<Aggregate, DefError> {
+        let Self { count, sum, hist } = self;
+        Aggregate::new(count, &sum, hist.as_deref())
+    }
 }
 
 #[derive(Deserialize)]

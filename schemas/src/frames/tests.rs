@@ -26,7 +26,7 @@ fn meta() -> Meta {
 }
 
 fn all() -> Vec<Frame<'static>> {
-    let counted = Counters { fired: 3, recorded: 2, lost: [1, 0, 0, 0], ..Counters::default() };
+    let counted = Counters { fired: 3, recorded: 2, lost: [1, 0, 0, 0, 0], ..Counters::default() };
     vec![
         Frame::Header(Box::new(Header { byte_order: ByteOrder::OWN, meta: meta() })),
         Frame::Symbols("ffffffff81000000 t f\n"),

@@ -73,7 +73,7 @@ pub struct Segment {
     /// How often its rows were merged.
     #[serde(default, skip_serializing_if = "is_default")]
     pub level: u8,
-    /// Rows of an event by probe and CPU.
+    /// Rows of an event by probe and CPU; of an aggregated event, the events that they stand for.
     #[serde(default, skip_serializing_if = "is_default")]
     pub sources: Vec<(u16, u16, u64)>,
 }

@@ -75,6 +75,13 @@ pub const LOSS_REASONS: &[LossReason] = &[
         remedy: "observe the single items where the kernel has a probe for them; no array that the kernel frees in bulk is that long with pages of 4 KiB",
     },
     LossReason {
+        name: "keys_full",
+        loses_event: true,
+        is_asked_for: false,
+        meaning: "an aggregated event had a key that was new in its interval, and the table in the kernel had no room for it (8192 keys, or as --max-keys says); rarely: the kernel could not add the key at that instant, or too many runs of a uprobe's program waited for each other on the cpu",
+        remedy: "raise --max-keys, shorten --interval, or count by fewer or coarser keys",
+    },
+    LossReason {
         name: "recursion",
         loses_event: true,
         is_asked_for: false,
