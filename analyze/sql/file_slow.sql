@@ -11,14 +11,19 @@
 --     Reads through a function that other file systems share; a sync within a write (O_SYNC) takes the place of the write's start.
 -- @tool xfsslower: xfsslower 10 | recorder record 'file_io if fstype == "xfs" && dur_ns >= 10ms' -d 10 | analyze file_slow x.trace
 --     Needs functions of the module, and fails before that is loaded.
+--     Tried on ext4 and tmpfs, whose calls go through the same functions; not on xfs.
 -- @tool btrfsslower: btrfsslower 10 | recorder record 'file_io if fstype == "btrfs" && dur_ns >= 10ms' -d 10 | analyze file_slow x.trace
 --     Traces a function through which the reads of nearly all file systems go, and so slows them, too.
+--     Tried on ext4 and tmpfs, whose calls go through the same functions; not on btrfs.
 -- @tool f2fsslower: f2fsslower 10 | recorder record 'file_io if fstype == "f2fs" && dur_ns >= 10ms' -d 10 | analyze file_slow x.trace
 --     Needs functions of the module.
+--     Tried on ext4 and tmpfs, whose calls go through the same functions; not on f2fs.
 -- @tool nfsslower: nfsslower 10 | recorder record 'file_io if (fstype == "nfs" || fstype == "nfs4") && dur_ns >= 10ms' -d 10 | analyze file_slow x.trace
 --     Needs functions of the module.
+--     Tried on ext4 and tmpfs, whose calls go through the same functions; not on nfs.
 -- @tool zfsslower: zfsslower 10 | recorder record 'file_io if fstype == "zfs" && dur_ns >= 10ms' -d 10 | analyze file_slow x.trace
 --     Needs functions of a module whose names have changed.
+--     Tried on ext4 and tmpfs, whose calls go through the same functions; not on zfs.
 -- @table file_io(op enum(read,write,readv,writev,fsync,open,getattr), via enum(call,io_uring), dev u32, fstype string[16], ino u64, mode x16, name string[127], dir_name string[63], pos s64, ret s64, dur_ns s64)
 -- @param min_ns duration = 10ms: calls that took less are left out
 -- @param fstype text = %: only file systems whose type matches this pattern

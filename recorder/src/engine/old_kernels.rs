@@ -15,6 +15,8 @@ const ATOMIC: u8 = 0xdb;
 const FETCH_ADD: i32 = 0x01;
 /// Its immediate for an exchange if the value is that of `r0`.
 const CMPXCHG: i32 = 0xf1;
+/// Its immediate for an exchange.
+const XCHG: i32 = 0xe1;
 /// `BPF_ALU64 | BPF_MOV | BPF_K`.
 const MOVE: u8 = 0xb7;
 const SIZE: usize = 8;
@@ -24,12 +26,13 @@ const SIZE: usize = 8;
 pub static IS_OLD: LazyLock<bool> = LazyLock::new(|| !sys::loads(&PROGRAM));
 
 /// A program with one of each: the least that shows whether the kernel knows them.
-const PROGRAM: [[u8; SIZE]; 6] = [
+const PROGRAM: [[u8; SIZE]; 7] = [
     instruction(MOVE, 0, 0, 0, 0),
     // *(u64 *)(r10 - 8) = r0
     instruction(0x7b, 10, 0, -8, 0),
     instruction(ATOMIC, 10, 0, -8, FETCH_ADD),
     instruction(ATOMIC, 10, 0, -8, CMPXCHG),
+    instruction(ATOMIC, 10, 0, -8, XCHG),
     instruction(MOVE, 0, 0, 0, 0),
     // exit
     instruction(0x95, 0, 0, 0, 0),
@@ -59,11 +62,11 @@ pub fn replacements(object: &[u8]) -> Vec<Replacement> {
     instructions.filter_map(|(at, instruction)| Some((at, replacement(instruction)?))).collect()
 }
 
-/// Additions that give the old value are not reached where [`IS_OLD`], and an exchange is taken to have found another value:
-/// the set of objects has a map for those that its buckets have no room for.
+/// Where [`IS_OLD`], additions that give the old value and plain exchanges are not reached, and an exchange with a condition
+/// is taken to have found another value: the set of objects has a map for those that its buckets have no room for.
 fn replacement([opcode, registers, _, _, imm @ ..]: [u8; SIZE]) -> Option<[u8; SIZE]> {
     match (opcode, i32::from_le_bytes(imm)) {
-        (ATOMIC, FETCH_ADD) => Some(instruction(MOVE, registers >> 4, 0, 0, 0)),
+        (ATOMIC, FETCH_ADD | XCHG) => Some(instruction(MOVE, registers >> 4, 0, 0, 0)),
         (ATOMIC, CMPXCHG) => Some(instruction(MOVE, 0, 0, 0, 1)),
         _ => None,
     }

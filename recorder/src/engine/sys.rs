@@ -11,7 +11,6 @@ const MAP_UPDATE_ELEM: u32 = 2;
 const MAP_DELETE_ELEM: u32 = 3;
 const MAP_GET_NEXT_KEY: u32 = 4;
 const PROG_LOAD: u32 = 5;
-const MAP_LOOKUP_AND_DELETE_ELEM: u32 = 21;
 const OBJ_GET_INFO_BY_FD: u32 = 15;
 const LINK_GET_FD_BY_ID: u32 = 30;
 
@@ -198,11 +197,13 @@ pub fn map_next_bytes(map: BorrowedFd<'_>, key: Option<&[u8]>, next: &mut [u8]) 
 }
 
 /// Take an entry out of a map whose keys are as long as `key`, with its value, which must be as long as the map says,
-/// times the number of possible CPUs if it is per CPU. Fails if there is none.
+/// times the number of possible CPUs if it is per CPU. Nothing may write to it meanwhile. Fails if there is none.
 pub fn map_take(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<()> {
     let (key, value) = (key.as_ptr() as u64, value.as_mut_ptr() as u64);
     let mut attr = MapElem { map_fd: map.as_raw_fd() as u32, pad: 0, key, value, flags: 0 };
-    bpf(MAP_LOOKUP_AND_DELETE_ELEM, &mut attr).map(drop)
+    // (Before Linux 5.14 both at once is not possible for each kind of map.)
+    bpf(MAP_LOOKUP_ELEM, &mut attr)?;
+    bpf(MAP_DELETE_ELEM, &mut attr).map(drop)
 }
 
 /// What the kernel says of a program or link; the first bytes of its `bpf_prog_info` or `bpf_link_info`.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use crate::sandbox::{Sandbox, Table, counts, record};
 use crate::uprobes::{cc, source};
@@ -29,6 +29,33 @@ fn trace(sandbox: &Sandbox, probes: &[(&str, usize)]) {
 
 fn all(of: impl Fn(i64) -> i128) -> Vec<Option<i128>> {
     (0..TIMES).map(|i| Some(of(i))).collect()
+}
+
+/// A program that goes on when it gets a line, and then says what its semaphores are.
+struct Stepped {
+    child: Child,
+    steps: ChildStdin,
+    said: BufReader<ChildStdout>,
+}
+
+impl Stepped {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (steps, said) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Self { child, steps, said: BufReader::new(said) }
+    }
+
+    fn step(&mut self) -> String {
+        writeln!(self.steps, "go").unwrap();
+        let mut line = String::new();
+        self.said.read_line(&mut line).unwrap();
+        line.trim().to_owned()
+    }
+
+    fn end(mut self) {
+        drop(self.steps);
+        assert!(self.child.wait().unwrap().success());
+    }
 }
 
 #[test]
@@ -133,31 +160,18 @@ fn a_probe_in_several_places_has_the_arguments_of_each() {
 fn a_semaphore_is_raised_while_somebody_listens_in_processes_that_run_already_too() {
     let sandbox = Sandbox::for_recording();
     build(&sandbox, &[]);
-    let mut child = Command::new(sandbox.path("marks"))
-        .arg("steps")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let (mut steps, mut said) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-    let mut step = || {
-        writeln!(steps, "go").unwrap();
-        let mut line = String::new();
-        said.read_line(&mut line).unwrap();
-        line.trim().to_owned()
-    };
-    assert_eq!(step(), "0 0");
-    let pid = child.id().to_string();
+    let mut marks = Stepped::start(Command::new(sandbox.path("marks")).arg("steps"));
+    assert_eq!(marks.step(), "0 0");
+    let pid = marks.child.id().to_string();
     let mut running = sandbox.start(&["record", "--pid", &pid, "usdt:./marks:marks:heard", "-o", "t"]);
-    assert_eq!((step(), step()), ("1 1".to_owned(), "1 1".to_owned()));
+    assert_eq!((marks.step(), marks.step()), ("1 1".to_owned(), "1 1".to_owned()));
     // One that begins now has it from the start.
     let other = Command::new(sandbox.path("marks")).arg("3").output().unwrap();
     assert!(String::from_utf8_lossy(&other.stdout).contains("3,3,1"), "{other:?}");
     running.signal(libc::SIGINT);
     assert_eq!(running.wait_soon(), Some(0), "{}", running.stderr());
-    assert_eq!(step(), "0 0");
-    drop(steps);
-    assert!(child.wait().unwrap().success());
+    assert_eq!(marks.step(), "0 0");
+    marks.end();
     assert_eq!(Table::read(&sandbox.path("t"), "heard").integers("arg0"), [Some(1), Some(2)]);
 }
 
@@ -231,22 +245,11 @@ fn the_file_of_a_running_process_is_found_though_it_is_nowhere_to_be_seen() {
     let id = id.split("Build ID: ").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
     // It lies in a file system that only its own namespace has, and has lost its name there.
     let script = "mkdir own && mount -t tmpfs none own && cp marks own && rm marks && exec own/marks steps";
-    let mut child = Command::new("unshare")
-        .args(["--mount", "sh", "-c", script])
-        .current_dir(sandbox.path(""))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let (mut steps, mut said) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-    let mut step = || {
-        writeln!(steps, "go").unwrap();
-        let mut line = String::new();
-        said.read_line(&mut line).unwrap();
-        line.trim().to_owned()
-    };
-    assert_eq!(step(), "0 0");
-    let pid = child.id();
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "sh", "-c", script]).current_dir(sandbox.path(""));
+    let mut marks = Stepped::start(&mut unshare);
+    assert_eq!(marks.step(), "0 0");
+    let pid = marks.child.id();
     let probes = [
         format!("a=usdt:pid={pid}:marks:heard"),
         format!("b=usdt:build-id={id}:marks:heard"),
@@ -258,7 +261,7 @@ fn the_file_of_a_running_process_is_found_though_it_is_nowhere_to_be_seen() {
     args.extend(["-o", "t"]);
     let mut running = sandbox.start(&args);
     // Who listens at one place counts once, for the kernel knows places.
-    assert_eq!((step(), step()), ("1 1".to_owned(), "1 1".to_owned()));
+    assert_eq!((marks.step(), marks.step()), ("1 1".to_owned(), "1 1".to_owned()));
     running.signal(libc::SIGINT);
     assert_eq!(running.wait_soon(), Some(0), "{}", running.stderr());
     let cases = [
@@ -272,8 +275,7 @@ fn the_file_of_a_running_process_is_found_though_it_is_nowhere_to_be_seen() {
         let text = sandbox.expect(2, &["record", "--explain", &probe, "-o", "u"]).err;
         assert!(text.contains(part), "{probe}: {text}");
     }
-    drop(steps);
-    assert!(child.wait().unwrap().success());
+    marks.end();
     let t = sandbox.path("t");
     for event in ["a", "b"] {
         assert_eq!(Table::read(&t, event).integers("arg0"), [Some(1), Some(2)], "{event}");
