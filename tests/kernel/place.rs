@@ -135,7 +135,7 @@ impl Place {
                         vm::make_disk(&disk, size_mib)?;
                         guest.disk = Some(disk);
                     }
-                    for name in cases.iter().flat_map(Case::with) {
+                    for name in Case::all().iter().flat_map(Case::with) {
                         guest.files.push(vm::tool_file(&name).with_context(|| format!("no {name} here"))?);
                     }
                     for program in tools::compile(disks.path())? {
