@@ -203,6 +203,7 @@ pub fn map_take(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result
     let mut attr = MapElem { map_fd: map.as_raw_fd() as u32, pad: 0, key, value, flags: 0 };
     // (Before Linux 5.14 both at once is not possible for each kind of map.)
     bpf(MAP_LOOKUP_ELEM, &mut attr)?;
+    attr.value = 0;
     bpf(MAP_DELETE_ELEM, &mut attr).map(drop)
 }
 
