@@ -1,4 +1,4 @@
-//! Counts events by key instead of recording them: columns in a scratch record in, one more in the table of keys out.
+//! Counts events by key instead of recording them: adds one to the table for the key that a scratch record holds.
 //!
 //! The table is per CPU, so that processors do not wait for each other. The recorder exchanges it at the end of each
 //! interval, which makes the kernel wait until no program that found the old one still runs: so nothing is counted in a

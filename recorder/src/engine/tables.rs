@@ -1,4 +1,4 @@
-//! Tables of keys of aggregated events, which the kernel side fills -> rows, as raw records, at the end of each interval.
+//! Reads the tables in which the kernel side counts aggregated events, and makes their rows at the end of each interval.
 //!
 //! Each probe has two tables of which the kernel side uses one. At the end of an interval the other takes its place, which
 //! makes the kernel wait until every program that may have found the first has left; then it is read and emptied. So each

@@ -1,4 +1,4 @@
-//! How much is too much, as written behind a counted event, and its rows in; when a key has passed it, out.
+//! Decides when a trigger on a count (`packets --count saddr: count > 1000`) is set off.
 //!
 //! That is decided at the end of each interval, when the rows come: those of all processors and probes are added up.
 
