@@ -120,7 +120,10 @@ fn cell(sources: Option<&BTreeMap<String, Option<String>>>) -> String {
 /// Scripts that record the event.
 fn asked_by(event: &str) -> String {
     let records = |case: &Case| {
-        let lines = case.script.lines().filter(|line| line.contains("recorder record"));
+        let lines = case
+            .script
+            .lines()
+            .filter(|line| line.contains("recorder record") || line.contains("record_load"));
         lines.flat_map(|line| line.split([' ', '"', '\''])).any(|word| word == event)
     };
     let names = Case::all().into_iter().filter(records).map(|case| case.name);

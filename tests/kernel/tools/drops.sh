@@ -60,12 +60,5 @@ sed -n 's/^print fmt.*__print_symbolic(REC->reason, //p' /sys/kernel/tracing/eve
 # In a guest nothing else happens, and before 6.12 it is not known of each packet in which namespace it is.
 only=
 if [ "$1" = native ]; then only="--netns $netns"; fi
-recorder record drops $only -o drops.trace >recorder.log 2>&1 &
-recorder=$!
-while ! grep -q "recorder: recording" recorder.log && kill -0 $recorder; do sleep 0.1; done
-ip netns exec $netns perl load.pl
-kill -INT $recorder
-wait $recorder
-code=$?
-cat recorder.log
+record_load drops $only
 exit $code

@@ -88,12 +88,5 @@ print $f "name,value\n";
 print $f "$_," . ($after{$_} - $before{$_}) . "\n"
     for qw(TcpRetransSegs TCPSynRetrans TCPLossProbes TcpOutRsts TcpPassiveOpens ListenOverflows TCPTimeouts);
 END
-recorder record tcp_events --netns $netns -o tcp_events.trace >recorder.log 2>&1 &
-recorder=$!
-while ! grep -q "recorder: recording" recorder.log && kill -0 $recorder; do sleep 0.1; done
-ip netns exec $netns perl load.pl
-kill -INT $recorder
-wait $recorder
-code=$?
-cat recorder.log
+record_load tcp_events --netns $netns
 exit $code

@@ -54,14 +54,7 @@ open my $again, '>', 'again.csv';
 print $again "segments\n$counter{RetransSegs}\n";
 END
 read -r from rest </proc/uptime
-recorder record tcp_segments --netns $netns -o tcp_segments.trace >recorder.log 2>&1 &
-recorder=$!
-while ! grep -q "recorder: recording" recorder.log && kill -0 $recorder; do sleep 0.1; done
-ip netns exec $netns perl load.pl
-kill -INT $recorder
-wait $recorder
-code=$?
+record_load tcp_segments --netns $netns
 read -r to rest </proc/uptime
 awk -v from="$from" -v to="$to" 'BEGIN { print "took_s"; print to - from + 0.02 }' >took.csv
-cat recorder.log
 exit $code
