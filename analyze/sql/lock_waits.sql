@@ -11,7 +11,7 @@
 -- @table lock_waits(ev enum(begin,end), lock x64, flags x32, ret s32, kstack kstack[32])
 -- @param by choice(kind|process|lock|stack) = kind: one row for each kind of lock, program, lock, or stack
 -- @param top count = 20: rows at most
--- @column kind text: mutex, rwsem, rwlock, spinlock, percpu-rwsem, rtmutex
+-- @column kind text: mutex, rwsem, rwlock, percpu-rwsem, rtmutex, spinlock/semaphore (the kernel does not tell these two apart)
 -- @column access text: reading or writing; NULL for locks that make no difference
 -- @column comm char[16]: program that waited, if by => 'process'; NULL: interrupts
 -- @column lock x64: address of the lock, if by => 'lock'
@@ -39,7 +39,7 @@ FROM (
                 WHEN (flags & 32) <> 0 THEN 'mutex'
                 WHEN (flags & 16) <> 0 THEN 'percpu-rwsem'
                 WHEN (flags & 8) <> 0 THEN 'rtmutex'
-                WHEN (flags & 6) = 0 THEN 'spinlock'
+                WHEN (flags & 6) = 0 THEN 'spinlock/semaphore'
                 WHEN (flags & 1) <> 0 THEN 'rwlock'
                 ELSE 'rwsem'
             END AS kind,

@@ -154,7 +154,7 @@ impl EventDef {
     /// than those of the event, on which analyses rely.
     pub fn aggregated(self, aggregate: Aggregate, name: Option<&str>) -> Result<Self, DefError> {
         if self.aggregate.is_some() {
-            return fail(format!("{} is aggregated already, by its definition", self.name));
+            return fail(format!("{} is counted already, by its definition", self.name));
         }
         let name = name.map_or_else(|| format!("{}{SUFFIX}", self.name), str::to_owned);
         if let Some(refusal) = crate::name::refusal(&name) {

@@ -78,7 +78,7 @@ pub const LOSS_REASONS: &[LossReason] = &[
         name: "keys_full",
         loses_event: true,
         is_asked_for: false,
-        meaning: "an aggregated event had a key that was new in its interval, and the table in the kernel had no room for it (8192 keys, or as --max-keys says); rarely: the kernel could not add the key at that instant, or too many runs of a uprobe's program waited for each other on the cpu",
+        meaning: "an event that is counted in the kernel had a key that was new in its interval, and the table in the kernel had no room for it (8192 keys, or as --max-keys says); rarely: the kernel could not add the key at that instant, or too many runs of a uprobe's program waited for each other on the cpu",
         remedy: "raise --max-keys, shorten --interval, or count by fewer or coarser keys",
     },
     LossReason {
