@@ -173,6 +173,7 @@ pub mod flag {
 /// `lshift`, its opposite, into temporary `save` and, `width` bytes of it, to record offset `dst`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "std", derive(zerocopy::IntoBytes, zerocopy::Immutable))]
 pub struct Slot {
     /// Added before each load, and before `op` at the last.
     pub off: [i32; MAX_DEREFS + 1],
@@ -247,6 +248,7 @@ pub mod cmp {
 /// One comparison of a temporary with a constant or another temporary, after `& mask`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "std", derive(zerocopy::IntoBytes, zerocopy::Immutable))]
 pub struct Term {
     /// Right side, if `right` is [`NONE`].
     pub imm: u64,
@@ -265,6 +267,7 @@ pub struct Term {
 /// A source compiled for the kernel. Slots `0..n_pre` run before the filter and store nothing in the record.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "std", derive(zerocopy::IntoBytes, zerocopy::Immutable))]
 pub struct Plan {
     /// The steps.
     pub slots: [Slot; MAX_SLOTS],
@@ -436,6 +439,7 @@ pub mod subject {
 /// count, wherever this kernel keeps it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "std", derive(zerocopy::IntoBytes, zerocopy::Immutable))]
 pub struct Interrupts {
     /// See [`interrupts`].
     pub how: u32,

@@ -1,7 +1,7 @@
 //! The engine: candidates -> attached programs; their rings -> raw records and counters.
 //!
 //! ```text
-//! candidate -> check -> program (one copy of the eBPF object per probe: object) -> kernel
+//! candidate -> check -> program (a copy of the eBPF object per probe: object) -> kernel
 //! pids, objects, gate: what probes share      hold -> attach ... -> start -> drain ... -> start_detaching
 //! kernel -> ring (one per probe and CPU) -> Engine::drain          sys: bpf(2); misses: what nobody saw
 //! kernel -> table of keys (one per aggregating probe) -> tables, each interval -> Engine::drain
@@ -15,7 +15,6 @@ mod mapped;
 mod misses;
 mod object;
 mod objects;
-mod old_kernels;
 mod pids;
 mod program;
 mod ring;

@@ -9,15 +9,15 @@ use aya::programs::uprobe::{UProbeAttachLocation, UProbeScope};
 use aya::programs::{
     BtfTracePoint, FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint, TracePoint, UProbe,
 };
-use aya::{Btf, Ebpf, EbpfLoader, Pod, VerifierLogLevel};
+use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
 use schemas::wire::{Interrupts, NONE, Plan, SCRATCHES, context};
 use zerocopy::IntoBytes;
 
 use super::check;
 use super::counted;
 use super::mapped::Mapped;
-use super::object::{self, EVENTS, Sections};
-use super::old_kernels::IS_OLD;
+use super::object::old_kernels::IS_OLD;
+use super::object::{self, Constants, EVENTS, Sections};
 use super::sys::link_by_id;
 use super::tables::Shape;
 use crate::kernel::{ProgramOffsets, TaskOffsets, Tracefs};
@@ -36,20 +36,6 @@ const ONCE: u32 = 4096;
 const SETTING_THREADS: usize = 32;
 /// Lines of the verifier's log in an error.
 const LOG_LINES: usize = 4;
-
-#[repr(transparent)]
-#[derive(Clone, Copy)]
-struct Frozen(Plan);
-
-// SAFETY: a plan is plain data without padding (wire.rs asserts its size).
-unsafe impl Pod for Frozen {}
-
-#[repr(transparent)]
-#[derive(Clone, Copy)]
-struct Telling(Interrupts);
-
-// SAFETY: integers of one size, so no padding (wire.rs asserts the size).
-unsafe impl Pod for Telling {}
 
 /// The programs of one probe and what they are attached with.
 #[derive(Debug)]
@@ -117,9 +103,10 @@ fn at_event(mechanism: Mechanism, target: &str) -> (Mechanism, String) {
 
 /// Loads copies of the object.
 pub struct Loader {
-    /// One for all: making one parses the kernel's BTF. It wants the constants to live as long as itself, so they
-    /// live for ever: 6 KiB a probe.
+    /// One for all: making one parses the kernel's BTF.
     loader: EbpfLoader<'static>,
+    /// What all copies have.
+    constants: Constants,
     cpus: u32,
     stash_entries: u32,
     interrupts: Interrupts,
@@ -134,20 +121,29 @@ impl Loader {
         programs: ProgramOffsets,
     ) -> Self {
         let mut loader = EbpfLoader::new();
-        loader
-            .verifier_log_level(VerifierLogLevel::DEBUG)
-            .override_global("AARCH64", keep(u8::from(cfg!(target_arch = "aarch64"))), true)
-            .override_global("TGID_OFFSET", keep(task.tgid), true)
-            .override_global("PID_OFFSET", keep(task.pid), true)
-            .override_global("START_OFFSET", keep(task.start.unwrap_or(0)), true)
-            .override_global("ACTIVE_OFFSET", keep(programs.active), true)
-            .override_global("ITEMS_OFFSET", keep(programs.items), true)
-            .override_global("CPU_COUNT", keep(cpus), true);
-        Self { loader, cpus, stash_entries, interrupts }
+        loader.verifier_log_level(VerifierLogLevel::DEBUG);
+        let mut constants = Constants::default();
+        constants.set("AARCH64", u8::from(cfg!(target_arch = "aarch64")));
+        constants.set("TGID_OFFSET", task.tgid);
+        constants.set("PID_OFFSET", task.pid);
+        constants.set("START_OFFSET", task.start.unwrap_or(0));
+        constants.set("ACTIVE_OFFSET", programs.active);
+        constants.set("ITEMS_OFFSET", programs.items);
+        constants.set("CPU_COUNT", cpus);
+        Self { loader, constants, cpus, stash_entries, interrupts }
     }
 
     /// Load a copy of the object with the plans of `candidate`. Nothing is in the kernel yet but its maps.
     pub fn load(&mut self, candidate: &Candidate) -> Result<Programs> {
+        let (sections, constants) = self.prepare(candidate)?;
+        let programs = self.finish(&object::copy(sections, &constants)?)?;
+        let each = candidate.plan.each_count != NONE;
+        let events = &EVENTS[usize::from(each)][..candidate.copies() as usize];
+        Ok(Programs { events, ..programs })
+    }
+
+    /// What a copy for `candidate` has; the maps are made as large as it needs.
+    pub(super) fn prepare(&mut self, candidate: &Candidate) -> Result<(Sections, Constants)> {
         check::check(&candidate.plan)?;
         let entry_plan = candidate.entry.as_deref().unwrap_or(&Plan::EMPTY);
         check::check(entry_plan).context("the entry plan")?;
@@ -160,15 +156,16 @@ impl Loader {
         let entry = candidate.entry.is_some();
         let shape = (candidate.plan.aggregates != 0).then(|| Shape::of(candidate));
         let scratches = if shape.is_some() && interleaved { SCRATCHES } else { candidate.copies() };
+        let mut constants = self.constants.clone();
+        constants.set("PLAN", *candidate.plan);
+        constants.set("ENTRY_PLAN", *entry_plan);
+        constants.set("KIND", kind);
+        constants.set("ENTRY_KIND", entry_kind);
+        constants.set("INPUTS", check::inputs(&candidate.plan));
+        constants.set("ENTRY_INPUTS", check::entry_inputs(entry_plan, &candidate.plan));
+        constants.set("INTERRUPTS", interrupts);
+        constants.set("INTERLEAVED", u8::from(interleaved));
         self.loader
-            .override_global("PLAN", keep(Frozen(*candidate.plan)), true)
-            .override_global("ENTRY_PLAN", keep(Frozen(*entry_plan)), true)
-            .override_global("KIND", keep(kind), true)
-            .override_global("ENTRY_KIND", keep(entry_kind), true)
-            .override_global("INPUTS", keep(check::inputs(&candidate.plan)), true)
-            .override_global("ENTRY_INPUTS", keep(check::entry_inputs(entry_plan, &candidate.plan)), true)
-            .override_global("INTERRUPTS", keep(Telling(interrupts)), true)
-            .override_global("INTERLEAVED", keep(u8::from(interleaved)), true)
             .map_max_entries("RINGS", self.cpus * candidate.copies())
             .map_max_entries("CPUS", candidate.copies())
             .map_max_entries("TABLES", candidate.copies())
@@ -182,38 +179,31 @@ impl Loader {
             table: shape.map(|shape| (shape.key_bytes(), shape.words())),
             ..Sections::of_events(section, each, candidate.copies())
         };
-        let events = &EVENTS[usize::from(each)][..candidate.copies() as usize];
-        Ok(Programs { events, ..self.finish(sections)? })
+        Ok((sections, constants))
     }
 
     /// Load the programs that keep the pid set.
     pub fn load_follow(&mut self) -> Result<Programs> {
-        self.small();
-        self.finish(Sections { follow: Some(RAW_TP.1), ..Sections::default() })
+        self.load_small(Sections { follow: Some(RAW_TP.1), ..Sections::default() })
     }
 
     /// Load the iterator over tasks.
     pub fn load_iterator(&mut self) -> Result<Programs> {
-        self.small();
-        self.finish(Sections { iterator: Some("iter/task"), ..Sections::default() })
+        self.load_small(Sections { iterator: Some("iter/task"), ..Sections::default() })
     }
 
-    /// Maps that a copy does not use.
-    fn small(&mut self) {
+    /// Load a copy that uses only maps that are shared.
+    fn load_small(&mut self, sections: Sections) -> Result<Programs> {
         for map in ["RINGS", "CPUS", "STASH", "ONCE", "TABLES", "SCRATCH"] {
             self.loader.map_max_entries(map, 1);
         }
+        self.finish(&object::copy(sections, &self.constants)?)
     }
 
-    fn finish(&mut self, sections: Sections) -> Result<Programs> {
-        let object = object::with_sections(sections)?;
+    pub(super) fn finish(&mut self, object: &[u64]) -> Result<Programs> {
         let ebpf = self.loader.load(object.as_bytes()).context("cannot load the eBPF object")?;
         Ok(Programs { ebpf, links: Vec::new(), events_of_files: Vec::new(), events: &[], kprobe_link: None })
     }
-}
-
-fn keep<T>(value: T) -> &'static T {
-    Box::leak(Box::new(value))
 }
 
 impl Programs {
@@ -456,4 +446,73 @@ fn refused_instruction(error: ProgramError, offset: u64) -> Error {
 
 fn is_noise(line: &str) -> bool {
     line.starts_with("processed ") || line.starts_with("verification time") || line.starts_with("stack depth")
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::def::builtin;
+
+    use super::*;
+    use crate::kernel::Kernel;
+    use crate::resolve::{Filter, Request, Stacks, resolve};
+
+    /// Bytes of each program as the kernel keeps it, none if it does not take it.
+    fn kept(programs: &mut Programs, candidate: &Candidate, btf: &Btf) -> Vec<Option<u32>> {
+        let (mechanism, target) = at_event(candidate.mechanism, &candidate.target);
+        let each = candidate.plan.each_count != NONE;
+        let mut wanted: Vec<_> = EVENTS[usize::from(each)][..candidate.copies() as usize]
+            .iter()
+            .map(|name| (*name, mechanism, target.clone()))
+            .collect();
+        if candidate.entry.is_some() {
+            let (mechanism, target) = at_entry(candidate.mechanism, &candidate.target).unwrap();
+            wanted.push((ENTRY, mechanism, target));
+            wanted.push((EXIT, Mechanism::RawTp, "sched_process_exit".into()));
+        }
+        let kept = wanted.into_iter().map(|(name, mechanism, target)| {
+            programs.load(name, mechanism, &target, Some(btf)).ok()?;
+            programs.ebpf.program(name)?.info().ok()?.size_translated()
+        });
+        kept.collect()
+    }
+
+    /// The kernel takes out what its verifier proves that a program never comes to. If that is as much as before, nothing else
+    /// was taken out of the copy.
+    #[test]
+    fn no_instruction_is_taken_out_that_the_kernel_would_keep() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let kernel = Kernel::running().unwrap();
+        let btf = Btf::from_sys_fs().unwrap();
+        let interrupts = kernel.interrupts();
+        let filters = [
+            (Filter::default(), Stacks::None),
+            (Filter { pids: true, comm: vec!["sh".into()], ..Filter::default() }, Stacks::Both),
+        ];
+        let mut compared = 0;
+        for (filter, stacks) in filters {
+            for def in builtin() {
+                let request = Request { def, filter: &filter, stacks, all_sources: true };
+                let event = resolve(&kernel, &request).unwrap();
+                for candidate in event.sources.iter().filter_map(|source| source.candidates.first()) {
+                    let mut loader = Loader::new(
+                        2,
+                        64,
+                        kernel.task_offsets().unwrap(),
+                        interrupts,
+                        kernel.program_offsets().unwrap(),
+                    );
+                    let (sections, constants) = loader.prepare(candidate).unwrap();
+                    let mut kept =
+                        |object: &[u64]| kept(&mut loader.finish(object).unwrap(), candidate, &btf);
+                    let whole = kept(&object::whole_copy(sections, &constants).unwrap());
+                    let small = kept(&object::copy(sections, &constants).unwrap());
+                    assert_eq!(small, whole, "{} {}", candidate.event, candidate.source);
+                    compared += small.iter().flatten().count();
+                }
+            }
+        }
+        assert!(compared > 100, "{compared} programs were loaded");
+    }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use schemas::wire::{NONE, Plan, Slot, op, src, stash};
 use sha2::{Digest, Sha256};
 
-use super::{check, object};
+use super::check;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -30,17 +30,6 @@ fn the_committed_object_was_made_of_these_sources() {
         let file = format!("recorder-ebpf/src/{}", entry.unwrap().file_name().to_string_lossy());
         assert!(named.contains(&file), "{file} is new: run `cargo xtask ebpf` and commit the object");
     }
-}
-
-#[test]
-fn the_object_has_the_sections_that_are_renamed() {
-    let names =
-        object::Sections { entry: Some("kprobe"), ..object::Sections::of_events("kretprobe", false, 1) };
-    let copy = object::with_sections(names).unwrap();
-    let bytes: Vec<u8> = copy.iter().flat_map(|word| word.to_ne_bytes()).collect();
-    let has = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
-    assert!(has(b"\0kretprobe\0") || has(b".relkretprobe\0"));
-    assert!(!has(b"ktape_event_program"));
 }
 
 fn plan_with(slot: Slot) -> Plan {

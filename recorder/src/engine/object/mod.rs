@@ -1,14 +1,33 @@
-//! The compiled kernel side -> a copy whose sections are named after the kinds of program that a probe needs, and whose
-//! tables have keys and values of the sizes that it needs.
+//! Makes a copy of the compiled kernel side for a probe: with its constants, the kinds of program that it needs, tables of
+//! the sizes that it needs, and only the instructions that its programs come to with these constants.
+
+mod instruction;
+mod layout;
+pub mod old_kernels;
+mod reach;
+mod shrink;
+#[cfg(test)]
+mod tests;
+mod values;
 
 use std::sync::LazyLock;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use schemas::wire::{KEY_TEMPLATE, MAX_COPIES, VALUE_TEMPLATE};
+use zerocopy::{Immutable, IntoBytes};
 
-use super::old_kernels::{self, IS_OLD};
+use layout::{Layout, Place};
+use old_kernels::IS_OLD;
+use reach::Facts;
 
-pub static OBJECT: &[u8] = aya::include_bytes_aligned!("ktape.bpf.o");
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../ktape.bpf.o");
+
+/// What is found out about the object once, for all copies.
+static KNOWN: LazyLock<Result<(Layout, Facts), String>> = LazyLock::new(|| {
+    let layout = Layout::read(OBJECT).map_err(|error| format!("{error:#}"))?;
+    let facts = Facts::new(OBJECT, &layout);
+    Ok((layout, facts))
+});
 
 /// The sections of the programs of the object, as recorder-ebpf/src/main.rs names them.
 const SECTIONS: [&str; 11] = [
@@ -56,6 +75,12 @@ impl Sections {
         names.iter_mut().take(copies as usize).for_each(|name| *name = Some(section));
         sections
     }
+
+    /// In the order of [`SECTIONS`].
+    fn new_names(self) -> impl Iterator<Item = Option<&'static str>> {
+        let Self { events, entry, exit, follow, iterator, .. } = self;
+        events.into_iter().flatten().chain([entry, exit, follow, follow, iterator])
+    }
 }
 
 /// Where the names of [`SECTIONS`] are. Found once: to look through the object takes longer than all else that is done
@@ -69,28 +94,66 @@ static UNKNOWN: LazyLock<Vec<(usize, [u8; 8])>> = LazyLock::new(|| old_kernels::
 static SIZES: LazyLock<[Vec<usize>; 2]> =
     LazyLock::new(|| [KEY_TEMPLATE, VALUE_TEMPLATE].map(|size| find(&(size as u32).to_ne_bytes())));
 
-/// The object with other section names and sizes, in memory that is aligned for ELF.
-pub fn with_sections(names: Sections) -> Result<Vec<u64>> {
-    let mut bytes = OBJECT.to_vec();
-    if *IS_OLD {
-        old_kernels::replace(&mut bytes, &UNKNOWN);
+/// Values of the constants of a copy, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Constants(Vec<(&'static str, Vec<u8>)>);
+
+impl Constants {
+    pub fn set(&mut self, name: &'static str, value: impl IntoBytes + Immutable) {
+        self.0.push((name, value.as_bytes().to_vec()));
     }
-    let Sections { events, entry, exit, follow, iterator, table } = names;
-    let (key_bytes, value_words) = table.unwrap_or((8, 1));
+}
+
+/// A copy of the object, in memory that is aligned for ELF.
+///
+/// # Errors
+/// If the object has not what is wanted.
+pub fn copy(sections: Sections, constants: &Constants) -> Result<Vec<u64>> {
+    let mut bytes = whole_copy(sections, constants)?;
+    let (layout, facts) = known()?;
+    let names = SECTIONS.into_iter().zip(sections.new_names());
+    let wanted: Vec<&str> = names.filter_map(|(section, name)| name.map(|_| section)).collect();
+    let is_wanted = |(_, section): &(usize, &layout::Section)| wanted.contains(&section.name);
+    let programs = layout.sections.iter().enumerate().filter(is_wanted);
+    let programs = programs.map(|(section, _)| Place { section, at: 0 }).collect();
+    let file = bytes.as_mut_bytes();
+    let ways = reach::reach(file, layout, facts, programs);
+    shrink::shrink(file, layout, &ways);
+    Ok(bytes)
+}
+
+/// A copy with all instructions.
+pub(super) fn whole_copy(sections: Sections, constants: &Constants) -> Result<Vec<u64>> {
+    let mut copy = vec![0u64; OBJECT.len().div_ceil(size_of::<u64>())];
+    let bytes = copy.as_mut_bytes();
+    bytes[..OBJECT.len()].copy_from_slice(OBJECT);
+    if *IS_OLD {
+        old_kernels::replace(bytes, &UNKNOWN);
+    }
+    let (layout, _) = known()?;
+    for (name, value) in &constants.0 {
+        let place =
+            layout.constants.get(name).with_context(|| format!("the eBPF object has no constant {name}"))?;
+        ensure!(place.len() == value.len(), "constant {name} of the eBPF object has another size");
+        bytes[place.clone()].copy_from_slice(value);
+    }
+    let (key_bytes, value_words) = sections.table.unwrap_or((8, 1));
     for (place, size) in SIZES.iter().zip([key_bytes, value_words]) {
         let [at] = place.as_slice() else {
             bail!("the eBPF object has other tables: rebuild it (cargo xtask ebpf)")
         };
         bytes[*at..at + 4].copy_from_slice(&size.to_ne_bytes());
     }
-    let names = events.into_iter().flatten().chain([entry, exit, follow, follow, iterator]);
-    for ((section, places), name) in SECTIONS.iter().zip(&*PLACES).zip(names) {
-        rename(&mut bytes, places, section.len(), name.unwrap_or(UNUSED)).with_context(|| {
+    for ((section, places), name) in SECTIONS.iter().zip(&*PLACES).zip(sections.new_names()) {
+        rename(bytes, places, section.len(), name.unwrap_or(UNUSED)).with_context(|| {
             format!("the eBPF object has no section {section}: rebuild it (cargo xtask ebpf)")
         })?;
     }
-    bytes.resize(bytes.len().next_multiple_of(8), 0);
-    Ok(bytes.chunks_exact(8).filter_map(|chunk| chunk.try_into().ok()).map(u64::from_ne_bytes).collect())
+    Ok(copy)
+}
+
+fn known() -> Result<&'static (Layout, Facts)> {
+    KNOWN.as_ref().map_err(|error| anyhow!("the eBPF object is damaged: {error}"))
 }
 
 /// Places of a name in the string tables (of ELF and BTF).

@@ -7,19 +7,15 @@ use std::sync::LazyLock;
 
 use object::{Object, ObjectSection, SectionKind};
 
-use super::sys;
+use super::instruction::{ATOMIC, EXIT, FRAME, Instruction, MOVE, SIZE, STORE};
+use crate::engine::sys;
 
-/// `BPF_STX | BPF_ATOMIC | BPF_DW`.
-const ATOMIC: u8 = 0xdb;
 /// Its immediate for an addition that gives the old value.
 const FETCH_ADD: i32 = 0x01;
 /// Its immediate for an exchange if the value is that of `r0`.
 const CMPXCHG: i32 = 0xf1;
 /// Its immediate for an exchange.
 const XCHG: i32 = 0xe1;
-/// `BPF_ALU64 | BPF_MOV | BPF_K`.
-const MOVE: u8 = 0xb7;
-const SIZE: usize = 8;
 
 /// Whether this kernel lacks atomic instructions that give the old value. There, a program in a process runs to its end
 /// before another one runs on that CPU, so that nothing needs them to count.
@@ -29,13 +25,12 @@ pub static IS_OLD: LazyLock<bool> = LazyLock::new(|| !sys::loads(&PROGRAM));
 const PROGRAM: [[u8; SIZE]; 7] = [
     instruction(MOVE, 0, 0, 0, 0),
     // *(u64 *)(r10 - 8) = r0
-    instruction(0x7b, 10, 0, -8, 0),
-    instruction(ATOMIC, 10, 0, -8, FETCH_ADD),
-    instruction(ATOMIC, 10, 0, -8, CMPXCHG),
-    instruction(ATOMIC, 10, 0, -8, XCHG),
+    instruction(STORE, FRAME, 0, -8, 0),
+    instruction(ATOMIC, FRAME, 0, -8, FETCH_ADD),
+    instruction(ATOMIC, FRAME, 0, -8, CMPXCHG),
+    instruction(ATOMIC, FRAME, 0, -8, XCHG),
     instruction(MOVE, 0, 0, 0, 0),
-    // exit
-    instruction(0x95, 0, 0, 0, 0),
+    instruction(EXIT, 0, 0, 0, 0),
 ];
 
 /// A place in the object with an instruction, and what replaces it.
@@ -73,8 +68,7 @@ fn replacement([opcode, registers, _, _, imm @ ..]: [u8; SIZE]) -> Option<[u8; S
 }
 
 const fn instruction(opcode: u8, dst: u8, src: u8, offset: i16, imm: i32) -> [u8; SIZE] {
-    let (offset, imm) = (offset.to_le_bytes(), imm.to_le_bytes());
-    [opcode, dst | src << 4, offset[0], offset[1], imm[0], imm[1], imm[2], imm[3]]
+    Instruction::new(opcode, dst, src, offset, imm).to_bytes()
 }
 
 #[cfg(test)]

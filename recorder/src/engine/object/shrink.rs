@@ -1,0 +1,150 @@
+//! Takes the instructions out of a copy of the object that it never comes to.
+//!
+//! The kernel would take them out, too, one stretch after the other, each time moving all that follow: at tens of
+//! thousands of instructions of which a plan uses a few thousand, that is nearly all the time that loading takes.
+
+use std::mem::offset_of;
+use std::ops::Range;
+
+use object::LittleEndian;
+use object::elf::{Rel64, SectionHeader64, Sym64};
+
+use super::instruction::{CALL, EXIT, GOTO, Instruction, SIZE};
+use super::layout::{Layout, Reference, Section};
+use super::reach::{HERE, Ways};
+
+type Header = SectionHeader64<LittleEndian>;
+type Symbol = Sym64<LittleEndian>;
+type Relocation = Rel64<LittleEndian>;
+
+/// Take out what `ways` does not reach.
+pub fn shrink(file: &mut [u8], layout: &Layout, ways: &[Vec<Ways>]) {
+    let fates: Vec<Fates> =
+        layout.sections.iter().zip(ways).map(|(section, ways)| Fates::new(file, section, ways)).collect();
+    for (section, fate) in layout.sections.iter().zip(&fates) {
+        fate.move_instructions(file, section, &fates);
+        fate.move_relocations(file, section);
+        for function in &section.functions {
+            let Range { start, end } = function.range;
+            let (start, end) = (fate.new_place(start), fate.new_place(end));
+            put(file, function.symbol + offset_of!(Symbol, st_value), start * SIZE);
+            put(file, function.symbol + offset_of!(Symbol, st_size), (end - start) * SIZE);
+        }
+        put(file, section.header + offset_of!(Header, sh_size), fate.new_place(section.len()) * SIZE);
+    }
+}
+
+/// What becomes of the instructions of a section.
+struct Fates {
+    /// The instruction to be there, `None` if there is none.
+    instructions: Vec<Option<Instruction>>,
+    /// Its number among those that stay; one more for the end.
+    new_places: Vec<usize>,
+}
+
+impl Fates {
+    fn new(file: &[u8], section: &Section, ways: &[Ways]) -> Self {
+        let mut instructions = vec![None; section.len()];
+        for function in &section.functions {
+            let Range { start, end } = function.range;
+            if ways[start] & HERE == 0 {
+                // Nobody calls it, and it must not be empty.
+                instructions[start] = Some(Instruction::new(EXIT, 0, 0, 0, 0));
+                continue;
+            }
+            for at in (start..end).filter(|at| ways[*at] & HERE != 0) {
+                let Some(this) = section.instruction(file, at) else { continue };
+                // As the kernel does it: a comparison goes only if one of its ways is not reached from anywhere.
+                let goto = Instruction { code: GOTO, dst: 0, src: 0, imm: 0, ..this };
+                let stays = if !this.is_conditional() {
+                    this
+                } else if ways[this.target(at)] & HERE == 0 {
+                    Instruction { offset: 0, ..goto }
+                } else if ways[at + 1] & HERE == 0 {
+                    goto
+                } else {
+                    this
+                };
+                instructions[at] = Some(stays);
+                if this.len() == 2 {
+                    instructions[at + 1] = section.instruction(file, at + 1);
+                }
+            }
+            // In the order of the kernel, so that as much stays as it would keep.
+            for at in start..end {
+                if let Some(this) = instructions[at].filter(|this| this.code == GOTO) {
+                    let target = this.target(at);
+                    if target > at && instructions[at + 1..target].iter().all(Option::is_none) {
+                        instructions[at] = None;
+                    }
+                }
+            }
+        }
+        let mut new_places = vec![0];
+        new_places.extend(instructions.iter().scan(0, |count, it| {
+            *count += usize::from(it.is_some());
+            Some(*count)
+        }));
+        Self { instructions, new_places }
+    }
+
+    fn new_place(&self, at: usize) -> usize {
+        self.new_places[at]
+    }
+
+    fn move_instructions(&self, file: &mut [u8], section: &Section, fates: &[Self]) {
+        let mut second_half = None;
+        for (at, this) in self.instructions.iter().enumerate().filter_map(|(at, this)| Some((at, (*this)?))) {
+            let new = self.new_place(at);
+            let to = section.bytes.start + new * SIZE;
+            let mut moved = this;
+            if second_half == Some(at) {
+                // Not an instruction of its own.
+            } else if this.is_conditional() || this.code == GOTO {
+                moved.offset = (self.new_place(this.target(at)) as isize - new as isize - 1) as i16;
+            } else if this.len() == 2 {
+                second_half = Some(at + 1);
+            }
+            if this.code == CALL && second_half != Some(at) {
+                moved.imm = self.called(section, fates, at, this).unwrap_or(this.imm);
+            }
+            file[to..to + SIZE].copy_from_slice(&moved.to_bytes());
+        }
+    }
+
+    /// Where in its section the function is now that a call names by its place.
+    fn called(&self, section: &Section, fates: &[Self], at: usize, this: Instruction) -> Option<i32> {
+        match section.references.get(&at) {
+            Some(Reference::Function(place)) => {
+                let mut named = section.relocations.as_ref()?.of.iter();
+                let is_place = named.any(|(of, is_place)| *of == at && *is_place);
+                is_place.then(|| fates[place.section].new_place(place.at) as i32 - 1)
+            }
+            None if this.src == 1 => {
+                let target = (at + 1).checked_add_signed(this.imm as isize)?;
+                Some(self.new_place(target) as i32 - self.new_place(at) as i32 - 1)
+            }
+            _ => None,
+        }
+    }
+
+    fn move_relocations(&self, file: &mut [u8], section: &Section) {
+        let Some(relocations) = &section.relocations else { return };
+        let mut kept = 0;
+        for (nth, (at, _)) in relocations.of.iter().enumerate() {
+            let is_there = self.instructions[*at].is_some_and(|this| this.code != EXIT);
+            if is_there {
+                let at_file = |nth: usize| relocations.bytes.start + nth * size_of::<Relocation>();
+                file.copy_within(at_file(nth)..at_file(nth + 1), at_file(kept));
+                put(file, at_file(kept) + offset_of!(Relocation, r_offset), self.new_place(*at) * SIZE);
+                kept += 1;
+            }
+        }
+        put(file, relocations.header + offset_of!(Header, sh_size), kept * size_of::<Relocation>());
+    }
+}
+
+/// Write a number of 8 bytes.
+fn put(file: &mut [u8], at: usize, number: usize) {
+    file[at..at + size_of::<u64>()].copy_from_slice(&(number as u64).to_le_bytes());
+}
