@@ -1,4 +1,4 @@
-//! Candidate -> loaded and attached programs of one copy of the eBPF object.
+//! Attaches the programs of one copy of the eBPF object as a candidate says.
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -9,29 +9,22 @@ use aya::programs::uprobe::{UProbeAttachLocation, UProbeScope};
 use aya::programs::{
     BtfTracePoint, FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint, TracePoint, UProbe,
 };
-use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
-use schemas::wire::{Interrupts, NONE, Plan, SCRATCHES, context};
-use zerocopy::IntoBytes;
+use aya::{Btf, Ebpf};
+use schemas::wire::{NONE, context};
 
-use super::check;
 use super::counted;
 use super::mapped::Mapped;
-use super::object::old_kernels::IS_OLD;
-use super::object::{self, Constants, EVENTS, Sections};
 use super::sys::link_by_id;
-use super::tables::Shape;
-use crate::kernel::{ProgramOffsets, TaskOffsets, Tracefs};
+use crate::kernel::Tracefs;
 use crate::resolve::{Candidate, Mechanism};
 use crate::user::Place;
 
 /// Names of the other programs in the object.
-const ENTRY: &str = "on_entry";
-const EXIT: &str = "on_exit";
+pub(super) const ENTRY: &str = "on_entry";
+pub(super) const EXIT: &str = "on_exit";
 const FORK: &str = "on_fork";
 const FREE: &str = "on_free";
 const TASK: &str = "on_task";
-/// Values of which each counts once that are remembered: those of the latest events, which can meet on processors.
-const ONCE: u32 = 4096;
 /// Maps of maps are set by this many threads.
 const SETTING_THREADS: usize = 32;
 /// Lines of the verifier's log in an error.
@@ -55,10 +48,10 @@ pub struct Programs {
 const REGS: u8 = if cfg!(target_arch = "aarch64") { context::REGS_AARCH64 } else { context::REGS_X86_64 };
 
 /// Context and ELF section of a kind of program.
-type Kind = (u8, &'static str);
+pub(super) type Kind = (u8, &'static str);
 
 const TP_BTF: Kind = (context::TYPED_ARGS, "tp_btf");
-const RAW_TP: Kind = (context::ARGS, "raw_tp");
+pub(super) const RAW_TP: Kind = (context::ARGS, "raw_tp");
 const FENTRY: Kind = (context::FUNCTION, "fentry");
 const FEXIT: Kind = (context::FUNCTION, "fexit");
 const KPROBE: Kind = (REGS, "kprobe");
@@ -68,7 +61,7 @@ const UPROBE: Kind = (REGS, "uprobe");
 const URETPROBE: Kind = (REGS, "uretprobe");
 
 /// The recording program and the one at entry.
-fn kinds(mechanism: Mechanism) -> (Kind, Kind) {
+pub(super) fn kinds(mechanism: Mechanism) -> (Kind, Kind) {
     match mechanism {
         Mechanism::TpBtf => (TP_BTF, TP_BTF),
         Mechanism::RawTp => (RAW_TP, RAW_TP),
@@ -83,7 +76,7 @@ fn kinds(mechanism: Mechanism) -> (Kind, Kind) {
 }
 
 /// What the program at entry is attached to.
-fn at_entry(mechanism: Mechanism, target: &str) -> Result<(Mechanism, String)> {
+pub(super) fn at_entry(mechanism: Mechanism, target: &str) -> Result<(Mechanism, String)> {
     Ok(match mechanism {
         Mechanism::Fexit => (Mechanism::Fentry, target.to_owned()),
         Mechanism::Kretprobe => (Mechanism::Kprobe, target.to_owned()),
@@ -94,119 +87,20 @@ fn at_entry(mechanism: Mechanism, target: &str) -> Result<(Mechanism, String)> {
 }
 
 /// What the recording program is attached to.
-fn at_event(mechanism: Mechanism, target: &str) -> (Mechanism, String) {
+pub(super) fn at_event(mechanism: Mechanism, target: &str) -> (Mechanism, String) {
     match mechanism {
         Mechanism::SyscallTracepoints => (Mechanism::Tracepoint, format!("syscalls:sys_exit_{target}")),
         other => (other, target.to_owned()),
     }
 }
 
-/// Loads copies of the object.
-pub struct Loader {
-    /// One for all: making one parses the kernel's BTF.
-    loader: EbpfLoader<'static>,
-    /// What all copies have.
-    constants: Constants,
-    cpus: u32,
-    stash_entries: u32,
-    interrupts: Interrupts,
-}
-
-impl Loader {
-    pub fn new(
-        cpus: u32,
-        stash_entries: u32,
-        task: TaskOffsets,
-        interrupts: Interrupts,
-        programs: ProgramOffsets,
-    ) -> Self {
-        let mut loader = EbpfLoader::new();
-        loader.verifier_log_level(VerifierLogLevel::DEBUG);
-        let mut constants = Constants::default();
-        constants.set("AARCH64", u8::from(cfg!(target_arch = "aarch64")));
-        constants.set("TGID_OFFSET", task.tgid);
-        constants.set("PID_OFFSET", task.pid);
-        constants.set("START_OFFSET", task.start.unwrap_or(0));
-        constants.set("ACTIVE_OFFSET", programs.active);
-        constants.set("ITEMS_OFFSET", programs.items);
-        constants.set("CPU_COUNT", cpus);
-        Self { loader, constants, cpus, stash_entries, interrupts }
-    }
-
-    /// Load a copy of the object with the plans of `candidate`. Nothing is in the kernel yet but its maps.
-    pub fn load(&mut self, candidate: &Candidate) -> Result<Programs> {
-        let (sections, constants) = self.prepare(candidate)?;
-        let programs = self.finish(&object::copy(sections, &constants)?)?;
-        let each = candidate.plan.each_count != NONE;
-        let events = &EVENTS[usize::from(each)][..candidate.copies() as usize];
-        Ok(Programs { events, ..programs })
-    }
-
-    /// What a copy for `candidate` has; the maps are made as large as it needs.
-    pub(super) fn prepare(&mut self, candidate: &Candidate) -> Result<(Sections, Constants)> {
-        check::check(&candidate.plan)?;
-        let entry_plan = candidate.entry.as_deref().unwrap_or(&Plan::EMPTY);
-        check::check(entry_plan).context("the entry plan")?;
-        let ((kind, section), (entry_kind, entry_section)) = kinds(candidate.mechanism);
-        let is_user = matches!(candidate.mechanism, Mechanism::Uprobe | Mechanism::Uretprobe);
-        let interleaved = is_user && !*IS_OLD;
-        // A task makes system calls and runs programs, nobody else does.
-        let never = is_user || candidate.mechanism == Mechanism::SyscallTracepoints;
-        let interrupts = if never { Interrupts::default() } else { self.interrupts };
-        let entry = candidate.entry.is_some();
-        let shape = (candidate.plan.aggregates != 0).then(|| Shape::of(candidate));
-        let scratches = if shape.is_some() && interleaved { SCRATCHES } else { candidate.copies() };
-        let mut constants = self.constants.clone();
-        constants.set("PLAN", *candidate.plan);
-        constants.set("ENTRY_PLAN", *entry_plan);
-        constants.set("KIND", kind);
-        constants.set("ENTRY_KIND", entry_kind);
-        constants.set("INPUTS", check::inputs(&candidate.plan));
-        constants.set("ENTRY_INPUTS", check::entry_inputs(entry_plan, &candidate.plan));
-        constants.set("INTERRUPTS", interrupts);
-        constants.set("INTERLEAVED", u8::from(interleaved));
-        self.loader
-            .map_max_entries("RINGS", self.cpus * candidate.copies())
-            .map_max_entries("CPUS", candidate.copies())
-            .map_max_entries("TABLES", candidate.copies())
-            .map_max_entries("SCRATCH", scratches)
-            .map_max_entries("ONCE", if candidate.plan.once == NONE { 1 } else { ONCE })
-            .map_max_entries("STASH", if entry { self.stash_entries } else { 1 });
-        let each = candidate.plan.each_count != NONE;
-        let sections = Sections {
-            entry: entry.then_some(entry_section),
-            exit: entry.then_some(RAW_TP.1),
-            table: shape.map(|shape| (shape.key_bytes(), shape.words())),
-            ..Sections::of_events(section, each, candidate.copies())
-        };
-        Ok((sections, constants))
-    }
-
-    /// Load the programs that keep the pid set.
-    pub fn load_follow(&mut self) -> Result<Programs> {
-        self.load_small(Sections { follow: Some(RAW_TP.1), ..Sections::default() })
-    }
-
-    /// Load the iterator over tasks.
-    pub fn load_iterator(&mut self) -> Result<Programs> {
-        self.load_small(Sections { iterator: Some("iter/task"), ..Sections::default() })
-    }
-
-    /// Load a copy that uses only maps that are shared.
-    fn load_small(&mut self, sections: Sections) -> Result<Programs> {
-        for map in ["RINGS", "CPUS", "STASH", "ONCE", "TABLES", "SCRATCH"] {
-            self.loader.map_max_entries(map, 1);
-        }
-        self.finish(&object::copy(sections, &self.constants)?)
-    }
-
-    pub(super) fn finish(&mut self, object: &[u64]) -> Result<Programs> {
-        let ebpf = self.loader.load(object.as_bytes()).context("cannot load the eBPF object")?;
-        Ok(Programs { ebpf, links: Vec::new(), events_of_files: Vec::new(), events: &[], kprobe_link: None })
-    }
-}
-
 impl Programs {
+    /// Those of a copy that is not in the kernel yet; `events` are the names of the recording program and of its further
+    /// copies.
+    pub(super) fn new(ebpf: Ebpf, events: &'static [&'static str]) -> Self {
+        Self { ebpf, links: Vec::new(), events_of_files: Vec::new(), events, kprobe_link: None }
+    }
+
     /// Attach what `candidate` says: the entry program last, so that no call is kept whose return nobody sees.
     pub fn attach(&mut self, candidate: &Candidate, btf: Option<&Btf>) -> Result<()> {
         let (own_target, events) = (candidate.target.as_str(), self.events);
@@ -239,7 +133,7 @@ impl Programs {
     }
 
     /// Load a program for what it will be attached to.
-    fn load(
+    pub(super) fn load(
         &mut self,
         name: &'static str,
         mechanism: Mechanism,
@@ -446,73 +340,4 @@ fn refused_instruction(error: ProgramError, offset: u64) -> Error {
 
 fn is_noise(line: &str) -> bool {
     line.starts_with("processed ") || line.starts_with("verification time") || line.starts_with("stack depth")
-}
-
-#[cfg(test)]
-mod tests {
-    use schemas::def::builtin;
-
-    use super::*;
-    use crate::kernel::Kernel;
-    use crate::resolve::{Filter, Request, Stacks, resolve};
-
-    /// Bytes of each program as the kernel keeps it, none if it does not take it.
-    fn kept(programs: &mut Programs, candidate: &Candidate, btf: &Btf) -> Vec<Option<u32>> {
-        let (mechanism, target) = at_event(candidate.mechanism, &candidate.target);
-        let each = candidate.plan.each_count != NONE;
-        let mut wanted: Vec<_> = EVENTS[usize::from(each)][..candidate.copies() as usize]
-            .iter()
-            .map(|name| (*name, mechanism, target.clone()))
-            .collect();
-        if candidate.entry.is_some() {
-            let (mechanism, target) = at_entry(candidate.mechanism, &candidate.target).unwrap();
-            wanted.push((ENTRY, mechanism, target));
-            wanted.push((EXIT, Mechanism::RawTp, "sched_process_exit".into()));
-        }
-        let kept = wanted.into_iter().map(|(name, mechanism, target)| {
-            programs.load(name, mechanism, &target, Some(btf)).ok()?;
-            programs.ebpf.program(name)?.info().ok()?.size_translated()
-        });
-        kept.collect()
-    }
-
-    /// The kernel takes out what its verifier proves that a program never comes to. If that is as much as before, nothing else
-    /// was taken out of the copy.
-    #[test]
-    fn no_instruction_is_taken_out_that_the_kernel_would_keep() {
-        if !nix::unistd::geteuid().is_root() {
-            return;
-        }
-        let kernel = Kernel::running().unwrap();
-        let btf = Btf::from_sys_fs().unwrap();
-        let interrupts = kernel.interrupts();
-        let filters = [
-            (Filter::default(), Stacks::None),
-            (Filter { pids: true, comm: vec!["sh".into()], ..Filter::default() }, Stacks::Both),
-        ];
-        let mut compared = 0;
-        for (filter, stacks) in filters {
-            for def in builtin() {
-                let request = Request { def, filter: &filter, stacks, all_sources: true };
-                let event = resolve(&kernel, &request).unwrap();
-                for candidate in event.sources.iter().filter_map(|source| source.candidates.first()) {
-                    let mut loader = Loader::new(
-                        2,
-                        64,
-                        kernel.task_offsets().unwrap(),
-                        interrupts,
-                        kernel.program_offsets().unwrap(),
-                    );
-                    let (sections, constants) = loader.prepare(candidate).unwrap();
-                    let mut kept =
-                        |object: &[u64]| kept(&mut loader.finish(object).unwrap(), candidate, &btf);
-                    let whole = kept(&object::whole_copy(sections, &constants).unwrap());
-                    let small = kept(&object::copy(sections, &constants).unwrap());
-                    assert_eq!(small, whole, "{} {}", candidate.event, candidate.source);
-                    compared += small.iter().flatten().count();
-                }
-            }
-        }
-        assert!(compared > 100, "{compared} programs were loaded");
-    }
 }

@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use anyhow::{Context, Result, ensure};
-use object::elf::{self, FileHeader64};
-use object::read::elf::{FileHeader, Rel, SectionHeader, Sym};
-use object::{LittleEndian, SectionIndex};
+use object::elf::{self, FileHeader64, Rel64, SectionHeader64, Sym64};
+use object::read::elf::{FileHeader, Rel, SectionHeader, SectionTable, Sym, SymbolTable};
+use object::{LittleEndian, SectionIndex, SymbolIndex};
 
 use super::instruction::{Instruction, SIZE};
 
 type Elf = FileHeader64<LittleEndian>;
+type Header = SectionHeader64<LittleEndian>;
+type Symbol = Sym64<LittleEndian>;
 const LE: LittleEndian = LittleEndian;
 
 /// What an instruction refers to.
@@ -81,108 +83,148 @@ impl Layout {
     /// # Errors
     /// If it is not an ELF file as the compiler of the kernel side makes it.
     pub fn read(bytes: &'static [u8]) -> Result<Self> {
-        let file = Elf::parse(bytes)?;
-        let table = file.sections(LE, bytes)?;
-        let symbols = table.symbols(LE, bytes, elf::SHT_SYMTAB)?;
-        let headers = file.e_shoff.get(LE) as usize;
-        let header_at =
-            |index: SectionIndex| headers + index.0 * size_of::<elf::SectionHeader64<LittleEndian>>();
-        let (symbol_section, _) =
-            table.enumerate().find(|(_, it)| it.sh_type(LE) == elf::SHT_SYMTAB).context("no symbols")?;
-        let symbols_from = table.section(symbol_section)?.sh_offset(LE) as usize;
-
-        let texts: Vec<SectionIndex> = table
-            .enumerate()
-            .filter(|(_, it)| it.sh_flags(LE) & u64::from(elf::SHF_EXECINSTR) != 0)
-            .map(|(index, _)| index)
-            .collect();
-        let place = |section: SectionIndex, address: u64| {
-            let section = texts.iter().position(|text| *text == section)?;
-            Some(Place { section, at: address as usize / SIZE })
-        };
-        let (data_index, data) = table.section_by_name(LE, b".rodata").context("no constants")?;
-        let data = file_range(data)?;
-
-        let mut constants = HashMap::new();
-        let mut functions: Vec<Vec<Function>> = texts.iter().map(|_| Vec::new()).collect();
-        for (index, symbol) in symbols.enumerate() {
-            let Some(section) = symbols.symbol_section(LE, symbol, index)? else { continue };
-            let (from, size) = (symbol.st_value(LE) as usize, symbol.st_size(LE) as usize);
-            if symbol.st_type() == elf::STT_FUNC {
-                let function = place(section, from as u64).context("a function is not among instructions")?;
-                functions[function.section].push(Function {
-                    range: function.at..function.at + size / SIZE,
-                    symbol: symbols_from + index.0 * size_of::<elf::Sym64<LittleEndian>>(),
-                });
-            } else if section == data_index && size != 0 {
-                let name = std::str::from_utf8(symbols.symbol_name(LE, symbol)?)?;
-                constants.insert(name, data.start + from..data.start + from + size);
-            }
-        }
-
-        let mut sections = Vec::new();
-        for (text, mut functions) in texts.iter().zip(functions) {
-            let header = table.section(*text)?;
-            let name = std::str::from_utf8(table.section_name(LE, header)?)?;
-            let range = file_range(header)?;
-            functions.sort_by_key(|function| function.range.start);
-            let ends = functions
-                .iter()
-                .scan(0, |end, it| Some(std::mem::replace(end, it.range.end) == it.range.start));
-            ensure!(ends.into_iter().all(|follows| follows), "{name}: functions do not follow on each other");
-            ensure!(
-                functions.last().map(|it| it.range.end * SIZE) == Some(range.len()),
-                "{name}: more than functions"
-            );
-
-            let mut references = HashMap::new();
-            let mut relocations = None;
-            for (index, section) in table.enumerate() {
-                let Some((rels, _)) = section.rel(LE, bytes)?.filter(|_| section.info_link(LE) == *text)
-                else {
-                    continue;
-                };
-                let mut of = Vec::new();
-                for rel in rels {
-                    let at = rel.r_offset(LE) as usize / SIZE;
-                    let symbol_index = rel.symbol(LE).context("a relocation of no symbol")?;
-                    let symbol = symbols.symbol(symbol_index)?;
-                    let target = symbols
-                        .symbol_section(LE, symbol, symbol_index)?
-                        .context("what is called is not here")?;
-                    let imm = instruction(bytes, &range, at).context("a relocation of no instruction")?.imm;
-                    let is_section = symbol.st_type() == elf::STT_SECTION;
-                    let address = if is_section {
-                        (i64::from(imm) + 1) as u64 * SIZE as u64
-                    } else {
-                        symbol.st_value(LE)
-                    };
-                    let reference = match place(target, address) {
-                        Some(place) => Reference::Function(place),
-                        None if target == data_index => {
-                            Reference::Data(symbol.st_value(LE).wrapping_add_signed(i64::from(imm)))
-                        }
-                        None => Reference::Other,
-                    };
-                    of.push((at, is_section && matches!(reference, Reference::Function(_))));
-                    references.insert(at, reference);
-                }
-                relocations = Some(Relocations { bytes: file_range(section)?, header: header_at(index), of });
-            }
-            sections.push(Section {
-                name,
-                bytes: range,
-                header: header_at(*text),
-                functions,
-                relocations,
-                references,
-            });
-        }
-        Ok(Self { sections, data, constants })
+        let reader = Reader::new(bytes)?;
+        let (_, data) = reader.table.section_by_name(LE, b".rodata").context("no constants")?;
+        Ok(Self {
+            sections: reader.texts.iter().map(|text| reader.section(*text)).collect::<Result<_>>()?,
+            data: file_range(data)?,
+            constants: reader.constants()?,
+        })
     }
 }
 
-fn file_range(section: &elf::SectionHeader64<LittleEndian>) -> Result<Range<usize>> {
+/// Reads the tables of the file.
+struct Reader {
+    bytes: &'static [u8],
+    headers: usize,
+    table: SectionTable<'static, Elf>,
+    symbols: SymbolTable<'static, Elf>,
+    /// Where the symbols are in the file.
+    symbols_from: usize,
+    /// The sections of instructions.
+    texts: Vec<SectionIndex>,
+    data: SectionIndex,
+}
+
+impl Reader {
+    fn new(bytes: &'static [u8]) -> Result<Self> {
+        let file = Elf::parse(bytes)?;
+        let table = file.sections(LE, bytes)?;
+        let symbols = table.symbols(LE, bytes, elf::SHT_SYMTAB)?;
+        let symbols_from = table.section(symbols.section())?.sh_offset(LE) as usize;
+        let is_text = |section: &Header| section.sh_flags(LE) & u64::from(elf::SHF_EXECINSTR) != 0;
+        let texts =
+            table.enumerate().filter(|(_, section)| is_text(section)).map(|(index, _)| index).collect();
+        let (data, _) = table.section_by_name(LE, b".rodata").context("no constants")?;
+        Ok(Self { bytes, headers: file.e_shoff.get(LE) as usize, table, symbols, symbols_from, texts, data })
+    }
+
+    /// Where the header of a section is in the file.
+    fn header(&self, index: SectionIndex) -> usize {
+        self.headers + index.0 * size_of::<Header>()
+    }
+
+    /// The instruction at an address of a section, if it is one of instructions.
+    fn place(&self, section: SectionIndex, address: u64) -> Option<Place> {
+        let section = self.texts.iter().position(|text| *text == section)?;
+        Some(Place { section, at: address as usize / SIZE })
+    }
+
+    fn constants(&self) -> Result<HashMap<&'static str, Range<usize>>> {
+        let start = file_range(self.table.section(self.data)?)?.start;
+        let mut constants = HashMap::new();
+        for symbol in self.symbols_of(self.data)?.into_iter().map(|(_, symbol)| symbol) {
+            let name = std::str::from_utf8(self.symbols.symbol_name(LE, symbol)?)?;
+            let from = start + symbol.st_value(LE) as usize;
+            constants.insert(name, from..from + symbol.st_size(LE) as usize);
+        }
+        Ok(constants)
+    }
+
+    /// What has a size in a section.
+    fn symbols_of(&self, section: SectionIndex) -> Result<Vec<(SymbolIndex, &'static Symbol)>> {
+        let mut found = Vec::new();
+        for (index, symbol) in self.symbols.enumerate().filter(|(_, symbol)| symbol.st_size(LE) != 0) {
+            if self.symbols.symbol_section(LE, symbol, index)? == Some(section) {
+                found.push((index, symbol));
+            }
+        }
+        Ok(found)
+    }
+
+    fn section(&self, index: SectionIndex) -> Result<Section> {
+        let header = self.table.section(index)?;
+        let name = std::str::from_utf8(self.table.section_name(LE, header)?)?;
+        let bytes = file_range(header)?;
+        let mut section = Section {
+            name,
+            header: self.header(index),
+            functions: self.functions(index, bytes.len() / SIZE).with_context(|| name.to_owned())?,
+            relocations: None,
+            references: HashMap::new(),
+            bytes,
+        };
+        for (of, relocations) in self.table.enumerate() {
+            let rels = relocations.rel(LE, self.bytes)?;
+            if let Some((rels, _)) = rels.filter(|_| relocations.info_link(LE) == index) {
+                let mut places = Vec::new();
+                for rel in rels {
+                    let at = rel.r_offset(LE) as usize / SIZE;
+                    let (reference, is_place) = self.reference(&section.bytes, at, rel)?;
+                    section.references.insert(at, reference);
+                    places.push((at, is_place));
+                }
+                let bytes = file_range(relocations)?;
+                section.relocations = Some(Relocations { bytes, header: self.header(of), of: places });
+            }
+        }
+        Ok(section)
+    }
+
+    /// The functions of a section, which they are all of.
+    fn functions(&self, section: SectionIndex, len: usize) -> Result<Vec<Function>> {
+        let symbols = self.symbols_of(section)?.into_iter();
+        let mut functions: Vec<Function> = symbols
+            .filter(|(_, symbol)| symbol.st_type() == elf::STT_FUNC)
+            .map(|(index, symbol)| {
+                let start = symbol.st_value(LE) as usize / SIZE;
+                Function {
+                    range: start..start + symbol.st_size(LE) as usize / SIZE,
+                    symbol: self.symbols_from + index.0 * size_of::<Symbol>(),
+                }
+            })
+            .collect();
+        functions.sort_by_key(|function| function.range.start);
+        let end = functions.iter().try_fold(0, |end, it| (it.range.start == end).then_some(it.range.end));
+        ensure!(end == Some(len), "its functions do not follow on each other");
+        Ok(functions)
+    }
+
+    /// What the instruction at `at` refers to, and whether it says where in its section that is.
+    fn reference(
+        &self,
+        section: &Range<usize>,
+        at: usize,
+        rel: &Rel64<LittleEndian>,
+    ) -> Result<(Reference, bool)> {
+        let index = rel.symbol(LE).context("a relocation of no symbol")?;
+        let symbol = self.symbols.symbol(index)?;
+        let target = self.symbols.symbol_section(LE, symbol, index)?.context("what is called is not here")?;
+        let imm =
+            i64::from(instruction(self.bytes, section, at).context("a relocation of no instruction")?.imm);
+        let is_place = symbol.st_type() == elf::STT_SECTION;
+        let address = if is_place { (imm + 1) as u64 * SIZE as u64 } else { symbol.st_value(LE) };
+        Ok(match self.place(target, address) {
+            Some(place) => (Reference::Function(place), is_place),
+            None if target == self.data => {
+                (Reference::Data(symbol.st_value(LE).wrapping_add_signed(imm)), false)
+            }
+            None => (Reference::Other, false),
+        })
+    }
+}
+
+fn file_range(section: &Header) -> Result<Range<usize>> {
     let (from, size) = section.file_range(LE).context("a section without bytes")?;
     Ok(from as usize..(from + size) as usize)
 }
