@@ -38,13 +38,16 @@ for call in mkdir unlink; do
     events="$events tp:syscalls:sys_enter_$call{who=\$pid}"
 done
 
-# A process that makes a known number of directories, and has ended when the signal comes.
+# A process that has made a known number of directories when the signal comes. Its parent is still there, or the recorder would
+# have begun to end by itself.
 mkfifo go
-sh -c 'read go; exec xtask workload ticks --count 500 --truth ticks.json' <go &
-begin term -p $!
+sh -c 'read go; xtask workload ticks --count 500 --truth ticks.json; exec sleep 600' <go &
+parent=$!
+begin term -p $parent
 echo go >go
 await ticks.json count
 end term SIGTERM
+kill $parent
 
 # Processes that go on making events while the recorder ends.
 xtask workload churn --seconds 600 --wait <go &
