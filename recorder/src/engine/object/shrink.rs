@@ -1,7 +1,7 @@
 //! Takes the instructions out of a copy of the object that it never comes to.
 //!
-//! The kernel would take them out, too, one stretch after the other, each time moving all that follow: at tens of
-//! thousands of instructions of which a plan uses a few thousand, that is nearly all the time that loading takes.
+//! The kernel would take them out, too, one stretch after the other, each time moving all that follow. With what else grows with
+//! the size, that is nearly all the time that loading takes: a plan uses a few thousand of tens of thousands.
 
 use std::mem::offset_of;
 use std::ops::Range;
