@@ -15,6 +15,36 @@ pub mod class {
     pub const ALU64: u8 = 7;
 }
 
+/// What arithmetic does: bits of the opcode.
+pub mod alu {
+    pub const ADD: u8 = 0x00;
+    pub const SUB: u8 = 0x10;
+    pub const MUL: u8 = 0x20;
+    pub const OR: u8 = 0x40;
+    pub const AND: u8 = 0x50;
+    pub const LSH: u8 = 0x60;
+    pub const RSH: u8 = 0x70;
+    pub const NEG: u8 = 0x80;
+    pub const XOR: u8 = 0xa0;
+    pub const MOV: u8 = 0xb0;
+    pub const ARSH: u8 = 0xc0;
+}
+
+/// When a conditional jump is taken: bits of the opcode.
+pub mod jump {
+    pub const EQ: u8 = 0x10;
+    pub const GT: u8 = 0x20;
+    pub const GE: u8 = 0x30;
+    pub const SET: u8 = 0x40;
+    pub const NE: u8 = 0x50;
+    pub const SGT: u8 = 0x60;
+    pub const SGE: u8 = 0x70;
+    pub const LT: u8 = 0xa0;
+    pub const LE: u8 = 0xb0;
+    pub const SLT: u8 = 0xc0;
+    pub const SLE: u8 = 0xd0;
+}
+
 /// `BPF_JMP | BPF_JA`.
 pub const GOTO: u8 = 0x05;
 /// `BPF_JMP | BPF_CALL`.
@@ -27,8 +57,16 @@ pub const LOAD_64: u8 = 0x18;
 pub const ATOMIC: u8 = 0xdb;
 /// `BPF_ALU64 | BPF_MOV | BPF_K`.
 pub const MOVE: u8 = 0xb7;
+/// `BPF_ALU64 | BPF_MOV | BPF_X`.
+pub const COPY: u8 = 0xbf;
+/// `BPF_ALU64 | BPF_ADD | BPF_K`.
+pub const ADD: u8 = 0x07;
 /// `BPF_STX | BPF_MEM | BPF_DW`.
 pub const STORE: u8 = 0x7b;
+/// The bits of an opcode that say how many bytes are moved.
+const WIDTH: u8 = 0x18;
+/// `src` of a call of a function of ours: the number is the way there.
+const OF_FUNCTION: u8 = 1;
 /// The register that points behind the stack.
 pub const FRAME: u8 = 10;
 
@@ -73,7 +111,7 @@ impl Instruction {
 
     /// Bytes that a load or store moves.
     pub const fn width(self) -> usize {
-        match self.code & 0x18 {
+        match self.code & WIDTH {
             0x00 => 4,
             0x08 => 2,
             0x10 => 1,
@@ -84,6 +122,17 @@ impl Instruction {
     /// Whether a load or store moves bytes as they are.
     pub const fn is_plain_access(self) -> bool {
         self.code & 0xe0 == 0x60
+    }
+
+    /// Whether it reads memory and writes it in one go.
+    pub const fn is_atomic(self) -> bool {
+        self.code & !WIDTH == ATOMIC & !WIDTH
+    }
+
+    /// The place of the function that a call at `at` goes to, if that is in its own section.
+    pub fn called(self, at: usize) -> Option<usize> {
+        let is_near = self.code == CALL && self.src == OF_FUNCTION;
+        (at + 1).checked_add_signed(self.imm as isize).filter(|_| is_near)
     }
 
     /// Instructions that it is as long as.

@@ -56,6 +56,18 @@ pub struct Section {
     pub references: HashMap<usize, Reference>,
 }
 
+impl Section {
+    /// Number of its instructions.
+    pub fn len(&self) -> usize {
+        self.functions.last().map_or(0, |function| function.range.end)
+    }
+
+    /// One of them, of a copy of the object.
+    pub fn instruction(&self, file: &[u8], at: usize) -> Option<Instruction> {
+        instruction(file, &self.bytes, at)
+    }
+}
+
 /// Relocations of a section.
 #[derive(Debug)]
 pub struct Relocations {

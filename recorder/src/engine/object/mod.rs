@@ -17,16 +17,23 @@ use schemas::wire::{KEY_TEMPLATE, MAX_COPIES, VALUE_TEMPLATE};
 use zerocopy::{Immutable, IntoBytes};
 
 use layout::{Layout, Place};
-use old_kernels::IS_OLD;
+use old_kernels::{IS_OLD, Replacement};
 use reach::Facts;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../ktape.bpf.o");
 
 /// What is found out about the object once, for all copies.
-static KNOWN: LazyLock<Result<(Layout, Facts), String>> = LazyLock::new(|| {
+struct Known {
+    layout: Layout,
+    facts: Facts,
+    /// What an old kernel does not know.
+    replacements: Vec<Replacement>,
+}
+
+static KNOWN: LazyLock<Result<Known, String>> = LazyLock::new(|| {
     let layout = Layout::read(OBJECT).map_err(|error| format!("{error:#}"))?;
-    let facts = Facts::new(OBJECT, &layout);
-    Ok((layout, facts))
+    let (facts, replacements) = (Facts::new(OBJECT, &layout), old_kernels::replacements(OBJECT, &layout));
+    Ok(Known { layout, facts, replacements })
 });
 
 /// The sections of the programs of the object, as recorder-ebpf/src/main.rs names them.
@@ -87,9 +94,6 @@ impl Sections {
 /// to a copy of it, and there is a copy for each probe.
 static PLACES: LazyLock<[Vec<usize>; SECTIONS.len()]> = LazyLock::new(|| SECTIONS.map(places));
 
-/// What an old kernel does not know. Found once, too.
-static UNKNOWN: LazyLock<Vec<(usize, [u8; 8])>> = LazyLock::new(|| old_kernels::replacements(OBJECT));
-
 /// Where the types of the tables of an aggregated event say how long keys and values are.
 static SIZES: LazyLock<[Vec<usize>; 2]> =
     LazyLock::new(|| [KEY_TEMPLATE, VALUE_TEMPLATE].map(|size| find(&(size as u32).to_ne_bytes())));
@@ -107,18 +111,18 @@ impl Constants {
 /// A copy of the object, in memory that is aligned for ELF.
 ///
 /// # Errors
-/// If the object has not what is wanted.
+/// If the object does not have what is wanted.
 pub fn copy(sections: Sections, constants: &Constants) -> Result<Vec<u64>> {
     let mut bytes = whole_copy(sections, constants)?;
-    let (layout, facts) = known()?;
+    let Known { layout, facts, .. } = known()?;
     let names = SECTIONS.into_iter().zip(sections.new_names());
     let wanted: Vec<&str> = names.filter_map(|(section, name)| name.map(|_| section)).collect();
     let is_wanted = |(_, section): &(usize, &layout::Section)| wanted.contains(&section.name);
     let programs = layout.sections.iter().enumerate().filter(is_wanted);
     let programs = programs.map(|(section, _)| Place { section, at: 0 }).collect();
     let file = bytes.as_mut_bytes();
-    let ways = reach::reach(file, layout, facts, programs);
-    shrink::shrink(file, layout, &ways);
+    let reached = reach::reach(file, layout, facts, programs);
+    shrink::shrink(file, layout, &reached);
     Ok(bytes)
 }
 
@@ -127,10 +131,10 @@ pub(super) fn whole_copy(sections: Sections, constants: &Constants) -> Result<Ve
     let mut copy = vec![0u64; OBJECT.len().div_ceil(size_of::<u64>())];
     let bytes = copy.as_mut_bytes();
     bytes[..OBJECT.len()].copy_from_slice(OBJECT);
+    let Known { layout, replacements, .. } = known()?;
     if *IS_OLD {
-        old_kernels::replace(bytes, &UNKNOWN);
+        old_kernels::replace(bytes, replacements);
     }
-    let (layout, _) = known()?;
     for (name, value) in &constants.0 {
         let place =
             layout.constants.get(name).with_context(|| format!("the eBPF object has no constant {name}"))?;
@@ -152,7 +156,7 @@ pub(super) fn whole_copy(sections: Sections, constants: &Constants) -> Result<Ve
     Ok(copy)
 }
 
-fn known() -> Result<&'static (Layout, Facts)> {
+fn known() -> Result<&'static Known> {
     KNOWN.as_ref().map_err(|error| anyhow!("the eBPF object is damaged: {error}"))
 }
 

@@ -5,9 +5,8 @@
 
 use std::sync::LazyLock;
 
-use object::{Object, ObjectSection, SectionKind};
-
 use super::instruction::{ATOMIC, EXIT, FRAME, Instruction, MOVE, SIZE, STORE};
+use super::layout::Layout;
 use crate::engine::sys;
 
 /// Its immediate for an addition that gives the old value.
@@ -34,7 +33,7 @@ const PROGRAM: [[u8; SIZE]; 7] = [
 ];
 
 /// A place in the object with an instruction, and what replaces it.
-type Replacement = (usize, [u8; SIZE]);
+pub type Replacement = (usize, [u8; SIZE]);
 
 /// Replace in `bytes`, a copy of `object`, what an old kernel does not know.
 pub fn replace(bytes: &mut [u8], replacements: &[Replacement]) {
@@ -45,23 +44,21 @@ pub fn replace(bytes: &mut [u8], replacements: &[Replacement]) {
     }
 }
 
-/// What is to be replaced in an object: none if it cannot be read.
-pub fn replacements(object: &[u8]) -> Vec<Replacement> {
-    let Ok(file) = object::File::parse(object) else { return Vec::new() };
-    let texts = file.sections().filter(|section| section.kind() == SectionKind::Text);
-    let texts = texts.filter_map(|section| Some((section.file_range()?.0 as usize, section.data().ok()?)));
-    let instructions = texts.flat_map(|(start, text)| {
-        let (all, _) = text.as_chunks::<SIZE>();
-        all.iter().enumerate().map(move |(nth, instruction)| (start + nth * SIZE, *instruction))
+/// What is to be replaced in an object.
+pub fn replacements(object: &[u8], layout: &Layout) -> Vec<Replacement> {
+    let all = layout.sections.iter().flat_map(|section| (0..section.len()).map(move |at| (section, at)));
+    let replaced = all.filter_map(|(section, at)| {
+        let replacement = replacement(section.instruction(object, at)?)?;
+        Some((section.bytes.start + at * SIZE, replacement))
     });
-    instructions.filter_map(|(at, instruction)| Some((at, replacement(instruction)?))).collect()
+    replaced.collect()
 }
 
 /// Where [`IS_OLD`], additions that give the old value and plain exchanges are not reached, and an exchange with a condition
 /// is taken to have found another value: the set of objects has a map for those that its buckets have no room for.
-fn replacement([opcode, registers, _, _, imm @ ..]: [u8; SIZE]) -> Option<[u8; SIZE]> {
-    match (opcode, i32::from_le_bytes(imm)) {
-        (ATOMIC, FETCH_ADD | XCHG) => Some(instruction(MOVE, registers >> 4, 0, 0, 0)),
+fn replacement(this: Instruction) -> Option<[u8; SIZE]> {
+    match (this.code, this.imm) {
+        (ATOMIC, FETCH_ADD | XCHG) => Some(instruction(MOVE, this.src, 0, 0, 0)),
         (ATOMIC, CMPXCHG) => Some(instruction(MOVE, 0, 0, 0, 1)),
         _ => None,
     }
@@ -73,16 +70,19 @@ const fn instruction(opcode: u8, dst: u8, src: u8, offset: i16, imm: i32) -> [u8
 
 #[cfg(test)]
 mod tests {
+    use object::{Object, ObjectSection, SectionKind};
+
     use super::*;
     use crate::engine::object::OBJECT;
 
     #[test]
     fn nothing_is_left_that_an_old_kernel_does_not_know() {
-        let found = replacements(OBJECT);
+        let layout = Layout::read(OBJECT).unwrap();
+        let found = replacements(OBJECT, &layout);
         assert!(!found.is_empty());
         let mut bytes = OBJECT.to_vec();
         replace(&mut bytes, &found);
-        assert_eq!(replacements(&bytes), []);
+        assert_eq!(replacements(&bytes, &layout), []);
         let atomics = |bytes: &[u8]| {
             let file = object::File::parse(bytes).unwrap();
             let texts = file.sections().filter(|section| section.kind() == SectionKind::Text);

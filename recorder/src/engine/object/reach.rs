@@ -5,23 +5,19 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::instruction::{ATOMIC, CALL, EXIT, FRAME, GOTO, Instruction, LOAD_64, class};
-use super::layout::{Function, Layout, Place, Reference, Section, instruction};
+use super::instruction::{ADD, CALL, COPY, EXIT, FRAME, GOTO, Instruction, LOAD_64, class};
+use super::layout::{Layout, Place, Reference};
 use super::values::{self, Value};
 
 /// Arguments, and what a call gives and may change.
 const CHANGED_BY_CALLS: usize = 6;
-/// `src` of a call of a function of ours.
-const OF_FUNCTION: u8 = 1;
-
-/// What a run can do at an instruction: bits of [`HERE`], [`ON`] and [`AWAY`].
-pub type Ways = u8;
-/// It comes there.
-pub const HERE: Ways = 1;
-/// It goes on behind it.
-pub const ON: Ways = 2;
-/// It jumps.
-pub const AWAY: Ways = 4;
+/// Where a run can go from an instruction.
+struct Next {
+    /// To the one behind it.
+    on: bool,
+    /// Where it jumps to.
+    away: bool,
+}
 
 /// What holds of the instructions whatever the constants are.
 #[derive(Debug)]
@@ -63,7 +59,7 @@ fn pointer(this: Instruction, next: Option<Instruction>) -> Option<i16> {
         return None;
     }
     // r1 = r10; r1 += -8
-    let add = next.filter(|next| this.code == 0xbf && next.code == 0x07 && next.dst == this.dst);
+    let add = next.filter(|next| this.code == COPY && next.code == ADD && next.dst == this.dst);
     Some(add.and_then(|add| i16::try_from(add.imm).ok()).unwrap_or(i16::MIN))
 }
 
@@ -113,24 +109,24 @@ impl State {
     }
 }
 
-/// Follow a copy of the object from the programs at `roots`: for each section, the [`Ways`] of its instructions.
-pub fn reach(file: &[u8], layout: &Layout, facts: &Facts, roots: Vec<Place>) -> Vec<Vec<Ways>> {
-    let ways = layout.sections.iter().map(|section| vec![0; section.len()]).collect();
-    let mut walk = Walk { file, layout, facts, ways, called: roots };
+/// Follow a copy of the object from the programs at `roots`: for each section, whether a run comes to its instructions.
+pub fn reach(file: &[u8], layout: &Layout, facts: &Facts, roots: Vec<Place>) -> Vec<Vec<bool>> {
+    let reached = layout.sections.iter().map(|section| vec![false; section.len()]).collect();
+    let mut walk = Walk { file, layout, facts, reached, called: roots };
     let mut followed = HashSet::new();
     while let Some(place) = walk.called.pop() {
         if followed.insert(place) {
             walk.function(place);
         }
     }
-    walk.ways
+    walk.reached
 }
 
 struct Walk<'a> {
     file: &'a [u8],
     layout: &'a Layout,
     facts: &'a Facts,
-    ways: Vec<Vec<Ways>>,
+    reached: Vec<Vec<bool>>,
     /// Functions still to be followed.
     called: Vec<Place>,
 }
@@ -152,12 +148,12 @@ impl Walk<'_> {
                 }
             };
             while let Some(this) = self.layout.sections[section].instruction(self.file, at) {
-                let ways = self.step(section, at, this, &mut state, pointed);
-                self.ways[section][at] |= HERE | ways;
-                if ways & AWAY != 0 {
+                self.reached[section][at] = true;
+                let next = self.step(section, at, this, &mut state, pointed);
+                if next.away {
                     arrive(this.target(at), &state);
                 }
-                if ways & ON == 0 {
+                if !next.on {
                     break;
                 }
                 at += this.len();
@@ -177,17 +173,14 @@ impl Walk<'_> {
         this: Instruction,
         state: &mut State,
         pointed: i16,
-    ) -> Ways {
+    ) -> Next {
         let reference = self.layout.sections[section].references.get(&at).copied();
         let (dst, src) = (usize::from(this.dst), usize::from(this.src));
         let is_hidden = i32::from(this.offset) + this.width() as i32 <= i32::from(pointed);
         match this.class() {
             class::ALU32 | class::ALU64 => {
                 let right = values::operand(this, &state.registers);
-                // Changes the order of bytes.
-                let is_swap = this.operation() == 0xd0;
-                let result = values::arithmetic(this, state.registers[dst], right);
-                state.registers[dst] = if is_swap { Value::Unknown } else { result };
+                state.registers[dst] = values::arithmetic(this, state.registers[dst], right);
             }
             class::LD => {
                 if let Some(Reference::Function(place)) = reference {
@@ -208,7 +201,7 @@ impl Walk<'_> {
                 };
             }
             class::ST | class::STX => {
-                if this.code & !0x18 == ATOMIC & !0x18 {
+                if this.is_atomic() {
                     state.registers[src] = Value::Unknown;
                     state.registers[0] = Value::Unknown;
                 }
@@ -225,26 +218,19 @@ impl Walk<'_> {
             _ if this.code == CALL => {
                 match reference {
                     Some(Reference::Function(place)) => self.called.push(place),
-                    _ if this.src == OF_FUNCTION => {
-                        let at = (at + 1).wrapping_add_signed(this.imm as isize);
-                        self.called.push(Place { section, at });
-                    }
-                    _ => {}
+                    _ => self.called.extend(this.called(at).map(|at| Place { section, at })),
                 }
                 state.registers[..CHANGED_BY_CALLS].fill(Value::Unknown);
             }
-            _ if this.code == EXIT => return 0,
-            _ if this.code == GOTO => return AWAY,
+            _ if this.code == EXIT => return Next { on: false, away: false },
+            _ if this.code == GOTO => return Next { on: false, away: true },
             _ => {
                 let right = values::operand(this, &state.registers);
-                return match values::is_taken(this, state.registers[dst], right) {
-                    Some(true) => AWAY,
-                    Some(false) => ON,
-                    None => ON | AWAY,
-                };
+                let is_taken = values::is_taken(this, state.registers[dst], right);
+                return Next { on: is_taken != Some(true), away: is_taken != Some(false) };
             }
         }
-        ON
+        Next { on: true, away: false }
     }
 
     /// The constant that is loaded from a place in `.rodata`.
@@ -263,16 +249,5 @@ impl Walk<'_> {
     fn number(&self, section: usize, at: usize, this: Instruction) -> Value {
         let high = self.layout.sections[section].instruction(self.file, at + 1).map_or(0, |next| next.imm);
         Value::Number(u64::from(high as u32) << 32 | u64::from(this.imm as u32))
-    }
-}
-
-impl Section {
-    /// Number of its instructions.
-    pub fn len(&self) -> usize {
-        self.functions.last().map_or(0, |function: &Function| function.range.end)
-    }
-
-    pub fn instruction(&self, file: &[u8], at: usize) -> Option<Instruction> {
-        instruction(file, &self.bytes, at)
     }
 }

@@ -11,16 +11,15 @@ use object::elf::{Rel64, SectionHeader64, Sym64};
 
 use super::instruction::{CALL, EXIT, GOTO, Instruction, SIZE};
 use super::layout::{Layout, Reference, Section};
-use super::reach::{HERE, Ways};
 
 type Header = SectionHeader64<LittleEndian>;
 type Symbol = Sym64<LittleEndian>;
 type Relocation = Rel64<LittleEndian>;
 
-/// Take out what `ways` does not reach.
-pub fn shrink(file: &mut [u8], layout: &Layout, ways: &[Vec<Ways>]) {
-    let fates: Vec<Fates> =
-        layout.sections.iter().zip(ways).map(|(section, ways)| Fates::new(file, section, ways)).collect();
+/// Take out what is not `reached`.
+pub fn shrink(file: &mut [u8], layout: &Layout, reached: &[Vec<bool>]) {
+    let sections = layout.sections.iter().zip(reached);
+    let fates: Vec<Fates> = sections.map(|(section, reached)| Fates::new(file, section, reached)).collect();
     for (section, fate) in layout.sections.iter().zip(&fates) {
         fate.move_instructions(file, section, &fates);
         fate.move_relocations(file, section);
@@ -43,24 +42,24 @@ struct Fates {
 }
 
 impl Fates {
-    fn new(file: &[u8], section: &Section, ways: &[Ways]) -> Self {
+    fn new(file: &[u8], section: &Section, reached: &[bool]) -> Self {
         let mut instructions = vec![None; section.len()];
         for function in &section.functions {
             let Range { start, end } = function.range;
-            if ways[start] & HERE == 0 {
+            if !reached[start] {
                 // Nobody calls it, and it must not be empty.
                 instructions[start] = Some(Instruction::new(EXIT, 0, 0, 0, 0));
                 continue;
             }
-            for at in (start..end).filter(|at| ways[*at] & HERE != 0) {
+            for at in (start..end).filter(|at| reached[*at]) {
                 let Some(this) = section.instruction(file, at) else { continue };
                 // As the kernel does it: a comparison goes only if one of its ways is not reached from anywhere.
                 let goto = Instruction { code: GOTO, dst: 0, src: 0, imm: 0, ..this };
                 let stays = if !this.is_conditional() {
                     this
-                } else if ways[this.target(at)] & HERE == 0 {
+                } else if !reached[this.target(at)] {
                     Instruction { offset: 0, ..goto }
-                } else if ways[at + 1] & HERE == 0 {
+                } else if !reached[at + 1] {
                     goto
                 } else {
                     this
@@ -93,19 +92,14 @@ impl Fates {
     }
 
     fn move_instructions(&self, file: &mut [u8], section: &Section, fates: &[Self]) {
-        let mut second_half = None;
         for (at, this) in self.instructions.iter().enumerate().filter_map(|(at, this)| Some((at, (*this)?))) {
             let new = self.new_place(at);
             let to = section.bytes.start + new * SIZE;
             let mut moved = this;
-            if second_half == Some(at) {
-                // Not an instruction of its own.
-            } else if this.is_conditional() || this.code == GOTO {
+            // (The second half of a long instruction is neither: its opcode is 0.)
+            if this.is_conditional() || this.code == GOTO {
                 moved.offset = (self.new_place(this.target(at)) as isize - new as isize - 1) as i16;
-            } else if this.len() == 2 {
-                second_half = Some(at + 1);
-            }
-            if this.code == CALL && second_half != Some(at) {
+            } else if this.code == CALL {
                 moved.imm = self.called(section, fates, at, this).unwrap_or(this.imm);
             }
             file[to..to + SIZE].copy_from_slice(&moved.to_bytes());
@@ -120,11 +114,7 @@ impl Fates {
                 let is_place = named.any(|(of, is_place)| *of == at && *is_place);
                 is_place.then(|| fates[place.section].new_place(place.at) as i32 - 1)
             }
-            None if this.src == 1 => {
-                let target = (at + 1).checked_add_signed(this.imm as isize)?;
-                Some(self.new_place(target) as i32 - self.new_place(at) as i32 - 1)
-            }
-            _ => None,
+            _ => Some(self.new_place(this.called(at)?) as i32 - self.new_place(at) as i32 - 1),
         }
     }
 
@@ -132,6 +122,7 @@ impl Fates {
         let Some(relocations) = &section.relocations else { return };
         let mut kept = 0;
         for (nth, (at, _)) in relocations.of.iter().enumerate() {
+            // Of a function that nobody calls only an exit is left.
             let is_there = self.instructions[*at].is_some_and(|this| this.code != EXIT);
             if is_there {
                 let at_file = |nth: usize| relocations.bytes.start + nth * size_of::<Relocation>();
