@@ -1,4 +1,4 @@
-//! Loads for each candidate a copy of the eBPF object: its constants, and maps as large as it needs.
+//! Loads a copy of the eBPF object for each candidate, with its constants and with maps of the size it needs.
 
 use anyhow::{Context, Result};
 use aya::{EbpfLoader, VerifierLogLevel};
@@ -151,7 +151,7 @@ mod tests {
         kept.collect()
     }
 
-    /// Each kind of program that no event which comes with ktape has: of user functions, and of events that are counted.
+    /// What no built-in event has: probes of user functions, and events that are counted.
     fn others() -> Vec<EventDef> {
         let counted = |name: &str, on: &str, key: &str| {
             let text = format!(
@@ -168,10 +168,10 @@ mod tests {
         ]
     }
 
-    /// The kernel takes out what its verifier proves that a program never comes to. If that is as much as before, nothing else
-    /// was taken out of the copy.
+    /// The kernel removes what its verifier proves unreachable. If it keeps as much of the reduced copy as of the whole one,
+    /// nothing else was removed.
     #[test]
-    fn no_instruction_is_taken_out_that_the_kernel_would_keep() {
+    fn no_instruction_is_removed_that_the_kernel_would_keep() {
         if !nix::unistd::geteuid().is_root() {
             eprintln!("not root: programs are loaded in guests only");
             return;

@@ -95,7 +95,7 @@ pub(super) fn at_event(mechanism: Mechanism, target: &str) -> (Mechanism, String
 }
 
 impl Programs {
-    /// Those of a copy that is not in the kernel yet; `events` are the names of the recording program and of its further
+    /// Those of a copy that is not in the kernel yet; `events` names the recording program and its further
     /// copies.
     pub(super) fn new(ebpf: Ebpf, events: &'static [&'static str]) -> Self {
         Self { ebpf, links: Vec::new(), events_of_files: Vec::new(), events, kprobe_link: None }

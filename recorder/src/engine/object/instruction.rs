@@ -1,4 +1,4 @@
-//! An eBPF instruction: its fields, and the words for those of its opcode.
+//! Decodes and encodes eBPF instructions, and names their opcodes.
 
 /// Bytes of an instruction. One that loads a constant of 64 bits is as long as two.
 pub const SIZE: usize = 8;

@@ -1,4 +1,4 @@
-//! Where things are in the object: instructions, functions, relocations, constants. Read once, for all copies.
+//! Finds functions, relocations and constants in the object, once for all copies.
 
 use std::collections::HashMap;
 use std::ops::Range;

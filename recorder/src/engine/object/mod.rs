@@ -1,5 +1,5 @@
-//! Makes a copy of the compiled kernel side for a probe: with its constants, the kinds of program that it needs, tables of
-//! the sizes that it needs, and only the instructions that its programs come to with these constants.
+//! Makes a copy of the compiled kernel side for a probe, with its constants, the program types and table sizes that it needs, and
+//! only the instructions that its programs can reach.
 
 mod instruction;
 mod layout;

@@ -1,6 +1,6 @@
-//! Which instructions a copy of the object can come to with its constants, as the kernel's verifier would find out.
+//! Finds the instructions that the programs of a copy of the object can reach with its constants, as the kernel's verifier would.
 //!
-//! Each function is followed with what is known of its registers and of its stack; a comparison of known numbers has one
+//! Each function is followed with what is known about its registers and its stack; a comparison of known numbers has one
 //! outcome.
 
 use std::collections::{HashMap, HashSet};
@@ -109,7 +109,7 @@ impl State {
     }
 }
 
-/// Follow a copy of the object from the programs at `roots`: for each section, whether a run comes to its instructions.
+/// Follow a copy of the object from the programs at `roots`: for each section, whether each instruction can be reached.
 pub fn reach(file: &[u8], layout: &Layout, facts: &Facts, roots: Vec<Place>) -> Vec<Vec<bool>> {
     let reached = layout.sections.iter().map(|section| vec![false; section.len()]).collect();
     let mut walk = Walk { file, layout, facts, reached, called: roots };

@@ -1,7 +1,7 @@
-//! Takes the instructions out of a copy of the object that it never comes to.
+//! Removes the instructions that the programs of a copy of the object can never reach.
 //!
-//! The kernel would take them out, too, one stretch after the other, each time moving all that follow. With what else grows with
-//! the size, that is nearly all the time that loading takes: a plan uses a few thousand of tens of thousands.
+//! The kernel would remove them too, but one stretch at a time, moving everything behind it each time. Together with what else
+//! grows with the size, that is nearly all the time loading takes: a plan uses a few thousand of tens of thousands.
 
 use std::mem::offset_of;
 use std::ops::Range;
@@ -16,7 +16,7 @@ type Header = SectionHeader64<LittleEndian>;
 type Symbol = Sym64<LittleEndian>;
 type Relocation = Rel64<LittleEndian>;
 
-/// Take out what is not `reached`.
+/// Remove what is not `reached`.
 pub fn shrink(file: &mut [u8], layout: &Layout, reached: &[Vec<bool>]) {
     let sections = layout.sections.iter().zip(reached);
     let fates: Vec<Fates> = sections.map(|(section, reached)| Fates::new(file, section, reached)).collect();
@@ -33,11 +33,11 @@ pub fn shrink(file: &mut [u8], layout: &Layout, reached: &[Vec<bool>]) {
     }
 }
 
-/// What becomes of the instructions of a section.
+/// What remains of the instructions of a section, and where.
 struct Fates {
-    /// The instruction to be there, `None` if there is none.
+    /// By old place: what remains there, `None` if nothing does.
     instructions: Vec<Option<Instruction>>,
-    /// Its number among those that stay; one more for the end.
+    /// By old place: the new one; one more for the end.
     new_places: Vec<usize>,
 }
 
@@ -53,7 +53,7 @@ impl Fates {
             }
             for at in (start..end).filter(|at| reached[*at]) {
                 let Some(this) = section.instruction(file, at) else { continue };
-                // As the kernel does it: a comparison goes only if one of its ways is not reached from anywhere.
+                // As the kernel does: a comparison is dropped only if one of its two successors is never reached.
                 let goto = Instruction { code: GOTO, dst: 0, src: 0, imm: 0, ..this };
                 let stays = if !this.is_conditional() {
                     this
@@ -69,7 +69,7 @@ impl Fates {
                     instructions[at + 1] = section.instruction(file, at + 1);
                 }
             }
-            // In the order of the kernel, so that as much stays as it would keep.
+            // In the kernel's order, so that the same jumps remain.
             for at in start..end {
                 if let Some(this) = instructions[at].filter(|this| this.code == GOTO) {
                     let target = this.target(at);

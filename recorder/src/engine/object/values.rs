@@ -1,9 +1,8 @@
-//! What is known of a register: a number, a place in the constants, or nothing; and what arithmetic and comparisons make
-//! of it.
+//! Computes what is known about a register: a number, a place in the constants, or nothing.
 
 use super::instruction::{Instruction, alu, class, jump};
 
-/// What is known of a register or of a place on the stack.
+/// What is known about a register or a place on the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value {
     Unknown,
@@ -15,7 +14,7 @@ pub enum Value {
 use Value::{Data, Number, Unknown};
 
 impl Value {
-    /// What is known where either may be there.
+    /// What is known if either may be there.
     pub fn or(self, other: Self) -> Self {
         if self == other { self } else { Unknown }
     }
