@@ -170,8 +170,8 @@ impl Programs {
             Mechanism::RawTp => {
                 self.program::<RawTracePoint>(name)?.attach(target).map(drop).map_err(explain)
             }
-            Mechanism::Fentry => self.program::<FEntry>(name)?.attach().map(drop).map_err(explain),
-            Mechanism::Fexit => self.program::<FExit>(name)?.attach().map(drop).map_err(explain),
+            Mechanism::Fentry => self.program::<FEntry>(name)?.attach().map(drop).map_err(refused_function),
+            Mechanism::Fexit => self.program::<FExit>(name)?.attach().map(drop).map_err(refused_function),
             Mechanism::Kprobe | Mechanism::Kretprobe => self.kprobe(name, target),
             Mechanism::Tracepoint | Mechanism::SyscallTracepoints => self.tracepoint(name, target),
             Mechanism::Uprobe | Mechanism::Uretprobe => {
@@ -323,17 +323,30 @@ fn explain(error: ProgramError) -> Error {
     Error::from(error)
 }
 
-/// What the kernel says when it cannot probe an instruction; the C library has no text for it (`ENOTSUPP`).
+/// What the kernel says when it cannot probe something; the C library has no text for it (`ENOTSUPP`).
 const NOT_SUPPORTED: i32 = 524;
 
 fn refused_instruction(error: ProgramError, offset: u64) -> Error {
-    let error = explain(error);
-    let raw = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>()).next();
-    match raw.and_then(std::io::Error::raw_os_error) {
-        Some(NOT_SUPPORTED) => anyhow!(
+    unless_supported(error, || {
+        format!(
             "the kernel cannot probe the instruction at file offset {offset:#x}: give the offset of another one, or the \
              start of a function"
-        ),
+        )
+    })
+}
+
+fn refused_function(error: ProgramError) -> Error {
+    unless_supported(error, || {
+        "the kernel cannot call a program there with the function's arguments (kernels differ: many pass six at most)".into()
+    })
+}
+
+/// aya's error, or `because` if the kernel does not support what was asked for.
+fn unless_supported(error: ProgramError, because: impl FnOnce() -> String) -> Error {
+    let error = explain(error);
+    let raw = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    match raw.and_then(std::io::Error::raw_os_error) {
+        Some(NOT_SUPPORTED) => anyhow!(because()),
         _ => error,
     }
 }

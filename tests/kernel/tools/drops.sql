@@ -41,5 +41,6 @@ SELECT saddr, daddr, sport, tcp_flags, len_bytes FROM drops
 WHERE reason = 'SKB_DROP_REASON_NO_SOCKET' AND proto = 6 AND dport = 9
     AND NOT (saddr = daddr AND saddr = CASE WHEN protocol = 2048 THEN '127.0.0.1' ELSE '::1' END AND sport > 1023 AND (tcp_flags & 63) = 2);
 
--- nothing is missing
-SELECT * FROM losses WHERE event = 'drops' AND (count IS NULL OR count > 0);
+-- nothing is missing as far as the kernel counts; what kprobes miss some do not count, which the rows compared above make up for
+SELECT l.* FROM losses l LEFT JOIN probes p USING (probe)
+WHERE l.event = 'drops' AND (l.count > 0 OR l.count IS NULL AND coalesce(p.kind, '') NOT IN ('kprobe', 'kretprobe'));

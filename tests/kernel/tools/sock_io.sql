@@ -51,5 +51,6 @@ WHERE comm LIKE 'r\_udp%' ESCAPE '\'
 GROUP BY comm
 HAVING count(*) FILTER (WHERE flags = 2 AND ret > 0 AND bytes IS NULL) <> 1 OR count(*) FILTER (WHERE ret = -11 AND bytes IS NULL) <> 1;
 
--- nothing is missing
-SELECT * FROM losses WHERE event = 'sock_io' AND (count IS NULL OR count > 0);
+-- nothing is missing as far as the kernel counts; what kprobes miss some do not count, which the rows compared above make up for
+SELECT l.* FROM losses l LEFT JOIN probes p USING (probe)
+WHERE l.event = 'sock_io' AND (l.count > 0 OR l.count IS NULL AND coalesce(p.kind, '') NOT IN ('kprobe', 'kretprobe'));

@@ -102,5 +102,6 @@ WHERE c.comm IN ('c_six', 'c_server')
 GROUP BY c.comm, c.duration_ns
 HAVING sum(s.old_ns) <> c.duration_ns;
 
--- nothing is missing
-SELECT * FROM losses WHERE event = 'tcp_conns' AND (count IS NULL OR count > 0);
+-- nothing is missing as far as the kernel counts; what kprobes miss some do not count, which the rows compared above make up for
+SELECT l.* FROM losses l LEFT JOIN probes p USING (probe)
+WHERE l.event = 'tcp_conns' AND (l.count > 0 OR l.count IS NULL AND coalesce(p.kind, '') NOT IN ('kprobe', 'kretprobe'));

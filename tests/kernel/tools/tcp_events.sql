@@ -80,5 +80,6 @@ FROM tcp_events
 WHERE ev = 'send_reset' AND sk IS NULL AND reason IS NOT NULL AND reason <> 'SK_RST_REASON_NO_SOCKET'
 GROUP BY reason;
 
--- nothing is missing
-SELECT * FROM losses WHERE event = 'tcp_events' AND (count IS NULL OR count > 0);
+-- nothing is missing as far as the kernel counts; what kprobes miss some do not count, which the rows compared above make up for
+SELECT l.* FROM losses l LEFT JOIN probes p USING (probe)
+WHERE l.event = 'tcp_events' AND (l.count > 0 OR l.count IS NULL AND coalesce(p.kind, '') NOT IN ('kprobe', 'kretprobe'));

@@ -30,5 +30,6 @@ SELECT count(*) AS reads FROM tcp_segments AS s JOIN (SELECT DISTINCT lport, rpo
 WHERE s.ev = 'read' AND s.comm = 'seg_reader' AND s.unread_bytes = 0
 HAVING count(*) < 20;
 
--- nothing is missing
-SELECT * FROM losses WHERE event = 'tcp_segments' AND (count IS NULL OR count > 0);
+-- nothing is missing as far as the kernel counts; what kprobes miss some do not count, which the rows compared above make up for
+SELECT l.* FROM losses l LEFT JOIN probes p USING (probe)
+WHERE l.event = 'tcp_segments' AND (l.count > 0 OR l.count IS NULL AND coalesce(p.kind, '') NOT IN ('kprobe', 'kretprobe'));
