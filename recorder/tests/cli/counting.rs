@@ -17,7 +17,7 @@ fn refused(args: &[&str], parts: &[&str]) {
 }
 
 /// Sums of `values` in rows with the same text in `keys`; a NULL counts as nothing.
-fn grouped(table: &Table, keys: &[&str], values: &[&str]) -> BTreeMap<Vec<String>, Vec<i128>> {
+pub fn grouped(table: &Table, keys: &[&str], values: &[&str]) -> BTreeMap<Vec<String>, Vec<i128>> {
     let keys: Vec<Vec<String>> = keys.iter().map(|key| table.text(key)).collect();
     let values: Vec<Vec<Option<i128>>> = values.iter().map(|value| table.integers(value)).collect();
     let mut all: BTreeMap<Vec<String>, Vec<i128>> = BTreeMap::new();

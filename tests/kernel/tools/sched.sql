@@ -1,5 +1,8 @@
 -- @tests runqlat, runqslower, runqlen, cpuunclaimed, wakeuptime, offwaketime, cpudist, cpuwalk, offcputime, exitsnoop, pidpersec
 
+-- (The virtual machine in which native tests ran first has an agent, and while a thread of it runs its Linux 6.18 fires no tracepoint on
+-- that processor: perf, beside the recorder, lacks the same switches, 29 of 29. So natively one in twenty may be missing, in guests none.)
+
 -- of each spinner there are at least as many waits as the kernel counted, and those waits took as long as it says (within 5 %)
 SELECT s.pid, s.runs, s.wait_ns, count(w.nth) AS waits, sum(w.wait_ns) AS seen_ns
 FROM spinners AS s
@@ -12,14 +15,15 @@ GROUP BY s.pid, s.runs, s.wait_ns
 HAVING count(w.nth) <> s.runs OR s.runs < 10 OR sum(w.wait_ns) NOT BETWEEN 0.95 * s.wait_ns AND 1.05 * s.wait_ns;
 
 -- the wait after those is the one at the gate, for which the spinner was woken, and most of those before were preemptions
-SELECT s.pid, s.runs, count(w.nth) FILTER (WHERE w.nth > s.runs AND w.why = 'woken') AS at_gate, count(w.nth) FILTER (WHERE w.why = 'preempted') AS preempted
+SELECT s.pid, s.runs, count(w.nth) FILTER (WHERE w.nth > s.runs * p.part AND w.why = 'woken') AS at_gate, count(w.nth) FILTER (WHERE w.why = 'preempted') AS preempted
 FROM spinners AS s
+CROSS JOIN (SELECT CASE WHEN place = 'guest' THEN 1 ELSE 0.95 END AS part FROM place) AS p
 LEFT JOIN (
     SELECT tid, why, row_number() OVER (PARTITION BY tid ORDER BY ts) AS nth
     FROM runq_waits(since => 'wakeup')
 ) AS w ON w.tid = s.pid AND w.nth <= s.runs + 1
-GROUP BY s.pid, s.runs
-HAVING count(w.nth) FILTER (WHERE w.nth > s.runs AND w.why = 'woken') <> 1 OR count(w.nth) FILTER (WHERE w.why = 'preempted') < s.runs / 2;
+GROUP BY s.pid, s.runs, p.part
+HAVING count(w.nth) FILTER (WHERE w.nth > s.runs * p.part AND w.why = 'woken') <> 1 OR count(w.nth) FILTER (WHERE w.why = 'preempted') < s.runs / 2;
 
 -- from the waking it is as long or longer, and there are as many
 SELECT a.tid, a.waits, b.waits AS from_waking, a.wait_ns, b.wait_ns AS from_waking_ns
@@ -34,18 +38,20 @@ SELECT count(*) FROM runq_latency(by => 'thread', top => 100000) WHERE tid IN (S
 SELECT s.pid, s.run_ns, g.gate_s, c.time_ns, c.stretches, s.runs
 FROM spinners AS s
 CROSS JOIN gate AS g
+CROSS JOIN (SELECT CASE WHEN place = 'guest' THEN 1 ELSE 0.95 END AS part FROM place) AS p
 LEFT JOIN (
     SELECT pid, sum(time_ns) AS time_ns, sum(stretches) AS stretches FROM cpu_dist(by => 'process', top => 100000) GROUP BY pid
 ) AS c ON c.pid = s.pid
-WHERE c.pid IS NULL OR c.time_ns NOT BETWEEN 0.9 * s.run_ns AND 1.1 * s.run_ns + 1e9 * g.gate_s OR c.stretches < s.runs;
+WHERE c.pid IS NULL OR c.time_ns NOT BETWEEN 0.9 * s.run_ns AND 1.1 * s.run_ns + 1e9 * g.gate_s OR c.stretches < s.runs * p.part;
 
 -- it was off the processor in between
 SELECT s.pid, s.runs, c.stretches, c.time_ns
 FROM spinners AS s
+CROSS JOIN (SELECT CASE WHEN place = 'guest' THEN 1 ELSE 0.95 END AS part FROM place) AS p
 LEFT JOIN (
     SELECT pid, sum(time_ns) AS time_ns, sum(stretches) AS stretches FROM cpu_dist(of => 'off', by => 'process', top => 100000) GROUP BY pid
 ) AS c ON c.pid = s.pid
-WHERE c.pid IS NULL OR c.stretches < s.runs - 1 OR c.time_ns < 0.95 * s.wait_ns;
+WHERE c.pid IS NULL OR c.stretches < (s.runs - 1) * p.part OR c.time_ns < 0.95 * s.wait_ns;
 
 -- while the load slept for a second, one of the three ran on processor 0 and two waited
 SELECT sum(time_ns) FROM runq_length() WHERE cpu = 0 AND length >= 2 HAVING coalesce(sum(time_ns), 0) < 980000000;
@@ -104,7 +110,7 @@ FROM sleeps AS s
 JOIN wakers(by => 'process', stacks => 'both', top => 100000) AS w ON w.pid = s.pid AND w.stack LIKE '%nanosleep%'
 WHERE w.waker_pid IS NOT NULL OR w.waker_comm IS NOT NULL OR w.wakeups <> 1 OR w.max_ns < 0.9 * s.asked_ns;
 
--- each of them is told in a guest; natively (Linux 6.18) the kernel tells some not: perf, beside it, lacks the same ones
+-- each of them is told in a guest; natively some are not, as above (perf, beside it, lacks the same ones)
 SELECT p.place, count(w.pid) AS told
 FROM place AS p
 CROSS JOIN sleeps AS s
