@@ -73,6 +73,8 @@ for n in 1 2 3 4 5 6 7 8 9 10; do
     echo "message $n of ten" >&5
     until grep -q "message $n of" received.txt || ! kill -0 $client; do sleep 0.02; done
 done
+# It waits for more when its last call has returned.
+until grep -q '^State:.S' /proc/$client/status || ! kill -0 $client; do sleep 0.02; done
 exec 5>&-
 kill $client $server
 wait
