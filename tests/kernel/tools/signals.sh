@@ -70,3 +70,7 @@ else
     kill -TERM $recorder
     wait $recorder
 fi
+code=$?
+echo "place
+$place" >place.csv
+exit $code

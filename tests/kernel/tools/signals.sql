@@ -1,6 +1,7 @@
 -- @tests killsnoop, sigsnoop, capable
 
--- every signal that was sent is there once, as it was sent
+-- every signal that was sent is there once, as it was sent; natively perhaps not that of the timer, which comes in an interrupt (see
+-- sched.sql)
 SELECT t.who, t.signals, s.signals AS seen, t.ignored, s.ignored AS seen_ignored
 FROM sent AS t
 LEFT JOIN (
@@ -8,7 +9,8 @@ LEFT JOIN (
     FROM signals(top => 100000)
     GROUP BY target_pid, sig, code
 ) AS s ON s.target_pid = t.target_pid AND s.sig = t.sig AND s.code = t.code
-WHERE (s.signals IS DISTINCT FROM t.signals) OR (s.ignored IS DISTINCT FROM t.ignored);
+WHERE ((s.signals IS DISTINCT FROM t.signals) OR (s.ignored IS DISTINCT FROM t.ignored))
+    AND (t.who <> 'timer' OR s.signals IS NOT NULL OR EXISTS (SELECT 1 FROM place WHERE place = 'guest'));
 
 -- there are six kinds of them
 SELECT count(*) FROM sent HAVING count(*) <> 6;

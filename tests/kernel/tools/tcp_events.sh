@@ -1,6 +1,7 @@
 #!/bin/sh
 # with: perl
-# native
+# (Not natively: timers send again, and where the virtual machine's agent was running when they did, as sched.sql tells, a row is
+# missing.)
 # Trouble with TCP connections, made by socket filters that throw everything away for a while, full listeners and resets, in a
 # network namespace of its own. Leaves the trace, counters.csv (how much the namespace's own counters grew) and truth.csv (ports).
 tools=$(dirname "$0")
