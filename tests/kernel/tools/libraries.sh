@@ -64,8 +64,14 @@ mkfifo messages nothing
 exec 4<>nothing
 openssl s_server -quiet -accept 127.0.0.1:4433 -key key.pem -cert cert.pem <&4 >received.txt 2>server.log &
 server=$!
-# Who begins to speak, says nothing for a while, and goes: the server waits for the rest.
-perl -e 'require "./net.pl"; wait_for(sub { socket $c, 2, 1, 0; connect $c, in4(4433) }); syswrite $c, pack "H*", "1603010200"; select undef, undef, undef, 0.3'
+# Who begins to speak, says nothing for a while, and goes: the server waits for the rest, once it has read the beginning.
+perl - <<'PERL'
+require "./net.pl";
+wait_for(sub { socket $c, 2, 1, 0; connect $c, in4(4433) });
+syswrite $c, pack "H*", "1603010200";
+wait_for(sub { my $all = text("/proc/net/tcp"); $all =~ / \w{8}:1151 01 00000000:/ && $all =~ /:1151 \w{8}:\w{4} 01 \w{8}:00000000 / });
+select undef, undef, undef, 0.3;
+PERL
 openssl s_client -quiet -connect 127.0.0.1:4433 <messages >client.log 2>&1 &
 client=$!
 exec 5>messages
