@@ -56,6 +56,7 @@ const SHIPPED: &[(&str, &str)] = files![
     "off_cpu",
     "became_runnable",
     "runq_stays",
+    "execs",
     "exits",
     "forks",
     "irq_time",

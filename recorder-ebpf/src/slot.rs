@@ -83,7 +83,7 @@ pub fn run<const ENTRY: bool, const STORE: bool, const I: usize>(state: &mut Sta
     }
     let derefs = get!(ENTRY, slots[I].derefs);
     let operation = get!(ENTRY, slots[I].op);
-    if derefs != 0 || operation == op::LOAD || operation == op::MEM || operation == op::STR {
+    if derefs != 0 || matches!(operation, op::LOAD | op::MEM | op::STR | op::BYTES) {
         value.nothing_at_zero();
     }
     // One place for all that is read, because the stack of all functions together is 512 bytes.
@@ -133,6 +133,23 @@ pub fn run<const ENTRY: bool, const STORE: bool, const I: usize>(state: &mut Sta
         let to = unsafe { state.out.add(usize::from(dst)) };
         match operation {
             op::MEM => value.spoil(read(to, size, value.bits, user)),
+            op::BYTES => {
+                let length = get!(ENTRY, slots[I].clause_from);
+                value.null |= (state.temp_nulls >> length) & 1;
+                let mut n = state.temp(length);
+                if n > u64::from(size) {
+                    n = u64::from(size) + 1;
+                }
+                // SAFETY: as above; the bytes go behind their number.
+                let bytes = unsafe {
+                    core::ptr::write_volatile(to.cast::<u16>(), n as u16);
+                    to.add(2)
+                };
+                if n > u64::from(size) {
+                    n = u64::from(size);
+                }
+                value.spoil(read(bytes, n as u32, value.bits, user));
+            }
             op::STR => {
                 let address = value.bits as *const _;
                 // SAFETY: the verifier checks `to` and `size`; the helpers take any address.

@@ -44,8 +44,13 @@ pub enum Type {
     /// `hex[N]`: N raw bytes.
     Bytes(u16),
     /// `bytes[N]`: at most N (64) raw bytes, as many as the kernel says there are; on the wire a u16 with that number,
-    /// then N bytes.
+    /// or a larger one than N, then N bytes.
     Some(u16),
+    /// `ubytes[N]`: the same of user memory.
+    UserSome(u16),
+    /// `argv[N]`: at most N (510) bytes of user memory in which words follow each other, each with a NUL at its end; as text
+    /// they are quoted as a shell wants them, where they need it. On the wire as [`Type::Some`].
+    Argv(u16),
     /// `u32[N]`, `s64[N]`, `x16[N]`: N numbers, one after the other as in memory (little-endian).
     Numbers(Box<Self>, u16),
     /// `enum(a,b,c)` or `enum(a=1,b=7)`: an i32 on the wire, the name as text; an unknown value is its decimal.
@@ -73,7 +78,7 @@ impl Type {
             Self::Unsigned(bits) | Self::Signed(bits) | Self::Hex(bits) => u16::from(*bits / 8),
             Self::Bool => 1,
             Self::Chars(n) | Self::Bytes(n) => *n,
-            Self::Str(n) | Self::UserStr(n) | Self::Some(n) => *n + 2,
+            Self::Str(n) | Self::UserStr(n) | Self::Some(n) | Self::UserSome(n) | Self::Argv(n) => *n + 2,
             Self::Numbers(item, n) => item.wire_size() * *n,
             Self::Ip4 | Self::Enum(_) | Self::KernelEnum(_) => 4,
             Self::Ip6 => 16,
@@ -81,6 +86,14 @@ impl Type {
             Self::Mac => 6,
             Self::Sym => 8,
             Self::KernelStack(n) | Self::UserStack(n) => 8 + 8 * *n,
+        }
+    }
+
+    /// The most bytes that a value of unknown length has in the record, if it is of such a type.
+    pub fn most_bytes(&self) -> Option<u16> {
+        match self {
+            Self::Some(n) | Self::UserSome(n) | Self::Argv(n) => Some(*n),
+            _ => None,
         }
     }
 
@@ -92,7 +105,7 @@ impl Type {
             Self::Sym | Self::KernelStack(_) | Self::UserStack(_) => 8,
             Self::Ip6 | Self::Chars(_) | Self::Str(_) | Self::UserStr(_) => 8,
             Self::Numbers(item, _) => item.wire_align(),
-            Self::Some(_) => 2,
+            Self::Some(_) | Self::UserSome(_) | Self::Argv(_) => 2,
             Self::Bool | Self::Mac | Self::Bytes(_) => 1,
         }
     }
@@ -109,11 +122,11 @@ impl Type {
             Self::Signed(32) => DataType::Int32,
             Self::Signed(_) | Self::KernelStack(_) | Self::UserStack(_) => DataType::Int64,
             Self::Bool => DataType::Boolean,
-            Self::Str(_) | Self::UserStr(_) | Self::Mac => DataType::Utf8,
+            Self::Str(_) | Self::UserStr(_) | Self::Argv(_) | Self::Mac => DataType::Utf8,
             Self::Chars(_) | Self::Enum(_) | Self::KernelEnum(_) | Self::Ip4 | Self::Ip6 | Self::Ip => {
                 text_dictionary()
             }
-            Self::Bytes(_) | Self::Some(_) | Self::Numbers(..) => DataType::Binary,
+            Self::Bytes(_) | Self::Some(_) | Self::UserSome(_) | Self::Numbers(..) => DataType::Binary,
         }
     }
 }
@@ -140,6 +153,8 @@ impl fmt::Display for Type {
             Self::Sym => f.write_str("sym"),
             Self::Bytes(n) => write!(f, "hex[{n}]"),
             Self::Some(n) => write!(f, "bytes[{n}]"),
+            Self::UserSome(n) => write!(f, "ubytes[{n}]"),
+            Self::Argv(n) => write!(f, "argv[{n}]"),
             Self::Numbers(item, n) => write!(f, "{item}[{n}]"),
             Self::KernelStack(n) => write!(f, "kstack[{n}]"),
             Self::UserStack(n) => write!(f, "ustack[{n}]"),
@@ -174,8 +189,8 @@ pub enum TypeError {
     /// No such type.
     #[error(
         "unknown type '{0}': use u8..u64, s8..s64, x8..x64, bool, char[N], string[N], ustring[N], ip, ip4, ip6, mac, \
-         sym, hex[N], bytes[N], u16[N]..s64[N], enum(a,b=7), enum(kernel NAME), \
-         kstack[N] or ustack[N]"
+         sym, hex[N], bytes[N], ubytes[N], argv[N], u16[N]..s64[N], \
+         enum(a,b=7), enum(kernel NAME), kstack[N] or ustack[N]"
     )]
     Unknown(String),
     /// The number in brackets is not possible.
@@ -227,6 +242,8 @@ impl FromStr for Type {
             "ustring" => Self::UserStr(sized(Some(DEFAULT_STRING), MAX_STRING)?),
             "hex" => Self::Bytes(sized(None, MAX_STRING)?),
             "bytes" => Self::Some(sized(Some(DEFAULT_BYTES), MAX_STRING)?),
+            "ubytes" => Self::UserSome(sized(Some(DEFAULT_BYTES), MAX_STRING)?),
+            "argv" => Self::Argv(sized(Some(MAX_STRING as u16), MAX_STRING)?),
             "kstack" => Self::KernelStack(sized(Some(DEFAULT_FRAMES), MAX_FRAMES)?),
             "ustack" => Self::UserStack(sized(Some(DEFAULT_FRAMES), MAX_FRAMES)?),
             _ if count.is_some() => match base.parse() {

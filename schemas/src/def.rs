@@ -28,6 +28,7 @@ const BUILTIN: &[(&str, &str)] = &[
     ("cgroup_changes", include_str!("../events/cgroup_changes.toml")),
     ("dir_entries", include_str!("../events/dir_entries.toml")),
     ("drops", include_str!("../events/drops.toml")),
+    ("execs", include_str!("../events/execs.toml")),
     ("file_io", include_str!("../events/file_io.toml")),
     ("irqs", include_str!("../events/irqs.toml")),
     ("kmem", include_str!("../events/kmem.toml")),

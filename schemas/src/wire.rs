@@ -114,6 +114,9 @@ pub mod op {
     /// `clause_from` holds where the memory ends in which its headers are, `clause_to` the packet's length. There are
     /// three results, in the temporaries from `save` on.
     pub const HEADERS: u8 = 8;
+    /// Copy as many bytes as temporary `clause_from` says, at most `size`, into the record: a u16 with that number, which is
+    /// `size` + 1 if there are more, then the bytes.
+    pub const BYTES: u8 = 9;
 }
 
 /// What [`op::HEADERS`] finds behind the IP header of a packet, version 4 or 6, and behind its extension headers.

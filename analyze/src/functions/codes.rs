@@ -1,10 +1,15 @@
-//! Names for numbers that the kernel gives a meaning: errors, signals, system calls, allocation flags, devices.
+//! Names for numbers that the kernel gives a meaning: errors, signals, system calls, allocation flags, devices; and the text of
+//! bytes.
 
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, StringArray};
+use arrow_cast::cast;
+use arrow_schema::DataType;
 use datafusion::common::Result;
 use nix::sys::signal::Signal;
+use schemas::text::escape;
 use syscalls::{Errno, aarch64, x86_64};
 
 use super::lookup::Lookups;
@@ -85,6 +90,19 @@ pub const DEFS: &[Def] = &[
                 let dev = u32::try_from(dev).ok()?;
                 Some(format!("{}:{}", dev >> 20, dev & 0xf_ffff))
             })
+        },
+    },
+    Def {
+        name: "bytes_text",
+        call: "bytes_text(bytes)",
+        doc: "bytes as text: UTF-8 stays as it is, and each other byte is \\xff, with its value in hexadecimal",
+        args: Args::Any(&[1]),
+        depends_on_trace: Dependence::No,
+        returns: text,
+        eval: |_, args| {
+            let bytes = cast(&args[0], &DataType::Binary)?;
+            let bytes = bytes.as_binary::<i32>();
+            Ok(Arc::new(bytes.iter().map(|bytes| bytes.map(escape)).collect::<StringArray>()))
         },
     },
 ];

@@ -75,7 +75,7 @@ fn check_slot(plan: &Plan, slot: &Slot) -> Result<()> {
     ensure!(temp(slot.guard) && temp(slot.add) && temp(slot.save), "temporary out of range");
     ensure!(slot.bit == NONE || slot.bit < MAX_BITS, "column bit {} out of range", slot.bit);
     ensure!(usize::from(slot.derefs) <= MAX_DEREFS, "more than {MAX_DEREFS} pointer loads");
-    ensure!(slot.src <= src::REG && slot.op <= op::HEADERS, "unknown source or operation");
+    ensure!(slot.src <= src::REG && slot.op <= op::BYTES, "unknown source or operation");
     match slot.src {
         src::TEMP => ensure!(usize::from(slot.index) < MAX_TEMPS, "temporary out of range"),
         src::ARG if plan.use_stash == stash::ALL || plan.syscall_regs != 0 => {
@@ -107,6 +107,9 @@ fn check_slot(plan: &Plan, slot: &Slot) -> Result<()> {
         );
         ensure!(slot.dst == NO_DST, "the search for a header has no column");
     }
+    if slot.op == op::BYTES {
+        ensure!(usize::from(slot.clause_from) < MAX_TEMPS, "temporary of a length out of range");
+    }
     if slot.dst != NO_DST {
         let bytes = match slot.op {
             op::VALUE | op::LOAD | op::PRED => {
@@ -114,6 +117,7 @@ fn check_slot(plan: &Plan, slot: &Slot) -> Result<()> {
                 u32::from(slot.width)
             }
             op::COMM => 16,
+            op::BYTES => 2 + u32::from(slot.size),
             op::KSTACK | op::USTACK => 8 + u32::from(slot.size),
             _ => {
                 ensure!(slot.size > 0, "a copy of no bytes");

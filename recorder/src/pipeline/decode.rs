@@ -17,6 +17,7 @@ use arrow_array::{
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::SchemaRef;
 use schemas::column::{Column, IP_FAMILY_OFFSET, Layout, Type};
+use schemas::text::escape;
 use schemas::wire::{RecordHeader, subject};
 
 use super::merge::{Rows, bytes_at, seq, ts_ns};
@@ -101,7 +102,7 @@ impl Decoder {
         let (faults, mut cuts): (Vec<u32>, Vec<u32>) = (header_u32(24).collect(), header_u32(28).collect());
         for column in columns.iter() {
             // The kernel side knows of strings only that they were cut.
-            if let Type::Some(most) = column.ty {
+            if let Some(most) = column.ty.most_bytes() {
                 for (record, cuts) in records().zip(&mut cuts) {
                     let is_cut = u16::from_ne_bytes(bytes_at(record, column.offset.into())) > most;
                     *cuts |= u32::from(is_cut) << column.bit;
@@ -259,15 +260,37 @@ fn column_array(
             }
         }),
         Type::Bytes(_) | Type::Numbers(..) => binary(fields, valid, |raw| raw),
-        Type::Some(most) => binary(fields, valid, |raw| {
-            let length = u16::from_ne_bytes(bytes_at(raw, 0)).min(*most);
-            &raw[2..2 + usize::from(length)]
-        }),
+        Type::Some(most) | Type::UserSome(most) => binary(fields, valid, |raw| some_bytes(raw, *most)),
+        Type::Argv(most) => utf8(fields, valid, |raw, out| words(some_bytes(raw, *most), out)),
         Type::KernelStack(_) => stack_ids(fields, valid, |_, frames| collector.stack(Space::Kernel, frames)),
         Type::UserStack(_) => {
             stack_ids(fields, valid, |pid, frames| collector.stack(Space::User(pid), frames))
         }
     })
+}
+
+/// The bytes of a value that says how many they are.
+fn some_bytes(raw: &[u8], most: u16) -> &[u8] {
+    let length = u16::from_ne_bytes(bytes_at(raw, 0)).min(most);
+    &raw[2..2 + usize::from(length)]
+}
+
+/// Words that end with a NUL each, as a shell reads them: `sh -c 'exit 3'`.
+fn words(raw: &[u8], out: &mut Vec<u8>) {
+    const PLAIN: &[u8] = b"_@%+=:,./-";
+    let raw = raw.strip_suffix(&[0]).unwrap_or(raw);
+    for (i, word) in raw.split(|byte| *byte == 0).enumerate() {
+        if i > 0 {
+            out.push(b' ');
+        }
+        let text = escape(word);
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || PLAIN.contains(&byte) || !byte.is_ascii();
+        if !text.is_empty() && text.bytes().all(is_plain) {
+            out.extend_from_slice(text.as_bytes());
+        } else {
+            out.extend_from_slice(format!("'{}'", text.replace('\'', r"'\''")).as_bytes());
+        }
+    }
 }
 
 fn meet(values: &[u64], valid: &Option<NullBuffer>, mut visit: impl FnMut(u64)) {

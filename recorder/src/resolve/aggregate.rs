@@ -64,7 +64,7 @@ pub(super) fn recorded(
     for key in &aggregate.keys {
         if let Some(i) = columns.iter().position(|column| column.name == *key) {
             ensure!(
-                !matches!(types[i], Type::Some(_)),
+                types[i].most_bytes().is_none(),
                 "--count {key}: it is {}, which may have any length: it cannot be a key",
                 types[i]
             );

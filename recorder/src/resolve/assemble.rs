@@ -69,6 +69,7 @@ fn count_uses(nodes: &Nodes, wanted: &Wanted) -> Vec<u32> {
         match output.what {
             What::Integer { node, .. } => roots.push(node),
             What::Memory { base, .. } | What::Text { base, .. } => roots.push(base),
+            What::Bytes { base, length, .. } => roots.extend([base, length]),
             What::Comm | What::Stack { .. } => {}
         }
     }
@@ -152,6 +153,12 @@ impl Assembler<'_> {
             }
             What::Memory { base, off, size, place } => self.memory(base, off, size, place, op::MEM)?,
             What::Text { base, off, size, place } => self.memory(base, off, size, place, op::STR)?,
+            What::Bytes { base, off, size, place, length } => {
+                let length = self.temp(length)?;
+                let mut draft = self.memory(base, off, size, place, op::BYTES)?;
+                draft.slot.clause_from = length;
+                draft
+            }
             What::Comm => {
                 let mut draft = Draft::new(Slot { src: src::CONST, op: op::COMM, ..Slot::END });
                 draft.slot.size = 16;

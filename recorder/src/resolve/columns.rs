@@ -31,11 +31,35 @@ pub(super) struct Output {
 
 #[derive(Clone, Debug)]
 pub(super) enum What {
-    Integer { node: NodeId, width: u8 },
-    Memory { base: NodeId, off: i32, size: u16, place: Place },
-    Text { base: NodeId, off: i32, size: u16, place: Place },
+    Integer {
+        node: NodeId,
+        width: u8,
+    },
+    Memory {
+        base: NodeId,
+        off: i32,
+        size: u16,
+        place: Place,
+    },
+    Text {
+        base: NodeId,
+        off: i32,
+        size: u16,
+        place: Place,
+    },
+    /// At most `size` bytes, as many as `length` says.
+    Bytes {
+        base: NodeId,
+        off: i32,
+        size: u16,
+        place: Place,
+        length: NodeId,
+    },
     Comm,
-    Stack { kernel: bool, size: u16 },
+    Stack {
+        kernel: bool,
+        size: u16,
+    },
 }
 
 impl Lower<'_> {
@@ -82,7 +106,9 @@ impl Lower<'_> {
             Type::Mac => self.bytes(field, value, 6)?,
             Type::Bytes(size) => self.bytes(field, value, *size)?,
             Type::Numbers(..) => self.bytes(field, value, column.ty.wire_size())?,
-            Type::Some(size) => return self.some(field, value, *size, column, guard),
+            Type::Some(_) | Type::UserSome(_) | Type::Argv(_) => {
+                return self.some(field, value, column, guard);
+            }
             Type::Chars(size) => match value {
                 Value::Comm if *size == COMM_BYTES => What::Comm,
                 Value::Comm => return Err(self.wants(field, "the name of a thread is a char[16]")),
@@ -141,39 +167,53 @@ impl Lower<'_> {
         Ok(self.nodes.add(Node::Holds(formula)))
     }
 
-    /// Bytes elsewhere in the record, of which its locator says where and how many.
-    fn some(
-        &mut self,
-        field: &Field,
-        value: Value,
-        size: u16,
-        column: &Column,
-        guard: Formula,
-    ) -> Result<Vec<Output>> {
-        let locator = match &value {
-            Value::Memory(Memory { base, ty: Ty::Located | Ty::Chars(0), .. }) => {
-                match *self.nodes.get(*base) {
-                    Node::Sum { add: Some(offset), .. } => match *self.nodes.get(offset) {
-                        Node::Bits { of, .. } => Some(of),
-                        _ => None,
-                    },
-                    _ => None,
-                }
+    /// Bytes of which something says how many they are: the expression, or the locator of a field of a tracepoint.
+    fn some(&mut self, field: &Field, value: Value, column: &Column, guard: Formula) -> Result<Vec<Output>> {
+        let (memory, length, guard) = match value {
+            Value::Sized(of, length) => {
+                // What was to be read and failed has a negative length.
+                let right = Right::Constant(0);
+                let some =
+                    Formula::Compare(Compare { left: length.node, mask: u64::MAX, op: cmp::SGE, right });
+                let of = match *of {
+                    // A number of that size is the address of the bytes, and not they.
+                    Value::Memory(ref memory) if self.holds_address(memory) => {
+                        Value::Number(self.read(field, field.expr.span, *of)?)
+                    }
+                    of => of,
+                };
+                (self.memory(field, of)?, length.node, Formula::all([guard, some]))
             }
-            _ => None,
+            Value::Memory(memory) if let Some(length) = self.located_length(&memory) => {
+                (memory, length, guard)
+            }
+            _ => {
+                let message = format!(
+                    "it is not known how many bytes this has: say so, as in :{}",
+                    column.ty.to_string().replace(']', "; LENGTH]")
+                );
+                return Err(self.wants(field, &message));
+            }
         };
-        let (Some(locator), Value::Memory(memory)) = (locator, value) else {
-            let message = "bytes[N] is for a field of a tracepoint that has a length of its own (__data_loc): say hex[N]";
-            return Err(self.wants(field, message));
-        };
-        let length = self.nodes.bits(locator, Bits { rshift: 16, keep: 16, ..Bits::default() });
         let off = self.offset(field, field.expr.span, memory.off)?;
-        let bytes = What::Memory { base: memory.base, off, size, place: memory.place };
-        let output = |what, dst, bit| Output { what, dst, bit, guard: guard.clone(), soft: false };
-        Ok(vec![
-            output(What::Integer { node: length, width: 2 }, column.offset, column.bit),
-            output(bytes, column.offset + 2, column.bit),
-        ])
+        let user = memory.place.user || !matches!(column.ty, Type::Some(_));
+        let place = Place { user, ..memory.place };
+        let size = column.ty.most_bytes().unwrap_or_default();
+        let what = What::Bytes { base: memory.base, off, size, place, length };
+        Ok(vec![Output { what, dst: column.offset, bit: column.bit, guard, soft: false }])
+    }
+
+    fn holds_address(&self, memory: &Memory) -> bool {
+        memory.bitfield.is_none()
+            && matches!(memory.ty.shape(&self.kernel.btf), Shape::Int { int, .. } if int.size == 8)
+    }
+
+    /// How many bytes there are at a place elsewhere in the record, as its locator says.
+    fn located_length(&mut self, memory: &Memory) -> Option<NodeId> {
+        let Memory { base, ty: Ty::Located | Ty::Chars(0), .. } = memory else { return None };
+        let Node::Sum { add: Some(offset), .. } = *self.nodes.get(*base) else { return None };
+        let Node::Bits { of: locator, .. } = *self.nodes.get(offset) else { return None };
+        Some(self.nodes.bits(locator, Bits { rshift: 16, keep: 16, ..Bits::default() }))
     }
 
     /// An IPv4 address: four bytes as they are in memory.
@@ -369,6 +409,8 @@ impl Lower<'_> {
         let value = self.field(field)?;
         let btf = &self.kernel.btf;
         let ty = match &value {
+            // Only a type says how long a value is.
+            Value::Sized(..) => return Err(self.wants(field, "bytes have a type of their own")),
             Value::Comm => return Ok(Type::Chars(COMM_BYTES)),
             Value::Stack(true) => return Ok(Type::KernelStack(DEFAULT_FRAMES)),
             Value::Stack(false) => return Ok(Type::UserStack(DEFAULT_FRAMES)),

@@ -255,7 +255,7 @@ fn step(plan: &Plan, slot: &Slot) -> String {
     if slot.add != NONE {
         let _ = write!(out, " + ({})", temp(slot.add));
     }
-    let reads = slot.derefs > 0 || matches!(slot.op, op::LOAD | op::MEM | op::STR);
+    let reads = slot.derefs > 0 || matches!(slot.op, op::LOAD | op::MEM | op::STR | op::BYTES);
     let offsets: Vec<String> =
         slot.off[..=usize::from(slot.derefs)].iter().map(ToString::to_string).collect();
     if reads {
@@ -271,6 +271,9 @@ fn step(plan: &Plan, slot: &Slot) -> String {
             let _ = write!(out, " {} bytes", slot.size);
         }
         op::STR => out.push_str(" text"),
+        op::BYTES => {
+            let _ = write!(out, " as many bytes as ({}), at most {}", temp(slot.clause_from), slot.size);
+        }
         _ => {}
     }
     if slot.rshift != 0 {

@@ -26,6 +26,8 @@ pub(super) enum Value {
     Stack(bool),
     /// A predicate.
     Truth(Formula),
+    /// Memory with its length in bytes.
+    Sized(Box<Self>, Number),
     /// `NULL`.
     Null,
     /// A member that this kernel does not have, written with `?`.
@@ -122,6 +124,16 @@ impl<'a> Lower<'a> {
                                    bool, string, ustring";
                     field.error(expr.span, message)
                 })
+            }
+            Kind::Sized { of, length } => {
+                let of = match self.expr(field, of)? {
+                    empty @ (Value::Null | Value::Missing) => return Ok(empty),
+                    value => value,
+                };
+                match self.expr(field, length)? {
+                    empty @ (Value::Null | Value::Missing) => Ok(empty),
+                    value => Ok(Value::Sized(Box::new(of), self.read(field, length.span, value)?)),
+                }
             }
             Kind::Error(of) => self.error_number(field, of),
             Kind::Deref(of) => match self.expr(field, of)? {

@@ -113,7 +113,12 @@ impl Lower<'_> {
                 let ty = Ty::Int { size: 1, signed: false };
                 return Ok(Number { node, ty, to_user: false, typed: false });
             }
-            Value::Text(_) | Value::Comm | Value::Stack(_) | Value::Null | Value::Missing => {
+            Value::Text(_)
+            | Value::Comm
+            | Value::Stack(_)
+            | Value::Sized(..)
+            | Value::Null
+            | Value::Missing => {
                 return Err(field.error(span, "expected a number or a pointer here"));
             }
         };

@@ -80,7 +80,7 @@ impl Lower<'_> {
             match self.expr(field, expr)? {
                 Value::Truth(formula) => return Ok(formula),
                 Value::Null | Value::Missing => return Ok(Formula::Never),
-                Value::Text(_) | Value::Comm | Value::Stack(_) => {
+                Value::Text(_) | Value::Comm | Value::Stack(_) | Value::Sized(..) => {
                     return Err(
                         field.error(expr.span, "expected a comparison here, such as comm == \"nginx\"")
                     );

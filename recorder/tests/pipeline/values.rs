@@ -32,6 +32,8 @@ fn every_type() -> Layout {
             ("raw", "hex[3]"),
             ("numbers", "s16[3]"),
             ("some", "bytes[4]"),
+            ("of_user", "ubytes[4]"),
+            ("args", "argv[40]"),
             ("what", "enum(listen,stop=7)"),
             ("kstack", "kstack[4]"),
             ("ustack", "ustack[4]"),
@@ -60,6 +62,8 @@ fn full_row(layout: &Layout, ts: u64) -> RecordBuilder<'_> {
         .set_bytes("numbers", &[1, 0, 0xff, 0xff, 0, 0x80])
         // Six there were, of which four are recorded.
         .set_bytes("some", &[6, 0, 9, 8, 7, 6])
+        .set_bytes("of_user", &[2, 0, 0, 0xff])
+        .set_bytes("args", b"\x21\0ls\0-l\0a b\0\0it's\0caf\xc3\xa9\0\xff\0$x\0\'\0last")
         .set_text("what", "stop")
         .set_stack("kstack", &[0xffff_0020, 0xffff_0030])
         .set_stack("ustack", &[0x1000])
@@ -110,6 +114,7 @@ fn values_of_every_type_are_read_back_and_what_is_not_set_is_null() {
     assert_eq!(value("raw").as_binary::<i32>().value(0), [1, 2, 3]);
     assert_eq!(value("numbers").as_binary::<i32>().value(0), [1, 0, 0xff, 0xff, 0, 0x80]);
     assert_eq!(value("some").as_binary::<i32>().value(0), [9, 8, 7, 6]);
+    assert_eq!(value("of_user").as_binary::<i32>().value(0), [0, 0xff]);
     for (name, expected) in [
         ("comm", "redis-server"),
         ("path", "/a/longe"),
@@ -119,6 +124,7 @@ fn values_of_every_type_are_read_back_and_what_is_not_set_is_null() {
         ("ip", "::1"),
         ("mac", "00:1b:21:ff:00:09"),
         ("what", "stop"),
+        ("args", r"ls -l 'a b' '' 'it'\''s' café '\xff' '$x' ''\''' last"),
     ] {
         assert_eq!(text(&batch, name, 0).as_deref(), Some(expected), "column {name}");
     }

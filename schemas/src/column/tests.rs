@@ -16,6 +16,8 @@ fn a_type_reads_back_as_it_is_written() {
         "sym",
         "hex[8]",
         "bytes[64]",
+        "ubytes[64]",
+        "argv[510]",
         "u32[4]",
         "s64[63]",
         "enum(a=0,b=7)",

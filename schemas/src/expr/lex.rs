@@ -16,9 +16,9 @@ pub(super) enum Token {
 }
 
 /// All signs; longer ones first.
-const SIGNS: [&str; 25] = [
+const SIGNS: [&str; 26] = [
     "->", "==", "!=", "<=", ">=", "<<", ">>", "&&", "||", "(", ")", "[", "]", "{", "}", "*", "&", "!", "<",
-    ">", "+", "-", "=", ",", ":",
+    ">", "+", "-", "=", ",", ":", ";",
 ];
 const SIGNS_OF_MEMBERS: [&str; 2] = [".", "?"];
 

@@ -14,6 +14,7 @@
 //! ```
 //! An INT may be a time, as `10ms` (ns, us, ms, s): so many nanoseconds.
 //! A `:type` that ends a field is the field's; in a predicate, in parentheses and before an operator it is the operand's.
+//! The type of bytes may say how many of them there are, as in `buf:ubytes[64; count]`: the length is an expr.
 //! `->` and `.` mean the same: the type decides whether a pointer is followed. Unlike in C, `&` binds tighter than a
 //! comparison, so `flags & 4 == 4` means what it says.
 
@@ -87,6 +88,13 @@ pub enum Kind {
         of: Box<Expr>,
         /// Its type.
         ty: Type,
+    },
+    /// `of:bytes[N; length]`: memory of which `length` bytes belong to the value.
+    Sized {
+        /// Where they are.
+        of: Box<Expr>,
+        /// How many.
+        length: Box<Expr>,
     },
     /// `*of`.
     Deref(Box<Expr>),
@@ -302,6 +310,7 @@ impl Expr {
             | Kind::Error(of)
             | Kind::Entry(of) => of.any(test),
             Kind::Binary { left, right, .. } => left.any(test) || right.any(test),
+            Kind::Sized { of, length } => of.any(test) || length.any(test),
             Kind::Call { arguments, .. } => arguments.iter().any(|argument| argument.any(test)),
         }
     }
@@ -322,6 +331,7 @@ impl Expr {
             Kind::Index { of, .. }
             | Kind::Cast { of, .. }
             | Kind::Typed { of, .. }
+            | Kind::Sized { of, .. }
             | Kind::Deref(of)
             | Kind::AddressOf(of)
             | Kind::Entry(of) => of.default_name(),

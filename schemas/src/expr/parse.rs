@@ -123,8 +123,15 @@ impl<'a> Parser<'a> {
 
     /// `expr [':' type]`.
     fn field(&mut self) -> Result<Field, ParseError> {
-        let expr = self.expr()?;
-        let ty = if self.accept(":") { Some(self.column_type()?) } else { None };
+        let mut expr = self.expr()?;
+        let mut ty = None;
+        if self.accept(":") {
+            let (found, length) = self.column_type()?;
+            ty = Some(found);
+            if let Some(length) = length {
+                expr = sized(expr, length);
+            }
+        }
         Ok(Field { text: self.text.to_owned(), expr, ty })
     }
 
@@ -135,15 +142,23 @@ impl<'a> Parser<'a> {
         Ok(Field { text: self.text.to_owned(), expr, ty: None })
     }
 
-    fn column_type(&mut self) -> Result<Type, ParseError> {
+    /// A type, and how long the value is if it is bytes: `bytes[64; count]`.
+    fn column_type(&mut self) -> Result<(Type, Option<Expr>), ParseError> {
         let from = self.span();
         let Token::Ident(_) = self.peek_at(0) else {
             return Err(self.unexpected("a type such as u32, string or ip"));
         };
         self.advance();
+        let mut length = None;
         for (open, close) in [("[", "]"), ("(", ")")] {
             if self.accept(open) {
                 while !self.accept(close) {
+                    if open == "[" && self.accept(";") {
+                        let before = self.last_span().start;
+                        length = Some((before, self.expr()?));
+                        self.expect("]", "an operator or ']'")?;
+                        break;
+                    }
                     if *self.peek_at(0) == Token::End {
                         return Err(self.unexpected(&format!("'{close}'")));
                     }
@@ -153,12 +168,21 @@ impl<'a> Parser<'a> {
         }
         let span = from.to(self.last_span());
         let squeezed = |text: &str| text.split_whitespace().collect::<String>();
-        let text = match self.text[span.start..span.end].split_once("kernel ") {
-            Some((before, name)) => format!("{}kernel {}", squeezed(before), squeezed(name)),
-            None => squeezed(&self.text[span.start..span.end]),
+        let text = match (self.text[span.start..span.end].split_once("kernel "), &length) {
+            (_, Some((before, _))) => squeezed(&self.text[span.start..*before]) + "]",
+            (Some((before, name)), _) => format!("{}kernel {}", squeezed(before), squeezed(name)),
+            _ => squeezed(&self.text[span.start..span.end]),
         };
-        text.parse()
-            .map_err(|error: crate::column::TypeError| ParseError::new(self.text, span, error.to_string()))
+        let ty: Type = text
+            .parse()
+            .map_err(|error: crate::column::TypeError| ParseError::new(self.text, span, error.to_string()))?;
+        if length.is_some() && ty.most_bytes().is_none() {
+            let message = format!(
+                "{ty} has no length of its own: bytes[N; LENGTH], ubytes[N; LENGTH] and argv[N; LENGTH] have"
+            );
+            return Err(ParseError::new(self.text, span, message));
+        }
+        Ok((ty, length.map(|(_, length)| length)))
     }
 
     pub(super) fn expr(&mut self) -> Result<Expr, ParseError> {
@@ -258,7 +282,7 @@ impl<'a> Parser<'a> {
         if !self.accept(":") {
             return Ok(of);
         }
-        let ty = self.column_type()?;
+        let (ty, _) = self.column_type()?;
         let ends_field = match self.peek_at(0) {
             Token::Sign(sign) => matches!(*sign, "," | "}"),
             Token::Ident(_) | Token::End => true,
@@ -370,4 +394,14 @@ impl<'a> Parser<'a> {
         self.expect(")", "',' or ')'")?;
         Ok(Expr { kind: Kind::Call { function, arguments }, span: span.to(self.last_span()) })
     }
+}
+
+/// `of` with its length. What is read at the entry has the length that it has there.
+fn sized(of: Expr, length: Expr) -> Expr {
+    let span = of.span;
+    let kind = match of.kind {
+        Kind::Entry(of) => Kind::Entry(Box::new(sized(*of, length))),
+        _ => Kind::Sized { of: Box::new(of), length: Box::new(length) },
+    };
+    Expr { kind, span }
 }

@@ -19,6 +19,7 @@ fn shape(expr: &Expr) -> String {
         Kind::Cast { to, of } => {
             format!("({} {}{}){}", to.tag.unwrap_or("-"), to.name, "*".repeat(to.stars.into()), shape(of))
         }
+        Kind::Sized { of, length } => format!("({}; {})", shape(of), shape(length)),
         Kind::Typed { of, ty } => format!("({}:{ty})", shape(of)),
         Kind::Deref(of) => format!("*({})", shape(of)),
         Kind::AddressOf(of) => format!("&({})", shape(of)),
@@ -78,6 +79,8 @@ fn expressions_bind_as_the_grammar_says() {
         ("retval:s32 < 0", "((retval:s32) Less 0)"),
         ("(retval:s32) + 1:u8", "((retval:s32) Add 1) : u8"),
         ("-x:s32", "-(x) : s32"),
+        ("buf : ubytes[ 16 ; retval ]", "(buf; retval) : ubytes[16]"),
+        ("entry(buf):bytes[64; a[1] + 2]", "entry((buf; (a[1] Add 2))) : bytes[64]"),
         ("err(retval)", "err(retval)"),
         ("NULL", "NULL"),
         ("dur >= 10ms && $dur < 2s", "((dur GreaterEqual 10000000) And (dur Less 2000000000))"),
@@ -116,7 +119,15 @@ fn a_refused_expression_shows_the_place_and_what_was_expected() {
         (
             "a:u33",
             "unknown type 'u33': use u8..u64, s8..s64, x8..x64, bool, char[N], string[N], ustring[N], ip, ip4, ip6, \
-             mac, sym, hex[N], bytes[N], u16[N]..s64[N], enum(a,b=7), enum(kernel NAME), kstack[N] or ustack[N]\n  a:u33\n    ^^^",
+             mac, sym, hex[N], bytes[N], ubytes[N], argv[N], u16[N]..s64[N], enum(a,b=7), enum(kernel NAME), kstack[N] or ustack[N]\n  a:u33\n    ^^^",
+        ),
+        (
+            "a:ustring[9; n]",
+            "ustring[9] has no length of its own: bytes[N; LENGTH], ubytes[N; LENGTH] and argv[N; LENGTH] have\n  a:ustring[9; n]\n    ^^^^^^^^^^^^^",
+        ),
+        (
+            "a:bytes[9; ]",
+            "expected a name, a number, $task, retval or '(', found ']'\n  a:bytes[9; ]\n             ^",
         ),
         (
             "a:string[999]",

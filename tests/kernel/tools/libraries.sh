@@ -95,8 +95,8 @@ recorder record -o libraries.trace \
     'by_name=uretprobe:libc:gethostbyname_r{ name=$arg1:ustring[255], ret=retval:s32, dur }' \
     'by_name2=uretprobe:libc:gethostbyname2_r{ name=$arg1:ustring[255], ret=retval:s32, dur }' \
     'typed=uretprobe:bash:readline{ line=retval:ustring[255] }' \
-    'tls_reads=uretprobe:libssl:SSL_read{ ssl=$arg1, ret=retval:s32, dur, data=$arg2:ustring[255] }' \
-    'tls_writes=uretprobe:libssl:SSL_write{ ssl=$arg1, ret=retval:s32, dur, data=$arg2:ustring[255] }' \
+    'tls_reads=uretprobe:libssl:SSL_read{ ssl=$arg1, ret=retval:s32, dur, data=$arg2:ubytes[255; retval:s32] }' \
+    'tls_writes=uretprobe:libssl:SSL_write{ ssl=$arg1, ret=retval:s32, dur, data=$arg2:ubytes[255; retval:s32] }' \
     'handshakes=uretprobe:libssl:SSL_do_handshake{ ssl=$arg1, ret=retval:s32, dur }' \
     -- $inside sh -c 'sh lookups.sh; sh messages.sh'
 code=$?

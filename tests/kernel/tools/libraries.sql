@@ -6,8 +6,8 @@
 -- @tool bashreadline: bashreadline | recorder record 'typed=uretprobe:bash:readline{ line=retval:ustring[255] }' | analyze sql x.trace "SELECT ts, pid, comm, line FROM typed ORDER BY ts"
 --     One of bash and libreadline has the function, depending on how bash was built: where it is the library say
 --     uretprobe:libreadline:readline. A port of the original showed memory of its own. It is what was typed, not what ran.
--- @tool sslsniff: sslsniff | recorder record 'tls_reads=uretprobe:libssl:SSL_read{ ssl=$arg1, ret=retval:s32, dur, data=$arg2:ustring[255] }' 'tls_writes=uretprobe:libssl:SSL_write{ ssl=$arg1, ret=retval:s32, dur, data=$arg2:ustring[255] }' -d 10 | analyze sql x.trace "SELECT ts, pid, comm, 'read' AS dir, ssl, ret AS bytes, left(data, ret) AS text FROM tls_reads WHERE ret > 0 UNION ALL SELECT ts, pid, comm, 'write', ssl, ret, left(data, ret) FROM tls_writes WHERE ret > 0 ORDER BY ts"
---     Older ones show the buffers of calls that failed. Text only, up to its first NUL, and of no more than 255 bytes. Programs
+-- @tool sslsniff: sslsniff | recorder record 'tls_reads=uretprobe:libssl:SSL_read{ ssl=$arg1, ret=retval:s32, dur, data=$arg2:ubytes[255; retval:s32] }' 'tls_writes=uretprobe:libssl:SSL_write{ ssl=$arg1, ret=retval:s32, dur, data=$arg2:ubytes[255; retval:s32] }' -d 10 | analyze sql x.trace "SELECT ts, pid, comm, 'read' AS dir, ssl, ret AS bytes, bytes_text(data) AS text FROM tls_reads WHERE ret > 0 UNION ALL SELECT ts, pid, comm, 'write', ssl, ret, bytes_text(data) FROM tls_writes WHERE ret > 0 ORDER BY ts"
+--     Older ones show the buffers of calls that failed. The first 255 bytes of each here, whatever they are. Programs
 --     that use SSL_read_ex and SSL_write_ex (Python, Node) are not seen there, and need uretprobes of these here.
 -- @tool sslsnoop: sslsnoop.bt | recorder record 'handshakes=uretprobe:libssl:SSL_do_handshake{ ssl=$arg1, ret=retval:s32, dur }' 'tls_reads=uretprobe:libssl:SSL_read{ ssl=$arg1, ret=retval:s32, dur }' 'tls_writes=uretprobe:libssl:SSL_write{ ssl=$arg1, ret=retval:s32, dur }' -d 10 | analyze sql x.trace "SELECT ts, pid, comm, 'handshake' AS call, ret, dur_ns FROM handshakes UNION ALL SELECT ts, pid, comm, 'read', ret, dur_ns FROM tls_reads UNION ALL SELECT ts, pid, comm, 'write', ret, dur_ns FROM tls_writes ORDER BY ts"
 --     Probes functions of libcrypto, too, whose names are not in a library without symbols; then it does not begin at all.
@@ -46,8 +46,8 @@ WHERE (t.line IS DISTINCT FROM r.line) OR (SELECT count(*) FROM typed_lines) <> 
 -- the ten messages that came out went in by the client and out by the server, once each, in clear text
 SELECT t.n, t.line, count(DISTINCT r.ts) AS read, count(DISTINCT w.ts) AS written
 FROM received AS t CROSS JOIN peers AS p
-LEFT JOIN (SELECT ts, pid, left(data, ret) AS text FROM tls_reads WHERE ret > 0) AS r ON r.pid = p.server AND r.text = t.line || chr(10)
-LEFT JOIN (SELECT ts, pid, left(data, ret) AS text FROM tls_writes WHERE ret > 0) AS w ON w.pid = p.client AND w.text = t.line || chr(10)
+LEFT JOIN (SELECT ts, pid, bytes_text(data) AS text FROM tls_reads WHERE ret > 0) AS r ON r.pid = p.server AND r.text = t.line || chr(10)
+LEFT JOIN (SELECT ts, pid, bytes_text(data) AS text FROM tls_writes WHERE ret > 0) AS w ON w.pid = p.client AND w.text = t.line || chr(10)
 GROUP BY t.n, t.line
 HAVING count(DISTINCT r.ts) <> 1 OR count(DISTINCT w.ts) <> 1;
 

@@ -55,6 +55,9 @@ fn check_plan(layout: &Layout, plan: &Plan, name: &str) {
         if slot.op == op::HEADERS {
             reads.extend([slot.clause_from, slot.clause_to]);
         }
+        if slot.op == op::BYTES {
+            reads.push(slot.clause_from);
+        }
         for temp in reads.into_iter().filter(|temp| *temp != NONE) {
             assert!(saved & (1 << temp) != 0, "{name}: slot {i} reads temporary {temp} before it is there");
         }
@@ -70,6 +73,7 @@ fn check_plan(layout: &Layout, plan: &Plan, name: &str) {
         if slot.dst != NO_DST {
             let size = match slot.op {
                 op::MEM | op::STR | op::COMM => slot.size,
+                op::BYTES => slot.size + 2,
                 op::KSTACK | op::USTACK => slot.size + 8,
                 _ => slot.width.into(),
             };
