@@ -209,7 +209,8 @@ pub fn builtin() -> &'static [EventDef] {
 /// Read a probe as written on the command line: `NAME=KIND:TARGET{ fields } if predicate`.
 pub fn parse_inline(text: &str) -> Result<EventDef, DefError> {
     let Probe { name, target, fields, predicate } = Probe::parse(text)?;
-    let everything = fields.is_none();
+    // What several functions have in common is only that they are called.
+    let everything = fields.is_none() && !target.is_pattern();
     let mut columns = Vec::new();
     for (name, field) in fields.unwrap_or_default() {
         let written = field.text[field.expr.span.start..field.expr.span.end].to_owned();

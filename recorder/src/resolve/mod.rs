@@ -9,6 +9,7 @@
 //!           packet: what is behind an IP header)
 //! columns   value + column type -> what to store
 //! aggregate what an event is counted by in the kernel, if its events are not recorded one by one
+//! patterns  a source that names several functions by a pattern -> one for each
 //! ways      a source of system calls -> more places for calls that enter elsewhere, and what nothing observes
 //! compile   a scope and all of the above -> what is wanted of a plan; assemble: -> slots, terms, clauses
 //! ```
@@ -28,6 +29,7 @@ mod lower;
 mod memory;
 mod nodes;
 mod packet;
+mod patterns;
 mod points;
 mod predicates;
 mod scope;
@@ -236,7 +238,8 @@ pub fn resolve(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent> 
 }
 
 fn resolve_event(kernel: &Kernel, request: &Request<'_>) -> Result<ResolvedEvent> {
-    let def = request.def;
+    let def = &*patterns::expanded(kernel, request.def)?;
+    let request = &Request { def, ..*request };
     let extra = match &request.filter.extra {
         Some(text) => Some(Field::parse_predicate(text).map_err(|error| anyhow!("filter: {error}"))?),
         None => None,

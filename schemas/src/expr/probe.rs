@@ -48,6 +48,9 @@ const KINDS: [(&str, ProbeKind); 11] = [
     ("usdt", ProbeKind::Usdt),
 ];
 
+/// Characters that a pattern has beside those of names.
+const PATTERN: &str = "*?[]!-";
+
 /// `KIND:TARGET`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -104,17 +107,22 @@ impl Target {
             return error(0, word.len(), format!("there is no probe kind '{word}': {hint}"));
         };
         let (from, end) = (word.len() + 1, text.len());
+        // A pattern stands for several of a kind that the kernel can list.
+        let of_pattern = match kind {
+            ProbeKind::Syscall | ProbeKind::RawTracepoint => "",
+            _ => PATTERN,
+        };
         let valid = |name: &str| {
-            !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.".contains(c))
+            let is_part = |c: char| c.is_ascii_alphanumeric() || "_.".contains(c) || of_pattern.contains(c);
+            !name.is_empty() && name.chars().all(is_part)
         };
         match kind {
             ProbeKind::Tracepoint => match name.split_once(':') {
                 Some((category, event))
                     if valid(event)
-                        && category
-                            .replace('-', "_")
-                            .chars()
-                            .all(|c| c.is_ascii_alphanumeric() || c == '_') => {}
+                        && category.chars().all(|c| {
+                            c.is_ascii_alphanumeric() || "_-".contains(c) || PATTERN.contains(c)
+                        }) => {}
                 _ => {
                     return error(
                         from,
@@ -161,12 +169,21 @@ impl Target {
         Ok(Self { kind, name: name.to_owned() })
     }
 
+    /// Whether it may stand for several functions or tracepoints.
+    pub fn is_pattern(&self) -> bool {
+        let may_be = !matches!(self.kind, ProbeKind::Uprobe | ProbeKind::Uretprobe | ProbeKind::Usdt);
+        may_be && self.name.contains(['*', '?', '['])
+    }
+
     /// The last part of the target, as a name for an event or a source.
     pub fn default_name(&self) -> String {
         let last = self.name.rsplit(':').next().unwrap_or_default();
         let mut name: String =
             last.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-        if name.starts_with(|c: char| c.is_ascii_digit()) {
+        if self.is_pattern() {
+            name = name.trim_matches('_').to_owned();
+        }
+        if !name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
             name.insert(0, '_');
         }
         name
