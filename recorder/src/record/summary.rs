@@ -99,6 +99,9 @@ pub fn lost<'a>(totals: impl Iterator<Item = &'a Totals> + Clone) -> (u64, Optio
     (counts.iter().map(|(count, _)| count).sum(), worst.map(|(_, reason)| *reason))
 }
 
+/// Most targets of a kind that are named; table `probes` has them all.
+const MOST_TARGETS: usize = 24;
+
 fn observed_by(rows: &[ProbeRow], event: &str) -> String {
     let rows = rows.iter().filter(|row| row.event == event && row.probe.is_some() && row.kind != "snapshot");
     let mut by_kind: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -108,8 +111,13 @@ fn observed_by(rows: &[ProbeRow], event: &str) -> String {
             targets.push(&row.target);
         }
     }
-    let texts: Vec<String> =
-        by_kind.into_iter().map(|(kind, targets)| format!("{kind}:{}", targets.join(","))).collect();
+    let text = |(kind, targets): (&str, Vec<&str>)| match targets.get(MOST_TARGETS..) {
+        Some(rest @ [_, ..]) => {
+            format!("{kind}:{} and {} more", targets[..MOST_TARGETS].join(","), rest.len())
+        }
+        _ => format!("{kind}:{}", targets.join(",")),
+    };
+    let texts: Vec<String> = by_kind.into_iter().map(text).collect();
     if texts.is_empty() { "nothing".to_owned() } else { texts.join(" ") }
 }
 

@@ -25,8 +25,8 @@ const INTERVAL: &str = "interval_ns";
 /// Columns that every table has and that can be keys, with what of the subject they are.
 const SUBJECTS: [(&str, u64); 3] =
     [("pid", subject::NO_PID << 32), ("tid", subject::NO_TID), ("ctx", subject::UNKNOWN << subject::SHIFT)];
-/// The column that all rows are told apart by anyway.
-const CPU: &str = "cpu";
+/// The columns that all rows are told apart by anyway.
+const ANYWAY: [&str; 2] = ["cpu", "probe"];
 
 /// The keys that are part of a record's subject: those of which `mask` has the bits.
 pub(super) fn subjects(mask: u64) -> Vec<&'static str> {
@@ -71,7 +71,7 @@ pub(super) fn recorded(
             keys.push((columns[i].clone(), types[i].clone(), How::Column));
         } else if let Some((_, mask)) = SUBJECTS.iter().find(|(name, _)| name == key) {
             subject |= mask;
-        } else if key != CPU {
+        } else if !ANYWAY.contains(&key.as_str()) {
             let names =
                 || columns.iter().map(|c| c.name.as_str()).chain(SUBJECTS.iter().map(|(name, _)| *name));
             let near = near(key, names());
