@@ -43,17 +43,21 @@ SELECT s.faults, f.waited, f.least_ns FROM swapped AS s
 LEFT JOIN (SELECT pid, count(*) AS waited, min(dur_ns) AS least_ns FROM swap_faults WHERE result & 1028 <> 0 GROUP BY pid) AS f ON f.pid = s.pid
 WHERE (f.waited IS DISTINCT FROM s.faults) OR s.faults < 1 OR f.least_ns < 1;
 
--- flushes of the disk: one before a write, or without one, and another after it where the disk has no writes that flush themselves
-SELECT d.flushes, f.before, f.after FROM disk AS d
+-- flushes of the disk: one before a write, or without one, and another after it where the disk has no writes that flush themselves;
+-- fewer rows only where the kernel skipped the probe while it recorded
+SELECT d.flushes, f.before, f.after, l.skips FROM disk AS d
+CROSS JOIN (SELECT count(*) AS skips FROM losses CROSS JOIN traces WHERE event = 'flushes' AND ts > start_ts) AS l
 LEFT JOIN (
     SELECT dev_name(dev) AS device, count(*) FILTER (WHERE rwbs LIKE 'F%') AS before, count(*) FILTER (WHERE rwbs LIKE '_%F%') AS after FROM flushes GROUP BY device
 ) AS f ON f.device = d.dev
-WHERE f.before IS NULL OR f.before < 5 OR d.flushes NOT BETWEEN f.before AND f.before + f.after;
+WHERE f.before IS NULL OR d.flushes < f.before OR l.skips = 0 AND (f.before < 5 OR d.flushes > f.before + f.after);
 
 -- requests that give the device memory to fill are the reads of the disk, those without data its flushes
-SELECT d.reads, d.flushes, r.* FROM disk AS d
+SELECT d.reads, d.flushes, r.*, l.skips FROM disk AS d
+CROSS JOIN (SELECT count(*) AS skips FROM losses CROSS JOIN traces WHERE event = 'requests' AND ts > start_ts) AS l
 LEFT JOIN (
     SELECT device AS of, count(*) FILTER (WHERE in_sgs = 2) AS filled, count(*) FILTER (WHERE out_sgs = 1 AND in_sgs = 1) AS empty, count(DISTINCT queue) AS queues
     FROM requests WHERE ret = 0 GROUP BY device
 ) AS r ON r.of = d.device
-WHERE (r.filled IS DISTINCT FROM d.reads) OR (r.empty IS DISTINCT FROM d.flushes) OR d.reads < 100 OR r.queues < 1;
+WHERE r.of IS NULL OR r.filled > d.reads OR r.empty > d.flushes OR d.reads < 100 OR d.flushes < 5 OR r.queues < 1
+    OR l.skips = 0 AND (r.filled < d.reads OR r.empty < d.flushes);
