@@ -138,9 +138,8 @@ impl Place {
                     for name in Case::all().iter().flat_map(Case::with) {
                         guest.files.push(vm::tool_file(&name).with_context(|| format!("no {name} here"))?);
                     }
-                    for program in tools::compile(disks.path())? {
-                        let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                        guest.files.push((program, format!("/usr/bin/{name}")));
+                    for (program, paths) in tools::compile(disks.path())? {
+                        guest.files.extend(paths.into_iter().map(|path| (program.clone(), path)));
                     }
                 }
                 // Functions get and lose kprobes there while they are executed.

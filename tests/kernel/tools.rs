@@ -64,6 +64,12 @@ impl Case {
         names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
     }
 
+    /// Where else in a guest the program that is compiled for the script is, because commands of the page name it there.
+    pub fn installed_as(&self) -> Vec<String> {
+        let paths = self.remark("# installed as:").unwrap_or_default();
+        paths.split(',').map(str::trim).filter(|path| !path.is_empty()).map(str::to_owned).collect()
+    }
+
     /// Size of the disk that it needs: `/dev/vda` with an ext4 in it, in guests only.
     pub fn disk_mib(&self) -> Option<u64> {
         let size = self.remark("# disk:")?;
@@ -120,17 +126,22 @@ impl Case {
     }
 }
 
-/// Compile what the cases need into `dir`, so that it needs nothing else where it runs.
-pub fn compile(dir: &Path) -> Result<Vec<PathBuf>> {
+/// Compile what the cases need into `dir`, so that it needs nothing else where it runs. Each program, and where it is to be
+/// in a guest.
+pub fn compile(dir: &Path) -> Result<Vec<(PathBuf, Vec<String>)>> {
     let sources = host::repo().join("recorder/tests/cli/programs");
     let mut made = Vec::new();
-    for name in Case::all().iter().flat_map(Case::compiled) {
+    for (case, name) in
+        Case::all().iter().flat_map(|case| case.compiled().into_iter().map(move |name| (case, name)))
+    {
         let program = dir.join(&name);
         let mut cc = Command::new("cc");
         cc.args(["-O1", "-g0", "-static", "-fno-omit-frame-pointer", "-o"]).arg(&program);
         let output = cc.arg(sources.join(&name).with_extension("c")).output().context("cannot run cc")?;
         ensure!(output.status.success(), "cc {name}: {}", String::from_utf8_lossy(&output.stderr));
-        made.push(program);
+        let mut paths = case.installed_as();
+        paths.push(format!("/usr/bin/{name}"));
+        made.push((program, paths));
     }
     Ok(made)
 }
