@@ -132,7 +132,15 @@ impl<'a> Lower<'a> {
                 };
                 match self.expr(field, length)? {
                     empty @ (Value::Null | Value::Missing) => Ok(empty),
-                    value => Ok(Value::Sized(Box::new(of), self.read(field, length.span, value)?)),
+                    value => {
+                        let number = self.read(field, length.span, value)?;
+                        if self.is_pointer(&number) {
+                            return Err(
+                                field.error(length.span, "a length is a number, and this is a pointer")
+                            );
+                        }
+                        Ok(Value::Sized(Box::new(of), number))
+                    }
                 }
             }
             Kind::Error(of) => self.error_number(field, of),

@@ -6,6 +6,7 @@ mod filters;
 mod manual;
 mod mechanisms;
 mod names;
+mod patterns;
 mod plans;
 mod run;
 mod sound;
