@@ -17,6 +17,7 @@ mod rows;
 use std::path::{Path, PathBuf};
 
 use analyze::library::Library;
+use analyze::library::analysis::ClassicTool;
 use analyze::session::{Options, Session};
 use duckdb::DuckDb;
 use sqllogictest::{DB, DBOutput, DefaultColumnType};
@@ -179,6 +180,35 @@ fn the_column_types_of_an_analysis_are_those_of_the_events() {
     }
 }
 
+/// Classic tools about what does not happen on the kernels that tests run.
+fn tools_not_run() -> Vec<ClassicTool> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/not_run.sql");
+    let text = std::fs::read_to_string(&file).unwrap();
+    analyze::library::header::recipes(&text, &file.display().to_string()).unwrap()
+}
+
+#[test]
+fn what_tools_not_run_ask_is_in_a_golden_file_about_rows_of_their_events() {
+    let read = |path: &str| {
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap()
+    };
+    let golden = read("tests/slt/not_run.slt");
+    let golden = golden.split_whitespace().collect::<Vec<_>>().join(" ");
+    let fixture = read("fixtures/synthetic/not_run/trace.toml");
+    let tools = tools_not_run();
+    assert!(!tools.is_empty());
+    for tool in tools {
+        let query =
+            tool.ask.split('"').nth(1).unwrap_or_else(|| panic!("{} asks without a query", tool.name));
+        assert!(golden.contains(query), "tests/slt/not_run.slt does not ask: {query}");
+        let probes: Vec<&str> = tool.record.split('\'').skip(1).step_by(2).collect();
+        assert!(!probes.is_empty(), "{} records no event of its own", tool.name);
+        for probe in probes {
+            assert!(fixture.contains(probe), "the fixture not_run does not have the event: {probe}");
+        }
+    }
+}
+
 #[test]
 fn the_pages_on_analyses_are_up_to_date() {
     let repo = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -189,7 +219,7 @@ fn the_pages_on_analyses_are_up_to_date() {
     }
     for (page, wanted) in [
         ("docs/analyses.md", analyze::docs::analyses_md()),
-        ("docs/from-bcc.md", analyze::docs::from_bcc_md(&recipes)),
+        ("docs/from-bcc.md", analyze::docs::from_bcc_md(&recipes, &tools_not_run())),
     ] {
         let path = repo.join(page);
         if std::env::var_os("KTAPE_BLESS").is_some() {

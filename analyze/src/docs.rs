@@ -45,8 +45,9 @@ pub fn analyses_md() -> String {
     text
 }
 
-/// The text of `docs/from-bcc.md`. `recipes` answer tools with events and queries of their own.
-pub fn from_bcc_md(recipes: &[ClassicTool]) -> String {
+/// The text of `docs/from-bcc.md`. `recipes` answer tools with events and queries of their own, and so does `not_run`, but
+/// nobody has recorded these.
+pub fn from_bcc_md(recipes: &[ClassicTool], not_run: &[ClassicTool]) -> String {
     let library = Library::shipped();
     let tools = |analysis: &'_ Arc<Analysis>| analysis.tools.clone();
     let mut tools: Vec<ClassicTool> =
@@ -64,12 +65,22 @@ pub fn from_bcc_md(recipes: &[ClassicTool]) -> String {
          | tool | there | here: record | and ask | what is different |\n|---|---|---|---|---|\n",
         names.len(),
     );
-    for tool in &tools {
-        let ClassicTool { name, there, record, ask, doc } = tool;
-        let (there, record, ask, doc) = (cell(there), cell(&recording(record)), cell(ask), cell(doc));
-        text += &format!("| {name} | `{there}` | `{record}` | `{ask}` | {doc} |\n");
-    }
+    text.extend(tools.iter().map(row));
+    text += &format!(
+        "\n## Not run on a kernel\n\n\
+         What these {} tools ask about does not happen on the kernels that tests run, for the reason given. They are not among those\n\
+         above. Their queries are asked of rows made up for it (`tests/slt/not_run.slt`); nobody has seen the recording.\n\n\
+         | tool | there | here: record | and ask | why not, and what is different |\n|---|---|---|---|---|\n",
+        not_run.len(),
+    );
+    text.extend(not_run.iter().map(row));
     text
+}
+
+fn row(tool: &ClassicTool) -> String {
+    let ClassicTool { name, there, record, ask, doc } = tool;
+    let (there, record, ask, doc) = (cell(there), cell(&recording(record)), cell(ask), cell(doc));
+    format!("| {name} | `{there}` | `{record}` | `{ask}` | {doc} |\n")
 }
 
 /// With the name of the trace, which goes before a command.
