@@ -47,6 +47,8 @@ pub fn decode_record(
 pub struct Decoder {
     schema: SchemaRef,
     columns: Vec<Column>,
+    /// Whose kernel stacks are.
+    kernel: Space,
     interners: Vec<Interner>,
     record_size: usize,
     utc_minus_boottime_ns: i64,
@@ -76,6 +78,7 @@ impl Decoder {
         Ok(Self {
             schema: Arc::new(layout.schema()),
             columns: layout.columns.clone(),
+            kernel: if layout.sampled { Space::Sampled } else { Space::Kernel },
             interners: layout.columns.iter().map(|_| Interner::default()).collect(),
             record_size,
             utc_minus_boottime_ns,
@@ -91,7 +94,8 @@ impl Decoder {
 
     /// Decode `rows`; stacks, addresses and cgroups go to `collector`.
     pub fn decode(&mut self, rows: &Rows, collector: &mut Collector) -> Result<RecordBatch> {
-        let Self { schema, columns, interners, record_size, utc_minus_boottime_ns, nulls, contexts } = self;
+        let Self { schema, columns, kernel, interners, record_size, utc_minus_boottime_ns, nulls, contexts } =
+            self;
         let n = rows.len();
         if let Some(other) = rows.records.iter().find(|record| record.len() != *record_size) {
             bail!("a record of {} bytes among those of {record_size} bytes", other.len());
@@ -133,7 +137,7 @@ impl Decoder {
             let offset = usize::from(column.offset);
             let size = usize::from(column.ty.wire_size());
             let fields = Fields { records: &rows.records, offset, size };
-            arrays.push(column_array(column, &fields, valid, interner, collector)?);
+            arrays.push(column_array(column, &fields, valid, interner, *kernel, collector)?);
         }
         RecordBatch::try_new(schema.clone(), arrays).context("columns that do not fit their schema")
     }
@@ -205,6 +209,7 @@ fn column_array(
     fields: &Fields<'_>,
     valid: Option<NullBuffer>,
     interner: &mut Interner,
+    kernel: Space,
     collector: &mut Collector,
 ) -> Result<ArrayRef> {
     Ok(match &column.ty {
@@ -263,7 +268,7 @@ fn column_array(
             let length = u16::from_ne_bytes(bytes_at(raw, 0)).min(*most);
             &raw[2..2 + usize::from(length)]
         }),
-        Type::KernelStack(_) => stack_ids(fields, valid, |_, frames| collector.stack(Space::Kernel, frames)),
+        Type::KernelStack(_) => stack_ids(fields, valid, |_, frames| collector.stack(kernel, frames)),
         Type::UserStack(_) => {
             stack_ids(fields, valid, |pid, frames| collector.stack(Space::User(pid), frames))
         }

@@ -8,6 +8,7 @@ mod mechanisms;
 mod names;
 mod plans;
 mod run;
+mod samples;
 mod sound;
 mod tracepoints;
 
