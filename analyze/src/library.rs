@@ -81,6 +81,7 @@ const SHIPPED: &[(&str, &str)] = files![
     "backlogs",
     "tcp_rtt",
     "tcp_read_delay",
+    "cpu_profile",
     "lock_waits",
     "memory_stalls",
     "drops",

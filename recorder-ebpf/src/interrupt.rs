@@ -56,8 +56,17 @@ fn read_u32(address: u64) -> u32 {
 
 #[inline(always)]
 fn of_count(count: u32) -> u64 {
+    let count = if interrupts!(own) != 0 { interrupted(count) } else { count };
     let bits = |mask: u32| u64::from(count & mask);
     one_of(bits(interrupts::SOFTIRQ), bits(interrupts::HARDIRQ), bits(interrupts::NMI))
+}
+
+/// What the count was before this program's own interrupt: an NMI counts as a hard interrupt too.
+#[inline(always)]
+fn interrupted(count: u32) -> u32 {
+    let nmi = not_zero(u64::from(count & interrupts::NMI)) as u32;
+    let hardirq = not_zero(u64::from(count & interrupts::HARDIRQ)) as u32;
+    count - (nmi << interrupts::NMI.trailing_zeros()) - (hardirq << interrupts::HARDIRQ.trailing_zeros())
 }
 
 /// The innermost of those that are not 0.

@@ -62,7 +62,7 @@ static START_OFFSET: u32 = 0;
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".rodata")]
 static INTERRUPTS: Interrupts =
-    Interrupts { how: 0, count: 0, queue: 0, run_queue: 0, current: 0, softirq: 0 };
+    Interrupts { how: 0, count: 0, queue: 0, run_queue: 0, current: 0, softirq: 0, own: 0 };
 
 /// Offset of `bpf_prog.active`, 0 if it is not known.
 #[unsafe(no_mangle)]

@@ -1,17 +1,18 @@
-//! A pattern or a name in, what can be recorded on standard output: events, tracepoints, functions, and the columns of
-//! one event.
+//! A pattern or a name in, what can be recorded on standard output: events, samples, tracepoints, functions, and the
+//! columns of one event.
 
 use std::io::Write;
 
 use anyhow::{Context, Result, ensure};
 use glob::Pattern;
 use schemas::def::{EventDef, builtin};
+use schemas::expr::{HARDWARE_EVENTS, SOFTWARE_EVENTS, UNITS};
 
 use crate::cli::{EXIT_OK, say};
 use crate::kernel::Kernel;
 use crate::{resolve, select, user};
 
-/// `recorder list`: without `glob` the built-in events, with it also tracepoints and functions that match.
+/// `recorder list`: without `glob` the built-in events, with it also samples, tracepoints and functions that match.
 pub fn list(glob: Option<&str>, out: &mut impl Write) -> Result<u8> {
     if let Some((kind, target)) = glob.and_then(user_functions) {
         return list_user(kind, target, out);
@@ -27,6 +28,12 @@ pub fn list(glob: Option<&str>, out: &mut impl Write) -> Result<u8> {
     }
     let Some(glob) = glob else { return Ok(EXIT_OK) };
     let mut found = events.len();
+    for (written, name) in samples() {
+        if matches(name) || matches(&written) {
+            writeln!(out, "{written}")?;
+            found += 1;
+        }
+    }
     let kernel = Kernel::running()?;
     match kernel.tracefs().and_then(|tracefs| tracefs.tracepoints()) {
         Ok(tracepoints) => {
@@ -47,8 +54,17 @@ pub fn list(glob: Option<&str>, out: &mut impl Write) -> Result<u8> {
             found += 1;
         }
     }
-    ensure!(found > 0, "nothing matches '{glob}': no event, tracepoint or function; try '*{glob}*'");
+    ensure!(found > 0, "nothing matches '{glob}': no event, sample, tracepoint or function; try '*{glob}*'");
     Ok(EXIT_OK)
+}
+
+/// What can be sampled, with the name of what a processor or the kernel counts.
+fn samples() -> impl Iterator<Item = (String, &'static str)> {
+    let counted = |kind: &'static str, events: &'static [(&str, u64)]| {
+        events.iter().map(move |(name, _)| (format!("{kind}:{name}:COUNT"), *name))
+    };
+    let rates = UNITS.iter().map(|(unit, _)| (format!("profile:{unit}:N"), "profile"));
+    rates.chain(counted("software", &SOFTWARE_EVENTS)).chain(counted("hardware", &HARDWARE_EVENTS))
 }
 
 /// `uprobe:PATH:GLOB`, `usdt:PATH:GLOB`, without the glob too: its kind, and the rest.

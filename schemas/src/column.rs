@@ -312,6 +312,9 @@ pub struct Layout {
     /// A row stands for the events of an interval: as many as column [`COUNT`] says.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub aggregate: bool,
+    /// A row is a sample: its kernel stack begins where the processor was, whatever that is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sampled: bool,
 }
 
 /// Column of an aggregated event that says how many events a row stands for.
@@ -346,6 +349,7 @@ impl Layout {
             columns,
             record_size: u32::from(end).next_multiple_of(8),
             aggregate: false,
+            sampled: false,
         };
         (layout, stash_end - size_of::<RecordHeader>() as u16)
     }

@@ -42,6 +42,7 @@ const BUILTIN: &[(&str, &str)] = &[
     ("packets", include_str!("../events/packets.toml")),
     ("processes", include_str!("../events/processes.toml")),
     ("reclaims", include_str!("../events/reclaims.toml")),
+    ("samples", include_str!("../events/samples.toml")),
     ("signals", include_str!("../events/signals.toml")),
     ("sock_io", include_str!("../events/sock_io.toml")),
     ("switches", include_str!("../events/switches.toml")),
@@ -363,7 +364,10 @@ pub fn runs_at_return(kind: ProbeKind) -> bool {
         | ProbeKind::Tracepoint
         | ProbeKind::RawTracepoint
         | ProbeKind::Uprobe
-        | ProbeKind::Usdt => false,
+        | ProbeKind::Usdt
+        | ProbeKind::Profile
+        | ProbeKind::Software
+        | ProbeKind::Hardware => false,
     }
 }
 

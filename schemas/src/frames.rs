@@ -36,7 +36,7 @@ use crate::wire::{Counters, MAX_RECORD};
 use cursor::Cursor;
 
 /// The first bytes of a frame file.
-pub const MAGIC: &[u8; 8] = b"ktapefr5";
+pub const MAGIC: &[u8; 8] = b"ktapefr6";
 /// Most processors that the kernel can be built for.
 pub const MAX_CPUS: u32 = 8192;
 /// Times behind this (146 years) cannot be: with any offset to UTC they are no timestamps.
@@ -103,6 +103,8 @@ pub struct ProbeCounters {
     pub recursion_misses: Option<u64>,
     /// Times the kernel could not run a kprobe or kretprobe; `None` if it does not say, 0 for other kinds.
     pub kprobe_misses: Option<u64>,
+    /// Samples that were due and did not come; 0 for other kinds.
+    pub sample_misses: u64,
     /// Processes that are not recorded although their parent is, because the pid set was full.
     pub unfollowed: u64,
 }
@@ -382,12 +384,15 @@ fn limit(what: &'static str, value: u64, limit: u64) -> Result<(), FrameError> {
 }
 
 fn write_counters(out: &mut Vec<u8>, counters: &ProbeCounters) {
-    let ProbeCounters { probe, per_cpu, recursion_misses, kprobe_misses, unfollowed } = counters;
+    let ProbeCounters { probe, per_cpu, recursion_misses, kprobe_misses, sample_misses, unfollowed } =
+        counters;
     out.extend_from_slice(&probe.to_le_bytes());
     for misses in [recursion_misses, kprobe_misses] {
         out.extend_from_slice(&misses.map_or(-1, u64::cast_signed).to_le_bytes());
     }
-    out.extend_from_slice(&unfollowed.to_le_bytes());
+    for count in [sample_misses, unfollowed] {
+        out.extend_from_slice(&count.to_le_bytes());
+    }
     out.extend_from_slice(&(per_cpu.len() as u32).to_le_bytes());
     for (cpu, counters) in per_cpu.iter().enumerate().filter(|(_, c)| **c != Counters::default()) {
         out.extend_from_slice(&(cpu as u32).to_le_bytes());
@@ -400,7 +405,7 @@ fn read_counters(payload: &mut Cursor<'_>) -> Result<ProbeCounters, FrameError> 
     let probe = payload.u16("probe")?;
     let misses = [payload.i64("misses")?, payload.i64("misses")?];
     let [recursion_misses, kprobe_misses] = misses.map(|n| u64::try_from(n).ok());
-    let unfollowed = payload.u64("processes")?;
+    let (sample_misses, unfollowed) = (payload.u64("samples")?, payload.u64("processes")?);
     let cpus = payload.u32("cpus")?;
     limit("number of cpus", cpus.into(), MAX_CPUS.into())?;
     let mut per_cpu = vec![Counters::default(); cpus as usize];
@@ -412,7 +417,7 @@ fn read_counters(payload: &mut Cursor<'_>) -> Result<ProbeCounters, FrameError> 
         };
         *counters = Counters::read_from_bytes(bytes).map_err(|_| FrameError::Short("counters"))?;
     }
-    Ok(ProbeCounters { probe, per_cpu, recursion_misses, kprobe_misses, unfollowed })
+    Ok(ProbeCounters { probe, per_cpu, recursion_misses, kprobe_misses, sample_misses, unfollowed })
 }
 
 #[cfg(test)]

@@ -51,8 +51,8 @@ pub const DURATION: usize = MAX_ARGS + 1;
 /// kernel has return probes of a thread wait for.)
 pub const MAX_NESTED: usize = 64;
 
-/// Registers in `struct pt_regs` of x86_64.
-pub const MAX_REGISTERS: u8 = 21;
+/// Words of the context of a probe whose context has registers: a sample has those of aarch64 and then its period.
+pub const MAX_REGISTERS: u8 = 35;
 
 /// "No temporary", "no bit": the value of an unused `u8` index.
 pub const NONE: u8 = 0xff;
@@ -88,7 +88,8 @@ pub mod src {
     pub const ANCESTOR_ID: u8 = 11;
     /// Nanoseconds since the entry of the call that returns.
     pub const DURATION: u8 = 12;
-    /// Word `index` of the context, less than [`super::MAX_REGISTERS`]: a register in the order of `struct pt_regs`.
+    /// Word `index` of the context, less than [`super::MAX_REGISTERS`]: a register in the order of `struct pt_regs`;
+    /// of a sample its period is behind them.
     pub const REG: u8 = 13;
 }
 
@@ -457,6 +458,9 @@ pub struct Interrupts {
     pub current: i32,
     /// Offset of `task_struct.softirq_disable_cnt`, which real-time kernels have; 0 on others.
     pub softirq: i32,
+    /// 1 for a program that runs in an interrupt of its own, that of a timer or of a counter: it is about what that
+    /// interrupted.
+    pub own: u32,
 }
 
 /// Values of [`Interrupts::how`].
@@ -756,4 +760,4 @@ impl Plan {
 
 const _: () = assert!(size_of::<Slot>() == 48 && size_of::<Term>() == 24 && size_of::<RecordHeader>() == 32);
 const _: () = assert!(size_of::<Plan>() == MAX_SLOTS * 48 + MAX_TERMS * 24 + MAX_CLAUSES * 4 + 56);
-const _: () = assert!(size_of::<Interrupts>() == 24);
+const _: () = assert!(size_of::<Interrupts>() == 28);

@@ -19,7 +19,7 @@ const TOGETHER: &[&[&str]] = &[
     &["listens_b", "packets", "listens"],
     &["packets", "gaps", "netns_reused", "late", "open_empty"],
     &["syscalls", "open_empty", "wakeups", "irqs", "signals", "ooms"],
-    &["works", "capabilities", "execs", "exits", "lock_waits", "reclaims", "open_empty"],
+    &["works", "capabilities", "execs", "exits", "lock_waits", "reclaims", "samples", "open_empty"],
     &["switches", "mkdirs", "joins", "unseen", "losses", "open_empty"],
     &["sock_io", "open_empty", "tcp_conns", "tcp_events", "tcp_segments", "drops"],
     &["cache", "opens", "block_io", "dir_entries", "file_io", "mounts", "open_empty"],

@@ -42,6 +42,8 @@ Examples:
   recorder list '*mkdir*'                          also tracepoints and functions whose names match
   recorder list 'tp:sock:*'                        the tracepoints of a category
   recorder list 'fn:tcp_*'                         functions
+  recorder list 'profile:*'                        rates at which the processors can be sampled
+  recorder list '*cache*'                          among others hardware:cache-misses:COUNT
   recorder list 'uprobe:libc:pthread_*'            functions of a program or library
   recorder list 'usdt:/usr/bin/python3:*'          probes that it has built in")]
     List {

@@ -19,7 +19,7 @@ use crate::resolve::{Candidate, Filter, Request, ResolvedSource, Stacks, Unobser
 use crate::snapshot::processes;
 
 /// Probes that between them try every mechanism, on what every kernel has.
-const TRIALS: [&str; 7] = [
+const TRIALS: [&str; 8] = [
     "tp:sched:sched_process_exit{ who=$pid }",
     "raw_tp:sched_process_exit{ who=$pid }",
     "fentry:vfs_open{ who=$pid }",
@@ -27,6 +27,7 @@ const TRIALS: [&str; 7] = [
     "kprobe:vfs_open{ who=$pid }",
     "kretprobe:vfs_open{ result=retval }",
     "syscall:mkdir{ mode }",
+    "profile:hz:99{ in_user }",
 ];
 /// Rings of a trial: nothing goes into them.
 const TRIAL_RING_BYTES: u64 = 1 << 20;

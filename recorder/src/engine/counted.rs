@@ -3,44 +3,21 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+
+use super::perf::{self, Attributes};
 
 /// The kernel's kind of perf event for places in files.
 const KIND: &str = "/sys/bus/event_source/devices/uprobe/type";
 /// Which bits of `config` say where the semaphore is (`config:32-63`).
 const FORMAT: &str = "/sys/bus/event_source/devices/uprobe/format/ref_ctr_offset";
 const SHIFT: u32 = 32;
-/// `PERF_EVENT_IOC_ENABLE`, `PERF_EVENT_IOC_SET_BPF`.
-const ENABLE: libc::Ioctl = 0x2400;
-const SET_BPF: libc::Ioctl = 0x4004_2408;
-/// Close the descriptor when another program is executed (`PERF_FLAG_FD_CLOEXEC`).
-const CLOSE_ON_EXEC: libc::c_ulong = 8;
 /// What the C library has no text for (`ENOTSUPP`).
 const NOT_SUPPORTED: i32 = 524;
-
-/// `struct perf_event_attr` as far as it goes here (`PERF_ATTR_SIZE_VER1`).
-#[repr(C)]
-#[derive(Default)]
-struct Attributes {
-    kind: u32,
-    size: u32,
-    config: u64,
-    period: u64,
-    sample_type: u64,
-    read_format: u64,
-    flags: u64,
-    wakeup_events: u32,
-    breakpoint_type: u32,
-    path: u64,
-    offset: u64,
-}
-
-const _: () = assert!(size_of::<Attributes>() == 72);
 
 /// Attach a program at `offset` of the file at `path` and raise what is at `semaphore` of it, until the result is closed.
 pub fn attach(program: BorrowedFd<'_>, path: &Path, offset: u64, semaphore: u64) -> Result<OwnedFd> {
@@ -63,37 +40,17 @@ pub fn attach(program: BorrowedFd<'_>, path: &Path, offset: u64, semaphore: u64)
         offset,
         ..Attributes::default()
     };
-    let (all, first_cpu, no_group) = (-1, 0, -1);
-    // SAFETY: `attributes` is as long as it says, and lives as long as the text that it points to.
-    let event = unsafe {
-        libc::syscall(
-            libc::SYS_perf_event_open,
-            &raw const attributes,
-            all,
-            first_cpu,
-            no_group,
-            CLOSE_ON_EXEC,
-        )
-    };
-    if event < 0 {
-        let error = io::Error::last_os_error();
-        return Err(match error.raw_os_error() {
-            Some(NOT_SUPPORTED) => anyhow::anyhow!(
-                "the kernel cannot probe the instruction at file offset {offset:#x}"
-            ),
-            Some(libc::EINVAL) => anyhow::Error::from(error).context(format!(
-                "the kernel refuses the probe at file offset {offset:#x}: another program may probe it with another semaphore"
-            )),
-            _ => error.into(),
-        });
-    }
-    // SAFETY: the kernel has just given us this descriptor.
-    let event = unsafe { OwnedFd::from_raw_fd(event as i32) };
-    for (request, argument) in [(SET_BPF, program.as_raw_fd()), (ENABLE, 0)] {
-        // SAFETY: both take a number.
-        if unsafe { libc::ioctl(event.as_raw_fd(), request, argument) } < 0 {
-            return Err(io::Error::last_os_error()).context("cannot attach the program to the probe");
+    let first_cpu = 0;
+    // `text` lives until the end.
+    let event = perf::open(&attributes, first_cpu).map_err(|error| match error.raw_os_error() {
+        Some(NOT_SUPPORTED) => {
+            anyhow::anyhow!("the kernel cannot probe the instruction at file offset {offset:#x}")
         }
-    }
+        Some(libc::EINVAL) => anyhow::Error::from(error).context(format!(
+            "the kernel refuses the probe at file offset {offset:#x}: another program may probe it with another semaphore"
+        )),
+        _ => error.into(),
+    })?;
+    perf::attach(&event, program).context("cannot attach the program to the probe")?;
     Ok(event)
 }

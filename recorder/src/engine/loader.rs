@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use aya::{EbpfLoader, VerifierLogLevel};
+use schemas::expr::{Sampling, Target};
 use schemas::wire::{Interrupts, NONE, Plan, SCRATCHES};
 use zerocopy::IntoBytes;
 
@@ -64,7 +65,8 @@ impl Loader {
         let interleaved = is_user && !*IS_OLD;
         // A task makes system calls and runs programs, nobody else does.
         let never = is_user || candidate.mechanism == Mechanism::SyscallTracepoints;
-        let interrupts = if never { Interrupts::default() } else { self.interrupts };
+        let own = samples_in_interrupt(candidate).into();
+        let interrupts = if never { Interrupts::default() } else { Interrupts { own, ..self.interrupts } };
         let entry = candidate.entry.is_some();
         let shape = (candidate.plan.aggregates != 0).then(|| Shape::of(candidate));
         let scratches = if shape.is_some() && interleaved { SCRATCHES } else { candidate.copies() };
@@ -116,6 +118,15 @@ impl Loader {
         let ebpf = self.loader.load(object.as_bytes()).context("cannot load the eBPF object")?;
         Ok(Programs::new(ebpf, events))
     }
+}
+
+/// Whether the program runs in an interrupt that is there to take a sample.
+fn samples_in_interrupt(candidate: &Candidate) -> bool {
+    let sampling = || {
+        let target = Target::parse(&candidate.target).ok()?;
+        Sampling::parse(target.kind, &target.name)?.ok()
+    };
+    candidate.mechanism == Mechanism::PerfEvent && sampling().is_some_and(|it| it.interrupts())
 }
 
 /// Names of the recording program and of its further copies.

@@ -54,7 +54,9 @@ fn counts_recursion(mechanism: Mechanism, kernel: KernelVersion) -> bool {
         | Mechanism::Fentry
         | Mechanism::Fexit
         | Mechanism::Uprobe
-        | Mechanism::Uretprobe => true,
+        | Mechanism::Uretprobe
+        // What is skipped is one of the samples that were due and did not come.
+        | Mechanism::PerfEvent => true,
     }
 }
 

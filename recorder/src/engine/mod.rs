@@ -16,9 +16,11 @@ mod mapped;
 mod misses;
 mod object;
 mod objects;
+mod perf;
 mod pids;
 mod program;
 mod ring;
+mod samples;
 mod sys;
 mod tables;
 #[cfg(test)]
@@ -48,6 +50,7 @@ use misses::Misses;
 use objects::ObjectSets;
 use program::Programs;
 use ring::Ring;
+use samples::Samples;
 use tables::Tables;
 
 /// Smallest and largest ring of one probe and CPU.
@@ -137,6 +140,8 @@ struct Attached {
     /// By number, cpu.
     rings: Vec<(ProbeId, u16, Ring)>,
     states: OwnedFd,
+    /// Of a program that samples.
+    samples: Option<Samples>,
     /// What is kept of calls from entry to return, if their duration is measured.
     calls: Option<OwnedFd>,
     /// The recording program, whose skips are losses unless a further copy took them. A call of which the program at
@@ -194,6 +199,7 @@ impl Engine {
         }
         let start_ns = boot_ns().saturating_sub(CLOCK_SLACK_NS);
         self.gate.open()?;
+        self.samples().for_each(Samples::start);
         self.tables.start(start_ns);
         Ok(start_ns)
     }
@@ -259,6 +265,7 @@ impl Engine {
                 .then(|| programs.map("STASH")?.try_clone_to_owned().map_err(Error::from))
                 .transpose()?,
             program: programs.event_fd()?,
+            samples: programs.samples.take(),
             programs: Some(programs),
             rings,
             skipped_before: Misses::default(),
@@ -289,6 +296,7 @@ impl Engine {
     /// Let no probe see anything any more, and start to detach all in the background, because that may take a second:
     /// drain until the thread has finished.
     pub fn start_detaching(&mut self) -> JoinHandle<()> {
+        let events: Vec<File> = self.samples().flat_map(Samples::finish).collect();
         // A gate that could not be closed is no gate: the probes end one by one.
         let _ = self.gate.close();
         self.tables.finish();
@@ -302,6 +310,7 @@ impl Engine {
         self.detaching.push(done);
         std::thread::spawn(move || {
             let _working: Sender<()> = working;
+            drop(events);
             let each = programs.len().div_ceil(DETACH_THREADS).max(1);
             std::thread::scope(|scope| {
                 while !programs.is_empty() {
@@ -322,6 +331,10 @@ impl Engine {
             }
         }
         Ok(all)
+    }
+
+    fn samples(&mut self) -> impl Iterator<Item = &mut Samples> {
+        self.probes.iter_mut().filter_map(|probe| probe.samples.as_mut())
     }
 
     fn follow_children(&mut self) -> Result<()> {
@@ -440,16 +453,19 @@ impl EventSource for Engine {
         let unfollowed = self.unfollowed()?;
         let counters = |states: &[CpuState]| -> Vec<Counters> { states.iter().map(|s| s.counters).collect() };
         let mut all = Vec::with_capacity(self.probes.len());
-        for probe in &self.probes {
+        for probe in &mut self.probes {
             let skipped = probe.skipped(self.possible_cpus);
+            probe.samples.iter_mut().for_each(Samples::look);
             for copy in 0..probe.copies {
                 // What a further copy misses, one before it has seen or counts as missed.
                 let Misses { recursion, kprobe } = if copy == 0 { skipped } else { Misses::default() };
+                let states = states(&probe.states, copy, self.possible_cpus)?;
                 all.push(ProbeCounters {
                     probe: probe.id + copy as ProbeId,
-                    per_cpu: counters(&states(&probe.states, copy, self.possible_cpus)?),
+                    per_cpu: counters(&states),
                     recursion_misses: recursion,
                     kprobe_misses: kprobe,
+                    sample_misses: probe.samples.as_mut().map_or(0, |samples| samples.missed(&states)),
                     unfollowed: if probe.filters_pids && copy == 0 { unfollowed } else { 0 },
                 });
             }

@@ -7,13 +7,15 @@ use anyhow::{Context, Error, Result, anyhow, bail};
 use aya::programs::links::FdLink;
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeScope};
 use aya::programs::{
-    BtfTracePoint, FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint, TracePoint, UProbe,
+    BtfTracePoint, FEntry, FExit, Iter, KProbe, PerfEvent, Program, ProgramError, RawTracePoint, TracePoint,
+    UProbe,
 };
 use aya::{Btf, Ebpf};
 use schemas::wire::{NONE, context};
 
 use super::counted;
 use super::mapped::Mapped;
+use super::samples::Samples;
 use super::sys::link_by_id;
 use crate::kernel::Tracefs;
 use crate::resolve::{Candidate, Mechanism};
@@ -42,6 +44,8 @@ pub struct Programs {
     events: &'static [&'static str],
     /// The link of the recording program's kprobe once more, to ask for misses; none without CAP_SYS_ADMIN.
     pub kprobe_link: Option<OwnedFd>,
+    /// What calls a program that samples.
+    pub samples: Option<Samples>,
 }
 
 /// How the machine's registers look.
@@ -59,6 +63,7 @@ const KRETPROBE: Kind = (REGS, "kretprobe");
 const TRACEPOINT: Kind = (context::TRACEPOINT, "tracepoint");
 const UPROBE: Kind = (REGS, "uprobe");
 const URETPROBE: Kind = (REGS, "uretprobe");
+const PERF_EVENT: Kind = (REGS, "perf_event");
 
 /// The recording program and the one at entry.
 pub(super) fn kinds(mechanism: Mechanism) -> (Kind, Kind) {
@@ -72,6 +77,7 @@ pub(super) fn kinds(mechanism: Mechanism) -> (Kind, Kind) {
         Mechanism::Tracepoint | Mechanism::SyscallTracepoints => (TRACEPOINT, TRACEPOINT),
         Mechanism::Uprobe => (UPROBE, UPROBE),
         Mechanism::Uretprobe => (URETPROBE, UPROBE),
+        Mechanism::PerfEvent => (PERF_EVENT, PERF_EVENT),
     }
 }
 
@@ -98,7 +104,14 @@ impl Programs {
     /// Those of a copy that is not in the kernel yet; `events` names the recording program and its further
     /// copies.
     pub(super) fn new(ebpf: Ebpf, events: &'static [&'static str]) -> Self {
-        Self { ebpf, links: Vec::new(), events_of_files: Vec::new(), events, kprobe_link: None }
+        Self {
+            ebpf,
+            links: Vec::new(),
+            events_of_files: Vec::new(),
+            events,
+            kprobe_link: None,
+            samples: None,
+        }
     }
 
     /// Attach what `candidate` says: the entry program last, so that no call is kept whose return nobody sees.
@@ -153,6 +166,7 @@ impl Programs {
                 self.program::<TracePoint>(name)?.load()
             }
             Mechanism::Uprobe | Mechanism::Uretprobe => self.program::<UProbe>(name)?.load(),
+            Mechanism::PerfEvent => self.program::<PerfEvent>(name)?.load(),
         };
         loaded.map_err(explain)
     }
@@ -176,6 +190,12 @@ impl Programs {
             Mechanism::Tracepoint | Mechanism::SyscallTracepoints => self.tracepoint(name, target),
             Mechanism::Uprobe | Mechanism::Uretprobe => {
                 self.uprobe(name, user.context("its place in the file is not known")?)
+            }
+            Mechanism::PerfEvent => {
+                let cpus = aya::util::online_cpus()
+                    .map_err(|(path, error)| Error::from(error).context(format!("cannot read {path}")))?;
+                self.samples = Some(Samples::attach(self.fd(name)?, target, &cpus)?);
+                Ok(())
             }
         }
     }

@@ -114,6 +114,7 @@ impl Kernel {
         let count = hot("preempt_count").or_else(|| per_cpu("__preempt_count"))?;
         let current = hot("current_task").or_else(|| per_cpu("current_task"))?;
         Some(Interrupts {
+            own: 0,
             how: interrupts::PER_CPU,
             count: count - run_queue,
             queue: self.offset("task_struct", &["se", "cfs_rq"])?,

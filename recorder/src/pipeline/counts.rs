@@ -242,13 +242,17 @@ impl Counts {
         counts: &mut CountsBuilder,
         losses: &mut LossesBuilder,
     ) -> Result<()> {
-        for ProbeCounters { probe, recursion_misses, kprobe_misses, .. } in snapshot.probes {
+        for ProbeCounters { probe, recursion_misses, kprobe_misses, sample_misses, .. } in snapshot.probes {
             let event =
                 self.events.get(probe).with_context(|| format!("counters of unknown probe {probe}"))?;
             let totals = self.totals.entry(event.clone()).or_default();
             let mut skipped = 0;
-            for (reason, misses) in [("recursion", recursion_misses), ("kprobe_missed", kprobe_misses)] {
-                let Some(misses) = *misses else {
+            for (reason, misses) in [
+                ("recursion", *recursion_misses),
+                ("kprobe_missed", *kprobe_misses),
+                ("sample_missed", Some(*sample_misses)),
+            ] {
+                let Some(misses) = misses else {
                     // With the first counts: who reads a trace that goes on, or was cut off, must know it too.
                     if let Entry::Vacant(unknown) = self.told_unknown.entry((*probe, reason)) {
                         unknown.insert(snapshot.interval);

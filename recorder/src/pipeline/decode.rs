@@ -48,6 +48,8 @@ pub fn decode_record(
 pub struct Decoder {
     schema: SchemaRef,
     columns: Vec<Column>,
+    /// Whose kernel stacks are.
+    kernel: Space,
     interners: Vec<Interner>,
     record_size: usize,
     utc_minus_boottime_ns: i64,
@@ -77,6 +79,7 @@ impl Decoder {
         Ok(Self {
             schema: Arc::new(layout.schema()),
             columns: layout.columns.clone(),
+            kernel: if layout.sampled { Space::Sampled } else { Space::Kernel },
             interners: layout.columns.iter().map(|_| Interner::default()).collect(),
             record_size,
             utc_minus_boottime_ns,
@@ -92,7 +95,8 @@ impl Decoder {
 
     /// Decode `rows`; stacks, addresses and cgroups go to `collector`.
     pub fn decode(&mut self, rows: &Rows, collector: &mut Collector) -> Result<RecordBatch> {
-        let Self { schema, columns, interners, record_size, utc_minus_boottime_ns, nulls, contexts } = self;
+        let Self { schema, columns, kernel, interners, record_size, utc_minus_boottime_ns, nulls, contexts } =
+            self;
         let n = rows.len();
         if let Some(other) = rows.records.iter().find(|record| record.len() != *record_size) {
             bail!("a record of {} bytes among those of {record_size} bytes", other.len());
@@ -134,7 +138,7 @@ impl Decoder {
             let offset = usize::from(column.offset);
             let size = usize::from(column.ty.wire_size());
             let fields = Fields { records: &rows.records, offset, size };
-            arrays.push(column_array(column, &fields, valid, interner, collector)?);
+            arrays.push(column_array(column, &fields, valid, interner, *kernel, collector)?);
         }
         RecordBatch::try_new(schema.clone(), arrays).context("columns that do not fit their schema")
     }
@@ -206,6 +210,7 @@ fn column_array(
     fields: &Fields<'_>,
     valid: Option<NullBuffer>,
     interner: &mut Interner,
+    kernel: Space,
     collector: &mut Collector,
 ) -> Result<ArrayRef> {
     Ok(match &column.ty {
@@ -262,7 +267,7 @@ fn column_array(
         Type::Bytes(_) | Type::Numbers(..) => binary(fields, valid, |raw| raw),
         Type::Some(most) | Type::UserSome(most) => binary(fields, valid, |raw| some_bytes(raw, *most)),
         Type::Argv(most) => utf8(fields, valid, |raw, out| words(some_bytes(raw, *most), out)),
-        Type::KernelStack(_) => stack_ids(fields, valid, |_, frames| collector.stack(Space::Kernel, frames)),
+        Type::KernelStack(_) => stack_ids(fields, valid, |_, frames| collector.stack(kernel, frames)),
         Type::UserStack(_) => {
             stack_ids(fields, valid, |pid, frames| collector.stack(Space::User(pid), frames))
         }

@@ -216,8 +216,10 @@ impl<R: Read> FrameFile<R> {
             counters.probe
         );
         let sum = |counters: &ProbeCounters| {
-            let misses = [counters.recursion_misses, counters.kprobe_misses, Some(counters.unfollowed)];
-            let all = counters.per_cpu.iter().flat_map(numbers).chain(misses.into_iter().flatten());
+            let misses = [counters.recursion_misses, counters.kprobe_misses];
+            let others = [counters.sample_misses, counters.unfollowed];
+            let all =
+                counters.per_cpu.iter().flat_map(numbers).chain(misses.into_iter().flatten()).chain(others);
             all.fold(0, u64::saturating_add)
         };
         // What was skipped may seem to fall for a moment, and counts as much as it ever rose.

@@ -45,6 +45,8 @@ pub type Symbolizer = Box<dyn FnMut(u64) -> Option<Symbol> + Send>;
 pub enum Space {
     /// Kernel code.
     Kernel,
+    /// The same, from where a sample found the processor: no return address, and whatever it is, no machinery.
+    Sampled,
     /// Code of that process.
     User(u32),
 }
@@ -117,10 +119,11 @@ impl Collector {
     /// between what is probed and our programs are left out.
     pub fn stack(&mut self, space: Space, frames: impl Iterator<Item = u64> + Clone) -> i64 {
         let owner = match space {
-            Space::Kernel => 0,
+            Space::Kernel | Space::Sampled => 0,
             Space::User(pid) => (1 << 32) | u64::from(pid),
         };
-        let raw = fold23([owner].into_iter().chain(frames.clone()));
+        let raw_owner = if space == Space::Sampled { 2 << 32 } else { owner };
+        let raw = fold23([raw_owner].into_iter().chain(frames.clone()));
         let (number, is_new) = self.raw_stacks.number(raw, |_| true);
         if !is_new {
             return self.ids[number as usize];
@@ -129,8 +132,10 @@ impl Collector {
         let id = fold23([owner].into_iter().chain(frames.clone().skip(skip))) as i64;
         self.ids.push(id);
         if self.known_stacks.number(id.cast_unsigned(), |_| true).1 {
-            if space == Space::Kernel {
-                frames.clone().skip(skip).for_each(|frame| self.meet_address(frame, true));
+            if matches!(space, Space::Kernel | Space::Sampled) {
+                let is_return = |i: usize| i > 0 || space == Space::Kernel;
+                let frames = frames.clone().skip(skip).enumerate();
+                frames.for_each(|(i, frame)| self.meet_address(frame, is_return(i)));
             }
             self.stacks.push(Stack { id, space, frames: frames.skip(skip).collect() });
         }
@@ -184,7 +189,7 @@ impl Collector {
         for Stack { id, space, frames: addresses } in self.stacks.drain(..) {
             ids.append_value(id);
             let (space, pid) = match space {
-                Space::Kernel => ("kernel", None),
+                Space::Kernel | Space::Sampled => ("kernel", None),
                 Space::User(pid) => ("user", Some(pid)),
             };
             spaces.append_value(space);
@@ -270,6 +275,26 @@ impl Collector {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sample_is_where_it_is_and_a_return_address_behind_the_call() {
+        let function = |name: &str, start: u64, address| {
+            Some(Symbol { name: name.into(), offset_bytes: (address - start) as i64, module: None })
+        };
+        let mut all = Collector::new(Box::new(move |address| match address {
+            100..200 => function("bpf_prog_1", 100, address),
+            200..300 => function("called", 200, address),
+            _ => function("caller", 300, address),
+        }));
+        // At the first instruction of a function, not behind the last of the one before it.
+        all.stack(Space::Sampled, [200, 350].into_iter());
+        assert_eq!(all.addresses, [(200, false), (350, true)]);
+        let of_probe = all.stack(Space::Kernel, [110, 220, 350].into_iter());
+        let of_sample = all.stack(Space::Sampled, [110, 220, 350].into_iter());
+        assert_ne!(of_probe, of_sample);
+        let frames: Vec<_> = all.stacks.iter().map(|stack| stack.frames.clone()).collect();
+        assert_eq!(frames, [vec![200, 350], vec![220, 350], vec![110, 220, 350]]);
+    }
 
     #[test]
     fn what_was_written_is_written_again_in_another_epoch_and_not_before() {

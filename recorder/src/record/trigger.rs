@@ -382,9 +382,10 @@ impl Triggers {
 
 /// Events of a trigger's probe that did not come, or may not have.
 fn missed(counters: &ProbeCounters) -> u64 {
-    let ProbeCounters { probe: _, per_cpu, recursion_misses, kprobe_misses, unfollowed: _ } = counters;
+    let ProbeCounters { probe: _, per_cpu, recursion_misses, kprobe_misses, sample_misses, unfollowed: _ } =
+        counters;
     let in_program: u64 = per_cpu.iter().flat_map(|counters| counters.lost).sum();
-    in_program + recursion_misses.unwrap_or(0) + kprobe_misses.unwrap_or(0)
+    in_program + recursion_misses.unwrap_or(0) + kprobe_misses.unwrap_or(0) + sample_misses
 }
 
 #[cfg(test)]

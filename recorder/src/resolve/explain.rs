@@ -248,6 +248,7 @@ fn step(plan: &Plan, slot: &Slot) -> String {
         src::CGROUP_ID => "cgroup_id".to_owned(),
         src::UID_GID => "uid_gid".to_owned(),
         src::DURATION => "time since the entry".to_owned(),
+        src::REG if cfg!(target_arch = "aarch64") => format!("word {} of the registers", slot.index),
         src::REG => register_name(slot.index).to_owned(),
         src::ANCESTOR_ID => format!("cgroup_id at level {}", slot.index),
         _ => "item".to_owned(),

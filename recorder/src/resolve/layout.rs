@@ -241,7 +241,9 @@ pub(super) fn layout(def: &EventDef, columns: &[ColumnDef], types: Vec<Type>) ->
             bit: 0,
         })
         .collect();
-    let (layout, stash) = Layout::new(&def.name, &def.summary, wired, at_entry);
+    let (mut layout, stash) = Layout::new(&def.name, &def.summary, wired, at_entry);
+    layout.sampled =
+        def.sources.iter().flat_map(|source| &source.probes).all(|probe| probe.on.kind.samples());
     if usize::from(stash) > MAX_STASH {
         bail!("the columns with entry(..) have {stash} bytes, the limit is {MAX_STASH}: shorten strings");
     }

@@ -2,9 +2,9 @@
 
 use schemas::def::{ColumnDef, ProbeDef};
 use schemas::expr::{Builtin, Expr, Field, Kind, Op, ParseError, Span, near};
-use schemas::wire::src;
+use schemas::wire::{cmp, src};
 
-use super::nodes::{Bits, Formula, Node, NodeId, Nodes, Place};
+use super::nodes::{Bits, Compare, Formula, Node, NodeId, Nodes, Place, Right};
 use super::scope::{ArgAt, Returns, Scope};
 use super::types::{S32, S64, Shape, Ty, U32, U64, cast_type};
 use crate::kernel::Kernel;
@@ -313,6 +313,11 @@ impl<'a> Lower<'a> {
                 let node = self.nodes.add(Node::Sum { base, add: Some(offset), off });
                 Ok(Value::Memory(Memory { base: node, off: 0, ty, bitfield: None, place }))
             }
+            ArgAt::Word(word) => {
+                let node = self.nodes.source(src::REG, word);
+                Ok(Value::Number(Number { node, ty, to_user: false, typed: false }))
+            }
+            ArgAt::Mode => Ok(Value::Truth(self.is_user())),
             ArgAt::Operand(argument) => self.noted(field, span, ty, &argument),
             ArgAt::Elsewhere(_) => {
                 // It meets no condition, negated or not.
@@ -350,6 +355,15 @@ impl<'a> Lower<'a> {
                 number(self.read(field, span, Value::Memory(memory))?.node)
             }
         }))
+    }
+
+    /// Whether the processor ran a program, and not the kernel.
+    fn is_user(&mut self) -> Formula {
+        // Of aarch64 the mode in pstate, EL0 if it is 0; of x86_64 the privilege level in cs, 0 for the kernel.
+        let (word, mask, op) =
+            if cfg!(target_arch = "aarch64") { (33, 0xf, cmp::EQ) } else { (17, 3, cmp::NE) };
+        let left = self.nodes.source(src::REG, word);
+        Formula::Compare(Compare { left, mask, op, right: Right::Constant(0) })
     }
 
     fn sum(&mut self, address: &Address) -> NodeId {

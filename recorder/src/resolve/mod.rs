@@ -126,6 +126,8 @@ pub enum Mechanism {
     Uprobe,
     /// Its return.
     Uretprobe,
+    /// A sample of what a processor runs, target `profile:hz:99` or its like.
+    PerfEvent,
 }
 
 impl fmt::Display for Mechanism {
@@ -141,6 +143,7 @@ impl fmt::Display for Mechanism {
             Self::SyscallTracepoints => "syscall tracepoints",
             Self::Uprobe => "uprobe",
             Self::Uretprobe => "uretprobe",
+            Self::PerfEvent => "perf_event",
         })
     }
 }

@@ -6,7 +6,7 @@ use schemas::expr::{ProbeKind, near};
 
 use super::Mechanism;
 use super::scope::{Arg, ArgAt, Offer, Refusal, Returns, Scope};
-use super::types::{S64, Shape, Ty, from_c};
+use super::types::{S64, Shape, Ty, U64, from_c};
 use super::ways::Abi;
 use crate::kernel::btf::{Kind, TypeId};
 use crate::kernel::tracefs::Location;
@@ -39,6 +39,7 @@ pub(super) fn offer<'a>(kernel: &Kernel, probe: &'a ProbeDef) -> Offer<'a> {
         ProbeKind::Syscall => &[Mechanism::Fexit, Mechanism::Kretprobe, Mechanism::SyscallTracepoints],
         ProbeKind::Uprobe => &[Mechanism::Uprobe],
         ProbeKind::Uretprobe => &[Mechanism::Uretprobe],
+        ProbeKind::Profile | ProbeKind::Software | ProbeKind::Hardware => &[Mechanism::PerfEvent],
         ProbeKind::Usdt => {
             let refusal = |reason| Refusal::of(target, Mechanism::Uprobe, reason);
             offer.ways = match built_in(kernel, name) {
@@ -54,6 +55,7 @@ pub(super) fn offer<'a>(kernel: &Kernel, probe: &'a ProbeDef) -> Offer<'a> {
             (_, Mechanism::TpBtf | Mechanism::RawTp) => raw_tracepoint(kernel, *mechanism, name),
             (_, Mechanism::Tracepoint) => tracepoint(kernel, name),
             (_, Mechanism::Uprobe | Mechanism::Uretprobe) => user_function(kernel, *mechanism, name),
+            (_, Mechanism::PerfEvent) => Ok(sample(&target.to_string())),
             _ => function(kernel, *mechanism, name),
         };
         offer.ways.push(scope.map_err(|reason| Refusal::of(target, *mechanism, reason)));
@@ -318,6 +320,22 @@ pub(super) fn syscall_arguments(kernel: &Kernel, name: &str) -> Result<Vec<Arg>,
         (None, Err(error)) => Err(format!("the arguments of {name} are not known: {error:#}")),
         (None, Ok(_)) => Err(format!("the arguments of {name} are not known")),
     }
+}
+
+/// A sample: what the registers say that the processor ran, and for how much of it the sample stands.
+fn sample(target: &str) -> Scope {
+    // Words of `struct bpf_perf_event_data`.
+    let (ip, period) = if cfg!(target_arch = "aarch64") { (32, 34) } else { (16, 21) };
+    let mut scope = Scope::new(Mechanism::PerfEvent, target);
+    let arg = |name: &str, ty, at| Arg { name: name.to_owned(), ty, at };
+    scope.args = vec![
+        arg("in_user", Ty::Int { size: 1, signed: false }, ArgAt::Mode),
+        arg("ip", Ty::Pointer(Box::new(Ty::Btf(0))), ArgAt::Word(ip)),
+        arg("period", U64, ArgAt::Word(period)),
+    ];
+    scope.prototype = format!("{target} {{ bool in_user; void *ip; u64 period }}");
+    scope.returns = Returns::NotHere("a sample has no result: it has in_user, ip and period");
+    scope
 }
 
 /// The places of a probe that a program has built in, those with the same arguments together.

@@ -59,6 +59,10 @@ pub(super) enum ArgAt {
     /// The low 32 bits of a register of the `struct pt_regs` that the first argument points to, at this offset; with its
     /// sign if a 64-bit integer has one.
     Narrow { offset: u16, is_signed: bool },
+    /// A word of the context.
+    Word(u8),
+    /// Whether the registers of the context are those of a program, and not the kernel's.
+    Mode,
     /// Where the note of a probe that a program has built in says.
     Operand(Argument),
     /// Cannot be had here, for this reason, but at other places of the same probe; so it is NULL.

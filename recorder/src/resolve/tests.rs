@@ -9,6 +9,7 @@ mod names;
 mod patterns;
 mod plans;
 mod run;
+mod samples;
 mod sound;
 mod tracepoints;
 

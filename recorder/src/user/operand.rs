@@ -51,9 +51,9 @@ const WORDS: [&str; 21] = [
     "orig_rax", "rip", "cs", "eflags", "rsp", "ss",
 ];
 
-/// The name of a word of `struct pt_regs`.
+/// The name of a word of `struct pt_regs`, or of what a sample has behind it.
 pub fn register_name(word: u8) -> &'static str {
-    WORDS.get(usize::from(word)).copied().unwrap_or("?")
+    WORDS.get(usize::from(word)).copied().unwrap_or("period")
 }
 
 /// The arguments in the text of a note, one text each. (An operand in another syntax may hold spaces.)

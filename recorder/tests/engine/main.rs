@@ -9,5 +9,6 @@ mod losses;
 mod nested;
 mod objects;
 mod orders;
+mod samples;
 mod support;
 mod tracepoints;

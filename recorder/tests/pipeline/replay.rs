@@ -19,6 +19,7 @@ fn counters(n: u64) -> Vec<ProbeCounters> {
         per_cpu: vec![counters(n * 2 / 3), counters(n / 3)],
         recursion_misses: None,
         kprobe_misses: Some(2),
+        sample_misses: 0,
         unfollowed: 0,
     }]
 }

@@ -189,6 +189,7 @@ fn counts_add_up_to_the_rows_and_every_loss_has_its_row() {
         probe: 0,
         per_cpu: vec![counters],
         kprobe_misses: Some(4),
+        sample_misses: 0,
         recursion_misses: None,
         unfollowed: 6,
     };

@@ -250,6 +250,7 @@ impl EventSource for World {
             per_cpu: per_cpu.clone(),
             recursion_misses: None,
             kprobe_misses: Some(0),
+            sample_misses: 0,
             unfollowed: 0,
         };
         Ok(self.counters.iter().enumerate().map(counters).collect())

@@ -23,10 +23,12 @@ mod error;
 mod lex;
 mod parse;
 mod probe;
+mod sampling;
 
 pub use c_integer::c_integer;
 pub use error::{ParseError, Span, near};
 pub use probe::{Probe, ProbeKind, Target};
+pub use sampling::{HARDWARE_EVENTS, SOFTWARE_EVENTS, Sampling, UNITS};
 
 use crate::column::Type;
 use crate::context::own_name;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::lex::ident_len;
 use super::parse::Parser;
-use super::{Field, ParseError, Span, near};
+use super::{Field, ParseError, Sampling, Span, near};
 
 /// How to observe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,10 +31,16 @@ pub enum ProbeKind {
     Uretprobe,
     /// `usdt`: at a probe that a program or library has built in (`<sys/sdt.h>`).
     Usdt,
+    /// `profile`: a sample of each processor, at a rate.
+    Profile,
+    /// `software`: a sample each so many events that the kernel counts.
+    Software,
+    /// `hardware`: the same, that the processor counts.
+    Hardware,
 }
 
 /// Names of the kinds.
-const KINDS: [(&str, ProbeKind); 11] = [
+const KINDS: [(&str, ProbeKind); 14] = [
     ("fn", ProbeKind::Function),
     ("kprobe", ProbeKind::Kprobe),
     ("kretprobe", ProbeKind::Kretprobe),
@@ -46,6 +52,9 @@ const KINDS: [(&str, ProbeKind); 11] = [
     ("uprobe", ProbeKind::Uprobe),
     ("uretprobe", ProbeKind::Uretprobe),
     ("usdt", ProbeKind::Usdt),
+    ("profile", ProbeKind::Profile),
+    ("software", ProbeKind::Software),
+    ("hardware", ProbeKind::Hardware),
 ];
 
 /// Characters that a pattern has beside those of names.
@@ -56,7 +65,8 @@ const PATTERN: &str = "*?[]!-";
 pub struct Target {
     /// How to observe.
     pub kind: ProbeKind,
-    /// What: a function, `category:name`, a system call, `PATH:SYMBOL`, `PATH:PROVIDER:NAME`.
+    /// What: a function, `category:name`, a system call, `PATH:SYMBOL`, `PATH:PROVIDER:NAME`, `hz:99`,
+    /// `cache-misses:1000`.
     pub name: String,
 }
 
@@ -83,6 +93,13 @@ impl fmt::Display for ProbeKind {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.kind, self.name)
+    }
+}
+
+impl ProbeKind {
+    /// Whether it samples what a processor does.
+    pub fn samples(self) -> bool {
+        matches!(self, Self::Profile | Self::Software | Self::Hardware)
     }
 }
 
@@ -154,6 +171,11 @@ impl Target {
                     );
                 }
             },
+            ProbeKind::Profile | ProbeKind::Software | ProbeKind::Hardware => {
+                if let Some(Err(message)) = Sampling::parse(kind, name) {
+                    return error(from, end, message);
+                }
+            }
             ProbeKind::Function
             | ProbeKind::Kprobe
             | ProbeKind::Kretprobe
@@ -171,13 +193,18 @@ impl Target {
 
     /// Whether it may stand for several functions or tracepoints.
     pub fn is_pattern(&self) -> bool {
-        let may_be = !matches!(self.kind, ProbeKind::Uprobe | ProbeKind::Uretprobe | ProbeKind::Usdt);
+        let may_be = !matches!(self.kind, ProbeKind::Uprobe | ProbeKind::Uretprobe | ProbeKind::Usdt)
+            && !self.kind.samples();
         may_be && self.name.contains(['*', '?', '['])
     }
 
-    /// The last part of the target, as a name for an event or a source.
+    /// The last part of the target, or what is sampled, as a name for an event or a source.
     pub fn default_name(&self) -> String {
-        let last = self.name.rsplit(':').next().unwrap_or_default();
+        let last = match self.kind {
+            ProbeKind::Profile => "profile",
+            ProbeKind::Software | ProbeKind::Hardware => self.name.split(':').next().unwrap_or_default(),
+            _ => self.name.rsplit(':').next().unwrap_or_default(),
+        };
         let mut name: String =
             last.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
         if self.is_pattern() {

@@ -169,7 +169,7 @@ fn a_refused_probe_shows_the_place_and_what_was_expected() {
         (
             "inet_listen",
             "expected KIND:TARGET, with KIND one of fn, kprobe, kretprobe, fentry, fexit, tp, raw_tp, syscall, uprobe, \
-             uretprobe, usdt\n  inet_listen\n  ^^^^^^^^^^^",
+             uretprobe, usdt, profile, software, hardware\n  inet_listen\n  ^^^^^^^^^^^",
         ),
         (
             "tp:sched_switch",

@@ -39,6 +39,7 @@ fn all() -> Vec<Frame<'static>> {
             per_cpu: vec![Counters::default(), counted, Counters::default()],
             recursion_misses: None,
             kprobe_misses: Some(4),
+            sample_misses: 2,
             unfollowed: 5,
         }),
         Frame::Count { now_ns: 12 },

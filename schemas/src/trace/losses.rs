@@ -96,6 +96,13 @@ pub const LOSS_REASONS: &[LossReason] = &[
         remedy: "prefer fexit or a tracepoint; for calls of a program that go deep: a uprobe at the entry",
     },
     LossReason {
+        name: "sample_missed",
+        loses_event: true,
+        is_asked_for: false,
+        meaning: "a sample was due and did not come, because the kernel held its timer or counter back (kernel.perf_event_max_sample_rate, kernel.perf_cpu_time_max_percent), interrupts were off for too long, the processor of a virtual machine was not run, or the program of another sample, kprobe or classic tracepoint ran on that cpu; at least so many (up to two more on each cpu), of whichever process: no filter has looked at them",
+        remedy: "sample less often; observe tracepoints (tp:) and functions (fn:) beside it instead of kprobes",
+    },
+    LossReason {
         name: "unread",
         loses_event: true,
         is_asked_for: false,
@@ -165,7 +172,7 @@ const LOSSES_INTRODUCTION: &str = "\
 What the kernel saw and the trace does not have, or has incompletely. Counters are kept where it happens, per probe and
 CPU, and read each second: table `counts` has `fired = filtered + seen` and `seen = recorded + lost`, table `losses`
 says why. An event that is under way while the counters are read is told by the row that says what became of it. Runs
-that the kernel skipped (`recursion`, `kprobe_missed`) are counted as fired, seen and lost in rows whose `cpu` is NULL,
+that the kernel skipped (`recursion`, `kprobe_missed`, `sample_missed`) are counted as fired, seen and lost in rows whose `cpu` is NULL,
 because the kernel counts them for all together. No filter has looked at them, nor at what `no_entry`, `map_full` and
 `each_cut` count: with a filter they are upper bounds. A reason that a kernel cannot report has one row with `count`
 NULL in the first interval of the recording, which holds for all of it: unknown, not zero. `--max-age` and `--max-size`

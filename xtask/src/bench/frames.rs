@@ -196,6 +196,7 @@ impl<W: Write> Feed<W> {
                 per_cpu: self.lanes[probe].map(|lane| lane.counters).to_vec(),
                 recursion_misses: Some(0),
                 kprobe_misses: Some(0),
+                sample_misses: 0,
                 unfollowed: 0,
             };
             self.frame(&Frame::Counters(counters))?;

@@ -162,6 +162,7 @@ fn every_built_in_source_has_the_mechanisms_that_were_meant() {
         ("tcp_segments", "read4", "tp_btf, raw_tp"),
         ("tcp_segments", "segment6", "tp_btf, raw_tp"),
         ("tcp_segments", "read6", "tp_btf, raw_tp"),
+        ("samples", "timer", "perf_event"),
         ("signals", "generate", tracepoint),
         ("signals", "generate as a user", tracepoint),
         ("signals", "generate by the kernel", tracepoint),
