@@ -12,6 +12,16 @@
 --     A guest of the tests cannot have guests of its own: it is emulated, and module kvm needs a processor that can do it. It counts and
 --     tells no time, and knew reasons of Intel alone for long; here it is also how long the host kept the processor. reason is the number
 --     that the processor gives: of Intel where isa is 1, of AMD where it is 2.
+-- @tool llcstat: llcstat 10 | recorder record 'refs=hardware:cache-references:1000{ period:u64 }' 'misses=hardware:cache-misses:1000{ period:u64 }' -d 10 | analyze sql x.trace "SELECT comm, pid, cpu, CAST(sum(refs) AS BIGINT) AS refs, CAST(sum(misses) AS BIGINT) AS misses, round(100.0 * (sum(refs) - sum(misses)) / nullif(sum(refs), 0), 2) AS hit_percent FROM (SELECT comm, pid, cpu, CAST(period AS BIGINT) AS refs, 0 AS misses FROM refs UNION ALL SELECT comm, pid, cpu, 0, CAST(period AS BIGINT) FROM misses) AS samples GROUP BY comm, pid, cpu ORDER BY refs DESC, comm, pid, cpu"
+--     The virtual machines of the tests have no counters of the processor, and the recorder says so there. One sample each 100 events there,
+--     each 1000 here: whoever runs when the counter is full gets all of them.
+-- @tool numamove: numamove | recorder record 'moves=fn:migrate_misplaced_folio{ retval:s32, dur }' -d 10 | analyze sql x.trace "SELECT date_trunc('second', ts) AS second, count(*) FILTER (WHERE retval >= 0) AS moved, count(*) FILTER (WHERE retval < 0) AS failed, CAST(sum(dur_ns) AS BIGINT) AS total_ns, max(dur_ns) AS max_ns FROM moves GROUP BY second ORDER BY second"
+--     Nothing is misplaced on machines with one NUMA node, as those of the tests are. Moves that failed count there
+--     as moves. Here 0 is one that worked, as in Linux 6.12 and later; older kernels return 0 for what failed, the oldest from a function
+--     migrate_misplaced_page.
 -- @tool ppchcalls: ppchcalls -L | recorder record 'hcalls=tp:powerpc:hcall_entry{ opcode:u64 }' 'hcall_ends=tp:powerpc:hcall_exit{ opcode:u64, result=retval_:s64 }' -d 10 | analyze sql x.trace "SELECT opcode, count(*) AS calls, count(*) FILTER (WHERE class = 'paired') AS returned, count(*) FILTER (WHERE end_result < 0) AS failed, CAST(sum(ns(end_ts) - ns(ts)) AS BIGINT) AS total_ns, max(ns(end_ts) - ns(ts)) AS max_ns FROM pairs((SELECT ts, cpu, opcode, NULL AS result, true AS begins FROM hcalls UNION ALL SELECT ts, cpu, opcode, result, false FROM hcall_ends), begin => begins, end => NOT begins, key => (cpu, opcode)) WHERE ts IS NOT NULL GROUP BY opcode ORDER BY calls DESC, opcode"
 --     Calls of the hypervisor of PowerPC; tests run on x86_64. Calls without a return, such as H_CEDE before a processor goes, are not
 --     counted there.
+-- @tool rdmaucma: rdmaucma | recorder record 'cm_events=kprobe:ucma_event_handler{ event=*(u32 *)$arg2:u32, status=((s32 *)$arg2)[1]:s32 }' -d 60 | analyze sql x.trace "SELECT ts, pid, comm, event, status FROM cm_events ORDER BY ts"
+--     Needs a network card with RDMA, or a module that plays one. event is the number of enum rdma_cm_event_type (9 established, 10
+--     disconnected); addresses are not told here: types of modules are not known to the recorder.

@@ -17,12 +17,11 @@ use arrow_array::{
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::SchemaRef;
 use schemas::column::{Column, IP_FAMILY_OFFSET, Layout, Type};
-use schemas::text::escape;
 use schemas::wire::{RecordHeader, subject};
 
 use super::merge::{Rows, bytes_at, seq, ts_ns};
 use super::stacks::{Collector, Space};
-use super::text::{Interner, text};
+use super::text::{Interner, text, words};
 use crate::source::ProbeId;
 
 const FAMILY_INET: u16 = 2;
@@ -265,8 +264,11 @@ fn column_array(
             }
         }),
         Type::Bytes(_) | Type::Numbers(..) => binary(fields, valid, |raw| raw),
-        Type::Some(most) | Type::UserSome(most) => binary(fields, valid, |raw| some_bytes(raw, *most)),
-        Type::Argv(most) => utf8(fields, valid, |raw, out| words(some_bytes(raw, *most), out)),
+        Type::Some(most) | Type::UserSome(most) => binary(fields, valid, |raw| some_bytes(raw, *most).0),
+        Type::Argv(most) => utf8(fields, valid, |raw, out| {
+            let (raw, is_cut) = some_bytes(raw, *most);
+            words(raw, is_cut, out);
+        }),
         Type::KernelStack(_) => stack_ids(fields, valid, |_, frames| collector.stack(kernel, frames)),
         Type::UserStack(_) => {
             stack_ids(fields, valid, |pid, frames| collector.stack(Space::User(pid), frames))
@@ -274,28 +276,10 @@ fn column_array(
     })
 }
 
-/// The bytes of a value that says how many they are.
-fn some_bytes(raw: &[u8], most: u16) -> &[u8] {
-    let length = u16::from_ne_bytes(bytes_at(raw, 0)).min(most);
-    &raw[2..2 + usize::from(length)]
-}
-
-/// Words that end with a NUL each, as a shell reads them: `sh -c 'exit 3'`.
-fn words(raw: &[u8], out: &mut Vec<u8>) {
-    const PLAIN: &[u8] = b"_@%+=:,./-";
-    let raw = raw.strip_suffix(&[0]).unwrap_or(raw);
-    for (i, word) in raw.split(|byte| *byte == 0).enumerate() {
-        if i > 0 {
-            out.push(b' ');
-        }
-        let text = escape(word);
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || PLAIN.contains(&byte) || !byte.is_ascii();
-        if !text.is_empty() && text.bytes().all(is_plain) {
-            out.extend_from_slice(text.as_bytes());
-        } else {
-            out.extend_from_slice(format!("'{}'", text.replace('\'', r"'\''")).as_bytes());
-        }
-    }
+/// The bytes of a value that says how many they are, at most `most`, and whether there were more.
+fn some_bytes(raw: &[u8], most: u16) -> (&[u8], bool) {
+    let length = u16::from_ne_bytes(bytes_at(raw, 0));
+    (&raw[2..2 + usize::from(length.min(most))], length > most)
 }
 
 fn meet(values: &[u64], valid: &Option<NullBuffer>, mut visit: impl FnMut(u64)) {

@@ -28,11 +28,15 @@ pub fn text(raw: &[u8], most: usize) -> Cow<'_, str> {
     if raw.len() <= most {
         return escape(raw);
     }
-    let raw = &raw[..most];
+    escape(without_part(&raw[..most]))
+}
+
+/// `raw` without a character at its end that a cut left incomplete.
+fn without_part(raw: &[u8]) -> &[u8] {
     let last = raw.utf8_chunks().last().map_or(&[][..], |chunk| chunk.invalid());
     // Only the start of a character, so that its rest may be what was cut.
     let is_cut = std::str::from_utf8(last).is_err_and(|error| error.error_len().is_none());
-    escape(if is_cut { &raw[..most - last.len()] } else { raw })
+    if is_cut { &raw[..raw.len() - last.len()] } else { raw }
 }
 
 /// A fast hash of short keys: a multiply per eight bytes. Tables keyed with it are bounded, so a hostile choice of
@@ -145,6 +149,26 @@ impl Interner {
                 Arc::new(StringArray::new(offsets, bytes.clone().into(), None))
             })
             .clone()
+    }
+}
+
+/// Words that end with a NUL each, as a shell reads them: `sh -c 'exit 3'`.
+/// `is_cut`: there were more bytes.
+pub fn words(raw: &[u8], is_cut: bool, out: &mut Vec<u8>) {
+    const PLAIN: &[u8] = b"_@%+=:,./-";
+    let raw = if is_cut { without_part(raw) } else { raw };
+    let raw = raw.strip_suffix(&[0]).unwrap_or(raw);
+    for (i, word) in raw.split(|byte| *byte == 0).enumerate() {
+        if i > 0 {
+            out.push(b' ');
+        }
+        let text = escape(word);
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || PLAIN.contains(&byte) || !byte.is_ascii();
+        if !text.is_empty() && text.bytes().all(is_plain) {
+            out.extend_from_slice(text.as_bytes());
+        } else {
+            out.extend_from_slice(format!("'{}'", text.replace('\'', r"'\''")).as_bytes());
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Probes that a program has built in give exactly the arguments that it has there: `programs/marks.c` knows them.
 
+use std::collections::hash_map::RandomState;
 use std::fs;
+use std::hash::{BuildHasher, Hasher};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -239,7 +241,9 @@ fn a_file_of_an_event_may_name_one() {
 #[test]
 fn the_file_of_a_running_process_is_found_though_it_is_nowhere_to_be_seen() {
     let sandbox = Sandbox::for_recording();
-    build(&sandbox, &[]);
+    // Other tests run the same program at the same time, so this one gets an id of its own.
+    let own_id = RandomState::new().build_hasher().finish();
+    build(&sandbox, &[&format!("-Wl,--build-id=0x{own_id:016x}")]);
     let id = Command::new("readelf").args(["-n", "marks"]).current_dir(sandbox.path("")).output().unwrap();
     let id = String::from_utf8_lossy(&id.stdout).into_owned();
     let id = id.split("Build ID: ").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();

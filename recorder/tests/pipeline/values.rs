@@ -34,6 +34,7 @@ fn every_type() -> Layout {
             ("some", "bytes[4]"),
             ("of_user", "ubytes[4]"),
             ("args", "argv[40]"),
+            ("cut_args", "argv[4]"),
             ("what", "enum(listen,stop=7)"),
             ("kstack", "kstack[4]"),
             ("ustack", "ustack[4]"),
@@ -63,6 +64,8 @@ fn full_row(layout: &Layout, ts: u64) -> RecordBuilder<'_> {
         // Six there were, of which four are recorded.
         .set_bytes("some", &[6, 0, 9, 8, 7, 6])
         .set_bytes("of_user", &[2, 0, 0, 0xff])
+        // The first byte of an é is the last one that there is room for.
+        .set_bytes("cut_args", b"\x09\0a\0b\xc3")
         .set_bytes("args", b"\x21\0ls\0-l\0a b\0\0it's\0caf\xc3\xa9\0\xff\0$x\0\'\0last")
         .set_text("what", "stop")
         .set_stack("kstack", &[0xffff_0020, 0xffff_0030])
@@ -124,6 +127,7 @@ fn values_of_every_type_are_read_back_and_what_is_not_set_is_null() {
         ("ip", "::1"),
         ("mac", "00:1b:21:ff:00:09"),
         ("what", "stop"),
+        ("cut_args", "a b"),
         ("args", r"ls -l 'a b' '' 'it'\''s' café '\xff' '$x' ''\''' last"),
     ] {
         assert_eq!(text(&batch, name, 0).as_deref(), Some(expected), "column {name}");
@@ -136,7 +140,9 @@ fn values_of_every_type_are_read_back_and_what_is_not_set_is_null() {
         assert_eq!(batch.column(i).is_null(1), field.name() != "what", "column {}", field.name());
     }
     assert!(value("ip").is_null(2) && value("kstack").is_null(2), "unknown family, -errno");
-    let cuts = ["path", "some"].iter().fold(0, |cuts, name| cuts | 1 << layout.column(name).unwrap().bit);
+    let cuts = ["path", "some", "cut_args"]
+        .iter()
+        .fold(0, |cuts, name| cuts | 1 << layout.column(name).unwrap().bit);
     assert_eq!(value("cuts").as_primitive::<UInt32Type>().values(), &[cuts, 0, 0]);
     assert_eq!(value("faults").as_primitive::<UInt32Type>().values(), &[0, 1, 0]);
 
