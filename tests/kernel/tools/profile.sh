@@ -41,18 +41,20 @@ idle() { awk '$1 == "cpu1" { print $5 + $6 }' /proc/stat; }
 
 if [ "$place" = native ]; then
     (record -- sh load.sh) >profile.log 2>&1
-    before=0 after=0
+    before=0 after=0 from=0 to=0
 else
     record >profile.log 2>&1 &
     recorder=$!
     until grep -qs "recorder: recording" profile.log || ! kill -0 $recorder; do sleep 0.1; done
+    read -r from rest </proc/uptime
     before=$(idle)
     sh load.sh >>profile.log 2>&1
     after=$(idle)
+    read -r to rest </proc/uptime
     kill -TERM $recorder
     wait $recorder
 fi
-echo "idle_ticks
-$((after - before))" >idle.csv
+echo "idle_ticks,from_s,to_s
+$((after - before)),$from,$to" >idle.csv
 echo "place
 $place" >place.csv

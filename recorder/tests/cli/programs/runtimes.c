@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -275,6 +276,8 @@ int main(int n, char **args) {
     setvbuf(did, NULL, _IOLBF, BUFSIZ);
     fprintf(did, "what,tid,nth,name,value,depth,inner_ns,outer_ns\n");
     pid_t other = fork();
+    /* Names that no page table has yet could not be recorded. */
+    if (mlockall(MCL_CURRENT | MCL_FUTURE)) return 1;
     connection(other != 0);
     if (!other) _exit(0);
     /* All start at the same time. */
