@@ -79,11 +79,11 @@ LEFT JOIN ooms() AS o ON o.victim_pid = k.pid
 WHERE o.victim_pid IS NULL OR (o.victim_comm IS DISTINCT FROM k.comm) OR NOT o.chosen OR o.points <= 0 OR o."order" <> 0
     OR coalesce(o.pid, 0) = k.pid;
 
--- from Linux 6.8 on with the size that it says, and before with that or none
+-- from Linux 6.8 on with the size that it says, and before with that or none (a moment later, while it still runs)
 SELECT k.pid, k.anon_kb, o.anon_rss_bytes, v.major, v.minor
 FROM killed AS k
 JOIN ooms() AS o ON o.victim_pid = k.pid, kernel AS v
-WHERE coalesce(o.anon_rss_bytes, CASE WHEN v.major = 6 AND v.minor < 8 THEN 1024 * k.anon_kb ELSE 0 END) <> 1024 * k.anon_kb;
+WHERE abs(coalesce(CAST(o.anon_rss_bytes AS BIGINT), CASE WHEN v.major = 6 AND v.minor < 8 THEN 1024 * k.anon_kb ELSE 0 END) - 1024 * k.anon_kb) > 1048576;
 
 -- there is one, in the cgroup that counts one
 SELECT o.victims, o.paths, c.path, c.kills
