@@ -37,24 +37,23 @@ record() {
         'by_comm=profile:hz:99 --count comm,in_user' 'faults=software:page-faults:1' 'leaving=software:context-switches:1' \
         --stacks kernel -o profile.trace "$@"
 }
-idle() { awk '$1 == "cpu1" { print $5 + $6 }' /proc/stat; }
+# Of processor 1: busy (user, nice, system), and idle.
+ticks() { awk '$1 == "cpu1" { print $2 + $3 + $4, $5 + $6 }' /proc/stat; }
 
 if [ "$place" = native ]; then
     (record -- sh load.sh) >profile.log 2>&1
-    before=0 after=0 from=0 to=0
+    before='0 0' after='0 0'
 else
     record >profile.log 2>&1 &
     recorder=$!
     until grep -qs "recorder: recording" profile.log || ! kill -0 $recorder; do sleep 0.1; done
-    read -r from rest </proc/uptime
-    before=$(idle)
+    before=$(ticks)
     sh load.sh >>profile.log 2>&1
-    after=$(idle)
-    read -r to rest </proc/uptime
+    after=$(ticks)
     kill -TERM $recorder
     wait $recorder
 fi
-echo "idle_ticks,from_s,to_s
-$((after - before)),$from,$to" >idle.csv
+echo "busy_ticks,idle_ticks
+$((${after% *} - ${before% *})),$((${after#* } - ${before#* }))" >idle.csv
 echo "place
 $place" >place.csv
