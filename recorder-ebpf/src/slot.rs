@@ -137,6 +137,7 @@ pub fn run<const ENTRY: bool, const STORE: bool, const I: usize>(state: &mut Sta
                 let length = get!(ENTRY, slots[I].clause_from);
                 value.null |= (state.temp_nulls >> length) & 1;
                 let mut n = state.temp(length);
+                let is_cut = less(u64::from(size), n) as u32;
                 if n > u64::from(size) {
                     n = u64::from(size) + 1;
                 }
@@ -149,6 +150,9 @@ pub fn run<const ENTRY: bool, const STORE: bool, const I: usize>(state: &mut Sta
                     n = u64::from(size);
                 }
                 value.spoil(read(bytes, n as u32, value.bits, user));
+                if bit != NONE {
+                    state.cuts |= (is_cut & (value.null ^ 1)) << bit;
+                }
             }
             op::STR => {
                 let address = value.bits as *const _;

@@ -103,8 +103,15 @@ impl<'a> RecordBuilder<'a> {
         }
     }
 
-    /// Set the bytes of the column as they are on the wire; more than it has are left out.
-    pub fn set_bytes(self, name: &str, value: &[u8]) -> Self {
+    /// Set the bytes of the column as they are on the wire; more than it has are left out. One that says that there were
+    /// more is marked.
+    pub fn set_bytes(mut self, name: &str, value: &[u8]) -> Self {
+        if let Some(column) = self.layout.column(name)
+            && let (Some(most), [low, high, ..]) = (column.ty.most_bytes(), value)
+            && u16::from_ne_bytes([*low, *high]) > most
+        {
+            self.header.cuts |= 1 << column.bit;
+        }
         self.set(name, |_, field| {
             let size = field.len().min(value.len());
             field[..size].copy_from_slice(&value[..size]);

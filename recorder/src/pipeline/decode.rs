@@ -102,16 +102,7 @@ impl Decoder {
         }
         let records = || rows.records.iter().copied();
         let header_u32 = |offset| records().map(move |r| u32::from_ne_bytes(bytes_at(r, offset)));
-        let (faults, mut cuts): (Vec<u32>, Vec<u32>) = (header_u32(24).collect(), header_u32(28).collect());
-        for column in columns.iter() {
-            // The kernel side knows of strings only that they were cut.
-            if let Some(most) = column.ty.most_bytes() {
-                for (record, cuts) in records().zip(&mut cuts) {
-                    let is_cut = u16::from_ne_bytes(bytes_at(record, column.offset.into())) > most;
-                    *cuts |= u32::from(is_cut) << column.bit;
-                }
-            }
-        }
+        let (faults, cuts): (Vec<u32>, Vec<u32>) = (header_u32(24).collect(), header_u32(28).collect());
         nulls.clear();
         nulls.extend(header_u32(20).zip(&faults).map(|(nulls, faults)| nulls | faults));
         let any_null = nulls.iter().fold(0, |any, mask| any | mask);
